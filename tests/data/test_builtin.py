@@ -1,0 +1,144 @@
+"""Built-in images: exact masks, seeded to the byte, each independent of the others."""
+
+import hashlib
+import pickle
+
+import numpy as np
+import pytest
+
+from adlib.data.builtin import SCENES, load_builtin, render
+from adlib.data.optics import Camera, noise, pixels, turn
+
+SIZE = 96
+DEFECTS = [(category, defect) for category, (_, kinds) in SCENES.items() for defect in kinds]
+
+
+@pytest.mark.parametrize(("category", "defect"), DEFECTS)
+def test_masks_are_exact(category: str, defect: str) -> None:
+    data = load_builtin(SIZE, train=1, test=4 * len(SCENES[category][1]), categories=[category])
+    references = [r for r in data.test.references if r.defect == defect]
+    assert len(references) == 2
+    for reference in references:
+        clean, image, mask = render(reference, SIZE, seed=0)
+        assert np.array_equal(image[~mask], clean[~mask])
+        assert (image[mask] != clean[mask]).any(axis=1).all()
+        assert 4e-4 <= mask.mean() < 0.2  # seen, but a defect and not another scene
+    assert data.test[2 * SCENES[category][1].index(defect) + 1].defect == defect
+
+
+def test_the_clean_twin_is_what_the_scene_gives_without_a_defect() -> None:
+    data = load_builtin(SIZE, train=1, test=2, categories=["screw"])
+    flawed = data.test.references[1]
+    good = type(flawed)(
+        path=flawed.path.replace(flawed.defect, "good"), category="screw", defect="good"
+    )
+    clean, _, _ = render(flawed, SIZE, seed=0)
+    assert np.array_equal(render(good, SIZE, seed=0)[1], clean)
+
+
+def test_seeds_give_equal_bytes_and_other_seeds_others() -> None:
+    first, again = (load_builtin(SIZE, train=1, test=2, seed=3) for _ in range(2))
+    other = load_builtin(SIZE, train=1, test=2, seed=4)
+    for a, b, c in zip(first.test, again.test, other.test, strict=True):
+        assert a.image.tobytes() == b.image.tobytes() != c.image.tobytes()
+    assert first.hash == again.hash != other.hash
+    assert first.hash != load_builtin(SIZE + 1, train=1, test=2, seed=3).hash
+
+
+def test_more_images_leave_the_first_as_they_are() -> None:
+    few = load_builtin(SIZE, train=2, test=3, categories=["steel"])
+    more = load_builtin(SIZE, train=5, test=9, categories=["denim", "steel"])
+    for split in ("train", "test"):
+        a, b = getattr(few, split), getattr(more, split).of("steel")
+        assert a.references == b.references[: len(a)]
+        assert np.array_equal(a[1].image, b[1].image)
+
+
+def test_half_of_the_test_is_good_and_every_defect_comes() -> None:
+    data = load_builtin(SIZE)
+    for category in data.categories:
+        test = data.test.of(category)
+        assert (len(data.train.of(category)), len(test)) == (60, 40)
+        assert test.labels.sum() == 20
+        assert {r.defect for r in test.references} == {"good", *SCENES[category][1]}
+    assert not data.train.labels.any()
+    assert len(data.categories) >= 4
+    assert all(len(kinds) >= 3 for _, kinds in SCENES.values())
+
+
+def test_no_image_both_trains_and_tests() -> None:
+    data = load_builtin(48, train=12, test=12)
+    contents = [
+        [hashlib.sha256(s.image.tobytes()).digest() for s in split]
+        for split in (data.train, data.test)
+    ]
+    assert len({*contents[0], *contents[1]}) == len(contents[0]) + len(contents[1])
+
+
+def test_samples_are_complete_and_pickle() -> None:
+    data = load_builtin(SIZE, train=1, test=2, categories=["board"])
+    copy = pickle.loads(pickle.dumps(data.test))  # noqa: S301
+    good, crack = copy
+    assert good.path == "builtin/board/test/good/000"
+    assert crack.path == "builtin/board/test/crack/001"
+    assert good.mask is not None
+    assert not good.mask.any()
+    assert crack.image.shape == (SIZE, SIZE, 3)
+    assert np.array_equal(crack.image, data.test[1].image)
+
+
+def test_brightness_alone_finds_no_defect() -> None:
+    # the mean moves by less than a tenth of what lighting makes it vary between good images
+    for category in SCENES:
+        data = load_builtin(64, train=10, test=12, categories=[category])
+        spread = np.std([s.image.mean() for s in data.train])
+        pairs = [render(r, 64, 0) for r in data.test.references if r.label]
+        shift = np.mean([np.abs(image.mean() - clean.mean()) for clean, image, _ in pairs])
+        assert shift < 0.25 * spread, category
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": 16}, r"size must lie in 32..4096 pixels, got 16"),
+        ({"train": 0}, r"expected train >= 1 and test >= 2, got train 0, test 40"),
+        ({"test": 1}, r"expected train >= 1 and test >= 2, got train 60, test 1"),
+        ({"seed": -1}, r"seed must not be negative, got -1"),
+        ({"categories": ["screws"]}, r"no built-in category 'screws'; .*did you mean 'screw'\?"),
+    ],
+)
+def test_bad_requests_are_explained(options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        load_builtin(**options)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_noise_is_one_field_however_it_is_asked_for(order: int) -> None:
+    y, x = pixels(40)
+    fast = noise(np.random.default_rng(5), (6, 9), y, x, order)
+    slow = noise(np.random.default_rng(5), (6, 9), y + 0 * x, x + 0 * y, order)
+    assert np.allclose(fast, slow, rtol=0, atol=1e-12)
+    lattice = np.random.default_rng(5).standard_normal((6, 9))
+    at_points = noise(
+        np.random.default_rng(5), (6, 9), np.arange(6)[:, None] / 6, np.arange(9)[None] / 9
+    )
+    assert np.allclose(at_points, 1.5 * lattice)  # a line's noise meets its lattice
+    shifted = noise(np.random.default_rng(5), (6, 9), y + 1, x - 2, order)
+    assert np.allclose(fast, shifted, rtol=0, atol=1e-9)  # periodic
+
+
+def test_turn_is_a_rotation() -> None:
+    y, x = pixels(9)
+    across, along = turn(y, x, (0.4, 0.7), 0.3)
+    assert np.allclose(np.hypot(across, along), np.hypot(y - 0.4, x - 0.7))
+    assert np.allclose(turn(y, x, (0.4, 0.7), 0.0)[1], x - 0.7)
+
+
+def test_grain_has_the_stated_strength() -> None:
+    camera = Camera(
+        gain=1.0, balance=(1.0, 1.0, 1.0), falloff=(0.0, 0.0), vignette=0.0, blur=0.5, grain=2.0
+    )
+    levels = np.full((200, 210, 3), 129.0)  # where the strength is one
+    grain = camera.speckle(np.random.default_rng(0), levels)
+    assert grain.std() == pytest.approx(2.0, rel=0.02)
+    assert abs(grain.mean()) < 0.05

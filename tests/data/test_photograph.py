@@ -1,0 +1,194 @@
+"""Files are decoded whole and upright, or refused with words that help."""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adlib.data.photograph import check_header, is_image, read_image, read_mask
+
+H, W = 17, 29
+
+
+def pixels(channels: int = 3, seed: int = 0) -> np.ndarray:
+    values = np.random.default_rng(seed).integers(0, 256, size=(H, W, channels), dtype=np.uint8)
+    return values[..., 0] if channels == 1 else values
+
+
+def saved(path: Path, array: np.ndarray, **options: Any) -> Path:
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def png16(path: Path, colour_type: int) -> Path:
+    """A 16-bit PNG by hand: Pillow writes no 16-bit colour, and reads it as 8-bit."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    channels = {0: 1, 2: 3, 6: 4}[colour_type]
+    header = struct.pack(">IIBBBBB", W, H, 16, colour_type, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + bytes(W * channels * 2) for _ in range(H)))
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".png", ".bmp", ".tif", ".tiff", ".PNG", ".BMP"])
+def test_lossless_formats_give_the_same_pixels_and_header(tmp_path: Path, ending: str) -> None:
+    path = saved(tmp_path / f"a{ending}", pixels())
+    assert is_image(path)
+    assert np.array_equal(read_image(path), pixels())
+    assert check_header(path) == (H, W)
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".jpeg", ".webp"])
+def test_lossy_formats_come_close(tmp_path: Path, ending: str) -> None:
+    flat = np.full((H, W, 3), (200, 100, 50), dtype=np.uint8)
+    path = saved(tmp_path / f"a{ending}", flat, quality=95)
+    assert np.abs(read_image(path).astype(int) - flat).max() < 8
+    assert check_header(path) == (H, W)
+
+
+def test_gray_is_repeated_and_opaque_alpha_is_dropped(tmp_path: Path) -> None:
+    gray = saved(tmp_path / "gray.png", pixels(1))
+    assert np.array_equal(read_image(gray), np.repeat(pixels(1)[..., None], 3, axis=2))
+    opaque = pixels(4)
+    opaque[..., 3] = 255
+    path = saved(tmp_path / "rgba.png", opaque)
+    assert np.array_equal(read_image(path), opaque[..., :3])
+    assert check_header(path) == (H, W)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_turns_image_and_mask_alike(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    a = pixels()
+    b = np.swapaxes(a, 0, 1)
+    # TIFF 6.0: where row 0 and column 0 of the stored picture lie in the seen one
+    seen = {
+        1: a, 2: a[:, ::-1], 3: a[::-1, ::-1], 4: a[::-1],
+        5: b, 6: b[:, ::-1], 7: b[::-1, ::-1], 8: b[::-1],
+    }[orientation]  # fmt: skip
+    path = saved(tmp_path / "a.png", a, exif=exif)
+    assert np.array_equal(read_image(path), seen)
+    assert np.array_equal(read_mask(path), seen.max(axis=2) > 0)
+    assert check_header(path) == check_header(path, mask=True) == seen.shape[:2]
+    jpeg = saved(tmp_path / "a.jpg", a, exif=exif)
+    assert check_header(jpeg) == read_image(jpeg).shape[:2] == seen.shape[:2]
+
+
+def test_mask_is_every_value_above_zero_even_in_a_label_map(tmp_path: Path) -> None:
+    labels = (np.arange(H * W).reshape(H, W) % 3).astype(np.uint8)  # 0, 1, 2: looks black
+    assert np.array_equal(read_mask(saved(tmp_path / "m.png", labels)), labels > 0)
+    bits = Image.fromarray(labels > 0)
+    bits.save(tmp_path / "bits.png")
+    assert bits.mode == "1"
+    assert np.array_equal(read_mask(tmp_path / "bits.png"), labels > 0)
+
+
+def test_mask_in_a_lossy_file_is_cut_at_half(tmp_path: Path) -> None:
+    truth = np.zeros((32, 48), dtype=bool)
+    truth[8:24, 16:40] = True
+    path = saved(tmp_path / "m.jpg", np.where(truth, 255, 0).astype(np.uint8), quality=70)
+    assert (np.asarray(Image.open(path)) > 0).sum() > truth.sum()  # the artefacts are there
+    assert np.array_equal(read_mask(path), truth)
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending", "words"),
+    [
+        ("CMYK", ".jpg", "expected 8-bit gray or RGB, got mode CMYK; convert it to RGB"),
+        ("P", ".png", "got palette image mode P; convert the palette"),
+        ("I;16", ".png", r"got 16-bit pixels \(mode I;16\); scale it to 8 bit"),
+        ("I;16", ".tif", r"got 16-bit pixels \(mode I;16\); scale it to 8 bit"),
+        ("I", ".tif", r"got more than 8-bit pixels \(mode I\)"),
+        ("F", ".tif", r"got more than 8-bit pixels \(mode F\)"),
+        ("1", ".png", "got mode 1; convert it to 8-bit gray"),
+    ],
+)
+def test_other_modes_are_refused_by_name(
+    tmp_path: Path, mode: str, ending: str, words: str
+) -> None:
+    path = tmp_path / f"odd{ending}"
+    Image.new(mode, (W, H)).save(path)
+    for read in (read_image, check_header):
+        with pytest.raises(ValueError, match=words) as error:
+            read(path)
+        assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("colour_type", [0, 2, 6])
+def test_16_bit_png_is_refused_even_where_pillow_says_rgb(tmp_path: Path, colour_type: int) -> None:
+    path = png16(tmp_path / "deep.png", colour_type)
+    for read in (read_image, read_mask, check_header):
+        with pytest.raises(ValueError, match=r"deep.png: .* got 16-bit pixels"):
+            read(path)
+
+
+def test_transparent_pixels_are_refused(tmp_path: Path) -> None:
+    values = pixels(4)
+    values[..., 3] = 255
+    values[3, 5, 3] = 200
+    saved(tmp_path / "glass.png", values)
+    saved(tmp_path / "key.png", np.zeros((H, W), dtype=np.uint8), transparency=0)
+    for name, least in (("glass", 200), ("key", 0)):
+        for read in (read_image, check_header):
+            words = rf"{name}.png: .*transparent pixels \(least alpha {least} of 255\); flatten it"
+            with pytest.raises(ValueError, match=words):
+                read(tmp_path / f"{name}.png")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 40), (40, 15)])
+def test_tiny_images_are_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("RGB", size).save(tmp_path / "dot.png")
+    words = f"dot.png: expected at least 16 pixels a side, got {size[0]} x {size[1]}"
+    for read in (read_image, read_mask, check_header):
+        with pytest.raises(ValueError, match=words):
+            read(tmp_path / "dot.png")
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp", ".webp"])
+@pytest.mark.parametrize("kept", [0.4, 0.8])
+def test_a_file_cut_short_is_refused_when_the_set_is_built(
+    tmp_path: Path, ending: str, kept: float
+) -> None:
+    path = saved(tmp_path / f"half{ending}", np.tile(pixels(), (4, 4, 1)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    for read in (read_image, check_header):
+        with pytest.raises(ValueError, match=r"half.*: expected a whole image file, but decoding"):
+            read(path)
+
+
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.jpg", pixels())
+    path.write_bytes(path.read_bytes() + b"a phone's own notes")
+    assert check_header(path) == (H, W)
+
+
+def test_what_is_no_image_or_not_there_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("not an image")
+    with pytest.raises(ValueError, match=r"a.png: expected a whole image file.*cannot identify"):
+        check_header(tmp_path / "a.png")
+    with pytest.raises(FileNotFoundError, match=r"b.png"):
+        read_image(tmp_path / "b.png")
+
+
+def test_several_pages_are_refused(tmp_path: Path) -> None:
+    first, second = Image.fromarray(pixels()), Image.fromarray(pixels(seed=1))
+    first.save(tmp_path / "pages.tif", save_all=True, append_images=[second])
+    with pytest.raises(ValueError, match="expected one picture, got 2 pages or frames"):
+        check_header(tmp_path / "pages.tif")
+
+
+def test_hidden_files_are_no_images(tmp_path: Path) -> None:
+    saved(tmp_path / "a.png", pixels()).rename(tmp_path / "._a.png")
+    assert not is_image(tmp_path / "._a.png")
