@@ -1,0 +1,47 @@
+"""Thresholds keep the promise that they make."""
+
+import numpy as np
+import pytest
+
+from adlib.calibration import Calibration, calibrate
+
+
+def test_the_false_alarm_rate_is_kept_on_average() -> None:
+    rng = np.random.default_rng(0)
+    for n, rate in ((99, 0.01), (49, 0.1), (20, 0.25)):
+        alarms = []
+        for _ in range(3000):
+            held = rng.gumbel(size=n)
+            threshold = Calibration(scores={"x": held.tolist()}).threshold(rate)
+            alarms.append((rng.gumbel(size=50) > threshold).mean())
+        k = np.ceil((n + 1) * (1 - rate))
+        exact = 1 - k / (n + 1)  # the expected share above the k-th of n exchangeable scores
+        assert exact <= rate + 1e-12
+        assert np.mean(alarms) == pytest.approx(exact, abs=0.006)
+
+
+def test_too_few_images_give_the_largest_score_and_say_what_it_promises() -> None:
+    few = Calibration(scores={"bolt": [3.0, 1.0], "nut": [2.0]})
+    assert few.threshold(0.01) == 3.0
+    assert few.threshold(0.01, "nut") == 2.0
+    assert few.expected_rate(0.01) == pytest.approx(1 / 4)
+    assert few.expected_rate(0.5) == 0.5
+    assert few.threshold(0.5) == 2.0  # the second of three: ceil(4 * 0.5)
+
+
+def test_unknown_categories_and_rates_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"no threshold for category 'screw'; .* seen bolt"):
+        Calibration(scores={"bolt": [1.0]}).threshold(category="screw")
+    with pytest.raises(ValueError, match=r"rate must lie in \(0, 1\), got 1"):
+        Calibration(scores={"bolt": [1.0]}).threshold(1.0)
+    with pytest.raises(ValueError, match="no held-out normal scores"):
+        Calibration().threshold()
+
+
+def test_normal_pixels_stay_in_the_lower_half_of_the_colours() -> None:
+    maps = np.random.default_rng(0).random((3, 40, 50)).astype(np.float32)
+    calibration = calibrate(np.array([0.1, 0.3, 0.2]), ["a", "b", "a"], maps)
+    assert calibration.scores == {"a": [0.1, 0.2], "b": [0.3]}
+    level = (maps - calibration.low) / (calibration.high - calibration.low)
+    assert (level > 0.5).mean() == pytest.approx(0.001, abs=2e-4)
+    assert np.median(level) == pytest.approx(0, abs=1e-3)

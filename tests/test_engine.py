@@ -1,0 +1,178 @@
+"""Fit, evaluate and predict on data small enough to work out by hand."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pytest
+import torch
+
+import adlib
+from adlib import engine
+from adlib.data.sample import Data, Images, Reference
+from adlib.hardware import choose_dtype
+from adlib.methods import ProAD
+from adlib.metrics import score_images
+from tests.conftest import tiny_config
+
+Folder = Callable[..., Path]
+
+
+def weights(method: ProAD) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in method.parameters() if p.requires_grad]
+
+
+def test_every_image_is_drawn_equally_often() -> None:
+    drawn = torch.cat(list(engine.batch_order(7, 3, 21, torch.Generator().manual_seed(0))))
+    assert drawn.bincount().tolist() == [9] * 7  # 21 steps of 3 are 9 rounds of 7
+    first_round = drawn[:7].tolist()
+    assert sorted(first_round) == list(range(7))
+    small = list(engine.batch_order(2, 5, 2, torch.Generator().manual_seed(0)))
+    assert torch.cat(small).bincount().tolist() == [5, 5]  # a batch larger than the data
+
+
+def test_held_out_images_are_a_share_of_each_category(folder: Folder) -> None:
+    data = adlib.load_data(folder(("bolt", "nut"), good=9))
+    fitted, held = engine.hold_out(data.train, 0.3, seed=1)
+    assert sorted(fitted + held) == list(range(18))
+    names = [data.train.references[i].category for i in held]
+    assert (names.count("bolt"), names.count("nut")) == (3, 3)
+    assert engine.hold_out(data.train, 0.3, seed=1)[1] == held
+    assert engine.hold_out(data.train, 0.3, seed=2)[1] != held
+    assert engine.hold_out(data.train, 0.01, seed=1)[1] != []  # at least one of each
+    assert engine.hold_out(data.train, 0.0, seed=1)[1] == []
+
+
+def test_a_seed_decides_a_fit_to_the_last_bit(folder: Folder) -> None:
+    data = adlib.load_data(folder())
+    runs = [adlib.fit(ProAD(tiny_config()), data, seed=seed) for seed in (5, 5, 6)]
+    assert runs[0].losses == runs[1].losses
+    assert runs[0].losses != runs[2].losses
+    for a, b in zip(weights(runs[0].method), weights(runs[1].method), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_fit_lowers_the_loss_and_leaves_the_global_generator_alone(folder: Folder) -> None:
+    data, method = adlib.load_data(folder()), ProAD(tiny_config())
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    run = adlib.fit(method, data, steps=30)
+    assert torch.equal(torch.rand(3), expected)
+    assert len(run.losses) == 30
+    assert np.mean(run.losses[-5:]) < 0.5 * run.losses[0]
+
+
+def test_fit_never_reads_a_test_image(folder: Folder) -> None:
+    data = adlib.load_data(folder())
+
+    def refuse(reference: Reference) -> NoReturn:
+        raise AssertionError(f"a test image was read: {reference}")
+
+    blind = Images(data.test.references, refuse, lambda r: b"content")
+    run = adlib.fit(ProAD(tiny_config()), Data(name="x", train=data.train, test=blind))
+    assert run.provenance["steps"] == 4
+
+
+def test_defects_among_the_training_images_are_refused(folder: Folder) -> None:
+    data = adlib.load_data(folder())
+    with pytest.raises(ValueError, match=r"training images must be normal, got a defect: .*dent"):
+        adlib.fit(ProAD(tiny_config()), replace(data, train=data.test))
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_images(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = adlib.load_data(folder())
+    method = ProAD(tiny_config())
+    calls = iter((1.0, float("nan")))
+    monkeypatch.setattr(method, "loss", lambda features: method.prototypes.sum() * next(calls))
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 1, on \[.*train.good"):
+        adlib.fit(method, data)
+
+
+def test_a_record_holds_seven_metrics_a_category_and_their_mean(folder: Folder) -> None:
+    data = adlib.load_data(folder())
+    run = adlib.fit(ProAD(tiny_config()), data, steps=30, seed=2)
+    record = adlib.evaluate(run.method, data)
+    assert set(record["categories"]) == {"bolt", "nut"}
+    for row in [*record["categories"].values(), record["mean"]]:
+        assert list(row) == list(engine.METRICS)
+        assert all(0 <= value <= 1 for value in row.values())
+    for name in engine.METRICS:
+        both = [record["categories"][c][name] for c in ("bolt", "nut")]
+        assert record["mean"][name] == pytest.approx(sum(both) / 2)
+    assert record["mean"]["pixel_auroc"] > 0.8  # bright squares on noise are not hard
+    assert (record["seed"], record["steps"], record["method"]) == (2, 30, "pro-ad")
+    assert record["data"]["hash"] == data.hash
+    assert record["protocol"]["name"] == "ours"
+
+
+def test_the_records_image_auroc_is_that_of_the_predicted_scores(folder: Folder) -> None:
+    data = adlib.load_data(folder(("bolt",)))
+    method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
+    predicted = adlib.predict(method, data.test)
+    expected = score_images(predicted.scores, data.test.labels)["auroc"]
+    record = adlib.evaluate(method, data)
+    assert record["categories"]["bolt"]["image_auroc"] == pytest.approx(expected)
+
+
+def test_without_masks_pixel_metrics_are_null(folder: Folder) -> None:
+    data = adlib.load_data(folder(masks=False))
+    record = adlib.evaluate(adlib.fit(ProAD(tiny_config()), data).method, data)
+    assert record["mean"]["image_auroc"] is not None
+    assert {record["mean"][k] for k in ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")} == {
+        None
+    }
+
+
+def test_a_category_without_defects_cannot_be_scored(folder: Folder) -> None:
+    data = adlib.load_data(folder(bad=0))
+    run = adlib.fit(ProAD(tiny_config()), data)
+    with pytest.raises(ValueError, match=r"parts/bolt: metrics need .* 4 normal and 0 anomalous"):
+        adlib.evaluate(run.method, data)
+
+
+def test_maps_come_back_at_the_size_of_each_image(folder: Folder, tmp_path: Path) -> None:
+    data = adlib.load_data(folder())
+    method = adlib.fit(ProAD(tiny_config()), data).method
+    wide = np.full((31, 90, 3), 128, dtype=np.uint8)
+    tall = np.full((77, 20, 3), 128, dtype=np.uint8)
+    predicted = adlib.predict(method, [wide, tall])
+    assert [m.shape for m in predicted.maps] == [(31, 90), (77, 20)]
+    assert predicted.paths == ["image 0", "image 1"]
+    path = Path(data.test.references[0].path)
+    one, same = adlib.predict(method, path), adlib.predict(method, data.test[0].image)
+    assert np.array_equal(one.maps[0], same.maps[0])
+    assert predicted.decisions is not None
+    assert predicted.threshold is not None
+    assert (predicted.decisions == (predicted.scores > predicted.threshold)).all()
+
+
+def test_a_cut_frame_scores_nothing_outside_the_cut(folder: Folder) -> None:
+    data = adlib.load_data(folder())
+    method = ProAD(tiny_config(resize=(48, 64)))
+    adlib.fit(method, data)
+    heat = adlib.predict(method, np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
+    border = np.concatenate([heat.maps[0][0], heat.maps[0][:, 0]])
+    assert np.ptp(border) < 1e-6
+    assert border.max() == pytest.approx(heat.maps[0].min(), abs=1e-6)
+    assert np.ptp(heat.maps[0][10:-10, 10:-10]) > 0
+
+
+def test_what_is_not_there_or_no_image_is_named(folder: Folder, tmp_path: Path) -> None:
+    method = adlib.fit(ProAD(tiny_config()), adlib.load_data(folder())).method
+    with pytest.raises(FileNotFoundError, match=r"no file or folder .*nowhere"):
+        adlib.predict(method, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no images in .*empty"):
+        adlib.predict(method, tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"no threshold for category 'screw'; .* bolt, nut"):
+        adlib.predict(method, tmp_path / "parts" / "bolt" / "test", category="screw")
+
+
+def test_precision_is_checked() -> None:
+    with pytest.raises(ValueError, match="precision must be auto, fp32 or bf16, got 'fp8'"):
+        choose_dtype("fp8", torch.device("cpu"))

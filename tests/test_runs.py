@@ -1,0 +1,121 @@
+"""A run is written whole or not at all, and read back as it was or not at all."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import adlib
+from adlib import runs
+from adlib.engine import load_run
+from adlib.methods import ProAD, ProADConfig
+from adlib.runs import RunError, config_from
+from tests.conftest import tiny_config
+
+
+@pytest.fixture
+def run_folder(folder: Callable[..., Path], tmp_path: Path) -> Path:
+    out = tmp_path / "a run"
+    adlib.fit(ProAD(tiny_config()), adlib.load_data(folder()), seed=3, out=out)
+    return out
+
+
+def edit(path: Path, **changes: object) -> None:
+    saved = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(saved | changes))
+
+
+def test_a_run_read_back_predicts_the_same(folder: Callable[..., Path], tmp_path: Path) -> None:
+    data = adlib.load_data(folder())
+    run = adlib.fit(ProAD(tiny_config()), data, seed=3, out=tmp_path / "run")
+    again = load_run(tmp_path / "run")
+    assert again.losses == run.losses
+    assert again.method.config == run.method.config
+    assert again.method.calibration == run.method.calibration
+    a, b = (adlib.predict(m, data.test) for m in (run.method, again.method))
+    assert np.array_equal(a.scores, b.scores)
+    assert a.threshold == b.threshold
+    first, second = (adlib.evaluate(m, data) for m in (run.method, again.method))
+    for key in ("categories", "mean", "seed", "steps", "config", "data", "protocol"):
+        assert first[key] == second[key]
+
+
+def test_a_run_is_json_and_safetensors_and_small(run_folder: Path) -> None:
+    assert sorted(p.name for p in run_folder.iterdir()) == ["run.json", "weights.safetensors"]
+    saved = json.loads((run_folder / "run.json").read_text())
+    assert {"python", "torch", "numpy", "timm"} <= set(saved["provenance"]["versions"])
+    assert saved["provenance"]["data"]["name"] == "parts"
+    trained = 4 * sum(p.numel() for p in ProAD(tiny_config()).parameters() if p.requires_grad)
+    assert (run_folder / "weights.safetensors").stat().st_size < 1.01 * trained  # no encoder in it
+
+
+def test_an_existing_folder_is_not_overwritten(run_folder: Path, folder, tmp_path: Path) -> None:
+    before = (run_folder / "run.json").read_bytes()
+    with pytest.raises(RunError, match="a run exists already; name another folder"):
+        adlib.fit(ProAD(tiny_config()), adlib.load_data(folder()), out=run_folder)
+    assert (run_folder / "run.json").read_bytes() == before
+
+
+def test_a_failure_while_writing_leaves_nothing(
+    folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, value: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        adlib.fit(ProAD(tiny_config()), adlib.load_data(folder()), out=tmp_path / "runs" / "one")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no run at .*; expected .*run\.json"):
+        load_run(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(RunError, match="is not a run's description"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": 99}, "is a run of format 99, this adlib reads format 1; it was written with"),
+        ({"method": "pro-add"}, "is a run of 'pro-add'; known are pro-ad"),
+        (
+            {"encoder": {"name": "x", "sha256": "f" * 64, "source": "hub"}},
+            "trained on the encoder x with SHA-256 f{16} .* but found",
+        ),
+    ],
+)
+def test_a_run_of_another_kind_is_refused(run_folder: Path, changes: dict, words: str) -> None:
+    edit(run_folder, **changes)
+    with pytest.raises(RunError, match=words):
+        load_run(run_folder)
+
+
+def test_damaged_or_foreign_weights_are_refused(run_folder: Path) -> None:
+    path = run_folder / "weights.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match=r"weights\.safetensors cannot be read"):
+        load_run(run_folder)
+    path.write_bytes(whole)
+    saved = json.loads((run_folder / "run.json").read_text())
+    edit(run_folder, config=saved["config"] | {"blocks": 4})
+    with pytest.raises(RunError, match=r"weights do not fit: missing \['decoder\.2"):
+        load_run(run_folder)
+
+
+def test_an_unknown_config_key_is_named_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"unknown config key 'stepz' .* did you mean 'steps'\?"):
+        config_from(ProADConfig, {"stepz": 3})
+    built = config_from(ProADConfig, {"size": [28, 42], "weights": "a/b.pth", "layers": None})
+    assert built == ProADConfig(size=(28, 42), weights=Path("a/b.pth"))
+
+
+def test_what_json_cannot_say_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        runs.write_json(tmp_path / "x.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
