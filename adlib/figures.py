@@ -1,0 +1,114 @@
+"""Arrays to figures. Nothing here shows or saves; the caller does."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+HEAT = "inferno"  # perceptually even and readable by the colour-blind; hot is anomalous
+NORMAL, DEFECT = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion
+OUTLINE = "#00E5FF"  # of a true defect; not in the heat map's range of colours
+
+
+def overlay(
+    image: UInt8[np.ndarray, "h w 3"],
+    heat: Float[np.ndarray, "h w"],
+    scale: tuple[float, float],
+    strength: float = 0.65,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay a heat map over its image.
+
+    The map's value on the model's one scale sets both colour and opacity, so that a normal image
+    stays what it is and never turns red by being stretched to its own extremes.
+
+    Args:
+        image: sRGB.
+        heat: An anomaly map at the image's size.
+        scale: The values that count as cold and as hot, the same for all images of a model.
+        strength: Opacity of the hottest pixel.
+    """
+    from matplotlib import colormaps
+
+    low, high = scale
+    level = np.clip((heat - low) / (high - low), 0, 1)  # h w
+    colour = colormaps[HEAT](level)[..., :3]  # h w 3
+    opacity = strength * level[..., None]
+    gray = image.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
+    mixed = (1 - opacity) * gray + opacity * colour
+    return (255 * mixed + 0.5).astype(np.uint8)
+
+
+def outline(axes: Axes, mask: Bool[np.ndarray, "h w"] | None) -> None:
+    """Draw the border of a true defect."""
+    if mask is not None and mask.any():
+        axes.contour(mask, levels=[0.5], colors=[OUTLINE], linewidths=1.2)
+
+
+def detections(
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    maps: Sequence[Float[np.ndarray, "_ _"]],
+    scale: tuple[float, float],
+    titles: Sequence[str],
+    masks: Sequence[Bool[np.ndarray, "_ _"] | None] | None = None,
+    columns: int = 4,
+) -> Figure:
+    """Show pairs of photograph and heat map on one scale, with the true outline where known.
+
+    Args:
+        images: n photographs.
+        maps: Their anomaly maps at the same sizes.
+        scale: Cold and hot, as in `overlay`.
+        titles: One short line for each.
+        masks: True defects, drawn as an outline on the photograph.
+        columns: Pairs in a row.
+    """
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.9 * 2 * columns, 2.2 * rows), layout="constrained")
+    grid = figure.subplots(rows, 2 * columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for i, (image, heat) in enumerate(zip(images, maps, strict=True)):
+        row, column = divmod(i, columns)
+        left, right = grid[row, 2 * column], grid[row, 2 * column + 1]
+        left.imshow(image)
+        outline(left, masks[i] if masks is not None else None)
+        right.imshow(overlay(image, heat, scale))
+        left.set_title(titles[i], fontsize=9, loc="left")
+    _heat_bar(figure, grid[:, -1].tolist(), scale)
+    return figure
+
+
+def _heat_bar(figure: Figure, beside: list[Axes], scale: tuple[float, float]) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(*scale), HEAT), ax=beside, fraction=0.06, pad=0.02, extend="max"
+    )
+    bar.set_label("anomaly (cosine distance)", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+
+
+def score_histogram(
+    axes: Axes,
+    scores: Float[np.ndarray, " n"],
+    labels: Bool[np.ndarray, " n"],
+    threshold: float | None = None,
+) -> None:
+    """Show the image scores of normal and defective images, and the threshold between them."""
+    bins = np.linspace(scores.min(), scores.max(), 40).tolist()
+    axes.hist(scores[~labels], bins=bins, color=NORMAL, alpha=0.75, label="normal")
+    axes.hist(scores[labels], bins=bins, color=DEFECT, alpha=0.6, label="defective", hatch="//")
+    if threshold is not None:
+        axes.axvline(threshold, color="black", linestyle="--", linewidth=1.2, label="threshold")
+    axes.set(xlabel="image score", ylabel="images")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def loss_curve(axes: Axes, losses: Sequence[float], **line: Any) -> None:
+    """Show the loss of every step."""
+    axes.plot(np.arange(1, len(losses) + 1), losses, linewidth=0.8, color=NORMAL, **line)
+    axes.set(xlabel="step", ylabel="loss (1 - cosine)", yscale="log")

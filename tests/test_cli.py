@@ -1,0 +1,143 @@
+"""The command line end to end, on a tiny model, and its exit statuses."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adlib.cli import main
+
+TINY = [
+    *("--encoder", "vit-tiny", "--weights", "random", "--layers", "0", "1", "--size", "32", "48"),
+    *("--blocks", "2", "--mlp-ratio", "1", "--batch", "3", "--steps", "6"),
+]
+
+
+@pytest.fixture
+def trained(
+    folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> tuple[Path, Path]:
+    data, run = folder(), tmp_path / "run"
+    assert main(["train", "pro-ad", "--data", str(data), "--out", str(run), *TINY]) == 0
+    assert f"next: adlib evaluate {run}" in capsys.readouterr().out
+    return data, run
+
+
+def test_train_evaluate_predict(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = trained
+    assert main(["evaluate", str(run), "--data", str(data)]) == 0
+    shown = capsys.readouterr().out
+    record = json.loads((run / "record.json").read_text())
+    assert set(record["categories"]) == {"bolt", "nut"}
+    assert f"{100 * record['mean']['image_auroc']:.1f}" in shown
+
+    out = tmp_path / "found"
+    photos = data / "nut" / "test"
+    assert main(["predict", str(run), str(photos), "--out", str(out), "--maps"]) == 0
+    rows = list(csv.DictReader((out / "predictions.csv").read_text().splitlines()))
+    assert len(rows) == 7
+    scores = [float(r["score"]) for r in rows]
+    assert scores == sorted(scores, reverse=True)
+    for row in rows:
+        above = float(row["score"]) > float(row["threshold"])
+        assert row["verdict"] == ("defective" if above else "good")
+    page = (out / "index.html").read_text()
+    assert page.count("<figure") == 7
+    assert "http" not in page
+    assert len(list((out / "overlays").iterdir())) == 14
+    heat = np.asarray(Image.open(next((out / "maps").iterdir())))
+    assert heat.shape == (40, 50)
+    assert heat.dtype == np.float32
+
+
+def test_false_alarms_move_the_threshold(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = trained
+    found = []
+    for rate in ("0.01", "0.6"):
+        out = tmp_path / rate
+        words = ["predict", str(run), str(data / "nut" / "test"), "--out", str(out)]
+        assert main([*words, "--false-alarms", rate]) == 0
+        rows = list(csv.DictReader((out / "predictions.csv").read_text().splitlines()))
+        found.append(sum(r["verdict"] == "defective" for r in rows))
+    assert found[0] <= found[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "error"),
+    [
+        ("train pro-ad --data /nowhere/parts", 2, "no folder /nowhere/parts"),
+        ("train pro-add --data builtin", 2, "METHOD is one of pro-ad"),
+        ("train", 2, "usage: adlib train METHOD"),
+        ("train pro-ad --data builtin --stepz 3", 2, "--stepz"),
+        ("train pro-ad --data builtin --steps 0", 2, "steps must be at least 1, got 0"),
+        ("train pro-ad --data builtin --size 30 30 --weights random", 2, "nearest that work are"),
+        ("train pro-ad --data builtin --constraint ankor", 2, "ankor"),
+        ("evaluate /nowhere/run --data builtin", 2, "no run at /nowhere/run"),
+        ("predict /nowhere/run /nowhere/photos --out x", 2, "no file or folder /nowhere/photos"),
+        ("predikt", 2, "predikt"),
+    ],
+)
+def test_a_wrong_request_ends_with_2_and_says_why(
+    words: str, status: int, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == status
+    captured = capsys.readouterr()
+    assert error in captured.err + captured.out
+    assert "Traceback" not in captured.err
+
+
+def test_an_existing_run_and_an_unknown_protocol_are_refused(
+    trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = trained
+    assert main(["train", "pro-ad", "--data", str(data), "--out", str(run), *TINY]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--data", str(data), "--protocol", "mine"]) == 2
+    assert "known are ours, dinomaly" in capsys.readouterr().err
+    assert not (run / "record.json").exists()
+
+
+def test_a_failing_run_ends_with_1(
+    trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*args: object, **options: object) -> None:
+        raise FloatingPointError("the loss is nan at step 3")
+
+    monkeypatch.setattr("adlib.engine.fit", diverge)
+    words = ["train", "pro-ad", "--data", str(trained[0]), "--out", str(trained[1]) + "2", *TINY]
+    assert main(words) == 1
+    assert "loss is nan at step 3" in capsys.readouterr().err
+
+
+def test_info_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("torch", "device", "dinov2-b", "efficientnet-lite0", "builtin", "solar", "cache"):
+        assert word in shown
+
+
+def test_importing_adlib_is_light() -> None:
+    code = (
+        "import adlib, sys; "
+        "print([m for m in ('torch', 'timm', 'matplotlib', 'scipy', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_names_are_there_when_asked_for_and_others_are_not() -> None:
+    import adlib
+
+    for name in adlib.__all__:
+        assert getattr(adlib, name) is not None
+    assert set(adlib.__all__) <= set(dir(adlib))
+    with pytest.raises(AttributeError, match="has no attribute 'fitt'"):
+        _ = adlib.fitt

@@ -1,0 +1,62 @@
+"""Figures keep one scale, and say what they show."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from adlib import figures
+
+
+def test_a_cold_map_leaves_the_photograph_gray_and_a_hot_one_colours_it() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (5, 7, 3), dtype=np.uint8)
+    heat = np.full((5, 7), 0.1)
+    cold = figures.overlay(image, heat, scale=(0.1, 0.5))
+    gray = image.mean(axis=2, keepdims=True)
+    assert np.abs(cold - gray).max() <= 1
+    heat[2, 3] = 9.0  # far beyond the scale: as hot as the scale's end, and no hotter
+    hot = figures.overlay(image, heat, scale=(0.1, 0.5))
+    assert np.array_equal(
+        np.delete(hot.reshape(-1, 3), 2 * 7 + 3, 0), np.delete(cold.reshape(-1, 3), 17, 0)
+    )
+    assert np.ptp(hot[2, 3].astype(int)) > 50
+    heat[2, 3] = 0.5
+    assert np.array_equal(figures.overlay(image, heat, scale=(0.1, 0.5)), hot)
+
+
+def test_the_same_value_has_the_same_colour_in_every_image() -> None:
+    image = np.full((4, 6, 3), 128, dtype=np.uint8)
+    calm, wild = np.full((4, 6), 0.2), np.full((4, 6), 0.2)
+    wild[0, 0] = 5.0
+    a, b = (figures.overlay(image, m, scale=(0.0, 0.4)) for m in (calm, wild))
+    assert np.array_equal(a[1:], b[1:])
+
+
+def test_detections_show_pairs_with_outlines() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (20, 30, 3), dtype=np.uint8) for _ in range(3)]
+    mask = np.zeros((20, 30), dtype=bool)
+    mask[5:9, 10:20] = True
+    figure = figures.detections(
+        images,
+        [rng.random((20, 30))] * 3,
+        (0.0, 1.0),
+        ["a", "b", "c"],
+        [mask, None, None],
+        columns=2,
+    )
+    drawn = [axes for axes in figure.axes if axes.images]
+    assert len(drawn) == 6
+    assert [axes.get_title(loc="left") for axes in drawn[::2]] == ["a", "b", "c"]
+    assert len(drawn[0].collections) == 1  # the outline
+    assert len(drawn[2].collections) == 0
+    assert figure.axes[-1].get_ylabel() == "anomaly (cosine distance)"
+
+
+def test_histogram_counts_every_image_once() -> None:
+    axes = Figure().subplots()
+    scores = np.random.default_rng(0).random(50)
+    figures.score_histogram(axes, scores, scores > 0.7, threshold=0.6)
+    assert sum(bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle)) == 50
+    assert axes.get_xlabel() == "image score"
+    figures.loss_curve(axes, [1.0, 0.5, 0.1])
+    assert np.asarray(axes.lines[-1].get_ydata()).tolist() == [1.0, 0.5, 0.1]
