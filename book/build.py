@@ -1,0 +1,208 @@
+"""Stages the sources, executes the notebooks, renders the book, and checks that it reads offline.
+
+`python -m book.build --profile book`; `make book` does so in the environment that it makes.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import nbformat
+import yaml
+
+from book.execute import NotebookError, Outcome, as_page, execute, read_profile
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = (
+    ".md",
+    ".bib",
+    ".css",
+    ".js",
+    ".json",
+    ".csv",
+    ".svg",
+    ".png",
+    ".jpg",
+    ".webp",
+    ".parquet",
+)
+LOADING_LINKS = {
+    "stylesheet",
+    "icon",
+    "preload",
+    "prefetch",
+    "preconnect",
+    "modulepreload",
+    "manifest",
+}
+LOADING = {
+    ("script", "src"), ("img", "src"), ("iframe", "src"), ("embed", "src"), ("object", "data"),
+    ("source", "src"), ("video", "src"), ("video", "poster"), ("audio", "src"), ("track", "src"),
+}  # fmt: skip
+
+
+class BookError(Exception):
+    """The book cannot be built; the message says why."""
+
+
+def chapters(root: Path) -> list[Path]:
+    """Notebooks of the table of contents, in its order, relative to the tree."""
+    toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
+
+    def files(node: object) -> Iterator[str]:
+        if isinstance(node, dict):
+            yield from (str(node[key]) for key in ("root", "file") if key in node)
+            for value in node.values():
+                yield from files(value)
+        elif isinstance(node, list):
+            for item in node:
+                yield from files(item)
+
+    return [Path(f"{f}.ipynb") for f in files(toc) if (root / f"{f}.ipynb").is_file()]
+
+
+def stage(root: Path, folder: Path) -> None:
+    """Lay out, anew, what the renderer reads: both settings files and `book`, at the same paths."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "notebooks").mkdir(parents=True)
+    shutil.copy2(root / "_config.yml", folder)
+    shutil.copy2(root / "book/_toc.yml", folder)
+    for path in sorted((root / "book").rglob("*")):
+        if path.suffix in SOURCES or path.name.startswith("LICENSE"):
+            target = folder / path.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+
+
+def add_notebook(
+    root: Path, folder: Path, notebook: Path, profile: str, parameters: dict[str, object]
+) -> Outcome:
+    """Execute a chapter inside the stage and put its page there; one that fails is not put there.
+
+    Raises:
+        NotebookError: A cell failed, or a parameter is unknown.
+    """
+    cache = root / "_build/executed" / profile
+    outcome = execute(
+        root / notebook, parameters, root=root, cache=cache, cwd=folder / notebook.parent
+    )
+    page = as_page(nbformat.read(outcome.path, as_version=4), profile, parameters)
+    nbformat.write(page, folder / notebook)
+    return outcome
+
+
+def render(folder: Path, build: Path) -> Path:
+    """Render a stage to `build`/html, each warning an error.
+
+    Raises:
+        BookError: The renderer warned or failed; the message holds its warnings.
+    """
+    html, log = build / "html", build / "render.log"
+    for old in (html, build / ".doctrees", build / ".jupyter_cache"):
+        shutil.rmtree(old, ignore_errors=True)  # pages of an earlier run would hide warnings
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
+    command += [str(folder), "--path-output", str(build.parent), "-W", "-n", "--keep-going"]
+    with log.open("w", encoding="utf-8") as file:
+        done = subprocess.run(
+            command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "NO_COLOR": "1"}
+        )
+    if done.returncode:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        told = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines[-20:]
+        shown = "\n".join(told[:40])
+        raise BookError(f"the renderer exits with {done.returncode}; see {log}\n{shown}")
+    (html / ".nojekyll").touch()  # GitHub Pages drops folders that begin with _ otherwise
+    return html
+
+
+class Loads(HTMLParser):
+    """Collects the addresses that a browser fetches by itself when it shows a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note each attribute of `attrs` that makes the browser load something."""
+        values = dict(attrs)
+        relations = set((values.get("rel") or "").lower().split())
+        for name, value in attrs:
+            if (tag, name) in LOADING or (
+                tag == "link" and relations & LOADING_LINKS and name == "href"
+            ):
+                self.addresses.append(value or "")
+            elif name == "srcset":
+                self.addresses += [
+                    part.split()[0] for part in (value or "").split(",") if part.strip()
+                ]
+
+
+def foreign_addresses(html: Path) -> list[str]:
+    """`PAGE: ADDRESS` of all that the pages below `html` would load from another host."""
+    found = []
+    for page in sorted(html.rglob("*.html")):
+        parser = Loads()
+        parser.feed(page.read_text(encoding="utf-8"))
+        found += [
+            f"{page.relative_to(html)}: {address}"
+            for address in parser.addresses
+            if urlsplit(address).netloc
+        ]
+    return found
+
+
+def build(root: Path, profile: str) -> Path:
+    """Build the whole book; print what took how long.
+
+    Raises:
+        BookError: The profile and the table of contents differ, the renderer warned, or a page
+            loads something from another host.
+        NotebookError: A notebook failed.
+    """
+    start, folder = time.monotonic(), root / "_build/stage"
+    values = read_profile(root / "notebooks/profiles" / f"{profile}.yml")
+    notebooks = chapters(root)
+    if set(values) != (stems := {n.stem for n in notebooks}):
+        raise BookError(
+            f"profile {profile!r} and book/_toc.yml name different notebooks: only one of them has "
+            f"{', '.join(sorted(set(values) ^ stems))}"
+        )
+    stage(root, folder)
+    times: list[tuple[str, float, str]] = []
+    for notebook in notebooks:
+        print(f"{notebook}", file=sys.stderr, flush=True)
+        outcome = add_notebook(root, folder, notebook, profile, values[notebook.stem])
+        note = f"unchanged; took {outcome.seconds:.0f} s before" if outcome.reused else "executed"
+        times.append((str(notebook), 0.0 if outcome.reused else outcome.seconds, note))
+    before = time.monotonic()
+    html = render(folder, root / "_build")
+    times.append(("pages", time.monotonic() - before, "rendered without a warning"))
+    if foreign := foreign_addresses(html):
+        raise BookError("pages load from other hosts:\n" + "\n".join(foreign[:40]))
+    times.append(("in all", time.monotonic() - start, f"profile {profile}"))
+    print("\n".join(f"{seconds:8.1f} s  {name:<40} {note}" for name, seconds, note in times))
+    return html / "index.html"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Build at the profile that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m book.build", description=__doc__)
+    parser.add_argument("--profile", default="book", help="a file of notebooks/profiles")
+    profile = parser.parse_args(arguments).profile
+    try:
+        print(build(ROOT, profile))
+    except (BookError, NotebookError) as error:
+        sys.exit(f"make book: {error}")
+    except KeyboardInterrupt:
+        sys.exit("make book: stopped; the next call goes on with the notebook that was running")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""Executes one notebook at a profile's parameters, and makes of the result a page of the book.
+
+An executed notebook is kept with the fingerprint of all that went into it, and is executed again
+only when that has changed. Papermill runs in a process of its own (`python -m book.execute`), so
+that the environment of its kernel is nobody else's.
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from nbformat import NotebookNode
+
+LAST_LINES = 12  # of an error's traceback
+CELL_SECONDS = 1_800  # a cell that takes longer than this hangs; ours
+KERNEL_ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",  # sets and dicts of strings come in one order
+    "TQDM_DISABLE": "1",  # a bar is for a person who waits, not for a page
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a note of the debugger on stderr
+    "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the home folder's
+}
+KERNEL_REFUSES = (
+    "MPLBACKEND",
+    "JPY_SESSION_NAME",
+)  # pictures inline, and nobody who moves a slider
+
+
+class NotebookError(Exception):
+    """A notebook could not be executed; the message shows where and why."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An executed notebook: where it lies, and whether it had to be run, for how long."""
+
+    path: Path
+    seconds: float
+    reused: bool
+
+
+def read_profile(path: Path) -> dict[str, dict[str, Any]]:
+    """Parameters for each notebook's stem.
+
+    Raises:
+        NotebookError: There is no such profile, or it is not a mapping of mappings.
+    """
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yml"))) or "none"
+        raise NotebookError(f"no profile {path.stem!r} in {path.parent}; there are: {known}")
+    profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    good = isinstance(profile, dict) and all(isinstance(v, dict | None) for v in profile.values())
+    if not good:
+        raise NotebookError(f"{path} must map each notebook's name to a mapping of parameters")
+    return {stem: values or {} for stem, values in profile.items()}
+
+
+def fingerprint(root: Path, notebook: Path, parameters: Mapping[str, Any]) -> str:
+    """SHA-256 over all that an output depends on: notebook, parameters, library and versions."""
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    library = (p for p in (root / "adlib").rglob("*") if p.suffix in {".py", ".csv"})
+    for path in [notebook, root / "constraints.txt", Path(__file__), *sorted(library)]:
+        digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
+    """Refuse a parameter that the notebook has not; papermill itself would run on with defaults.
+
+    Raises:
+        NotebookError: names the parameter, and those that there are.
+    """
+    known = set(papermill.inspect_notebook(str(notebook)))
+    if unknown := sorted(set(parameters) - known):
+        raise NotebookError(
+            f"{notebook.name} has no parameter {', '.join(unknown)}; it has: "
+            f"{', '.join(sorted(known)) or 'none'}"
+        )
+
+
+def execute(
+    notebook: Path, parameters: Mapping[str, Any], *, root: Path, cache: Path, cwd: Path
+) -> Outcome:
+    """Execute a notebook, or take the kept result if nothing that it depends on has changed.
+
+    Args:
+        notebook: the source, without outputs; it is not touched.
+        parameters: values to set below its `parameters` cell.
+        root: the tree, whose `adlib` and `constraints.txt` count as input.
+        cache: folder for executed notebooks and their stamps.
+        cwd: where its relative paths begin, and where it may write.
+
+    Raises:
+        NotebookError: A cell failed, with its number, source and error. What was executed until
+            then is kept as `NAME.failed.ipynb`, never as the result.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    done, stamp = cache / notebook.name, cache / f"{notebook.stem}.json"
+    failed = cache / f"{notebook.stem}.failed.ipynb"
+    mark = fingerprint(root, notebook, parameters)
+    if done.is_file() and stamp.is_file():
+        kept = json.loads(stamp.read_text())
+        if kept["fingerprint"] == mark:
+            return Outcome(done, kept["seconds"], reused=True)
+    check_parameters(notebook, parameters)
+    for old in (stamp, done, failed):
+        old.unlink(missing_ok=True)
+    kernel = {k: v for k, v in os.environ.items() if k not in KERNEL_REFUSES} | KERNEL_ENVIRONMENT
+    order = {"notebook": str(notebook), "output": str(failed), "cwd": str(cwd)}
+    order |= {"parameters": dict(parameters)}
+    start = time.monotonic()
+    child = subprocess.run(
+        [sys.executable, "-m", "book.execute"],
+        input=json.dumps(order),
+        text=True,
+        cwd=Path(__file__).resolve().parent.parent,
+        env=kernel,
+        check=False,
+    )
+    if child.returncode:
+        raise NotebookError(describe(notebook, failed))
+    seconds = time.monotonic() - start
+    failed.replace(done)
+    stamp.write_text(json.dumps({"fingerprint": mark, "seconds": round(seconds, 1)}))
+    return Outcome(done, seconds, reused=False)
+
+
+def describe(notebook: Path, executed: Path) -> str:
+    """Name the cell that failed, and show its source and the end of its error.
+
+    Args:
+        notebook: the source, for its name.
+        executed: what papermill wrote until then; may be absent.
+    """
+    cells = nbformat.read(executed, as_version=4).cells if executed.is_file() else []
+    for cell in cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                plain = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(output.traceback))  # no colours
+                trace = plain.splitlines()[-LAST_LINES:]
+                return (
+                    f"{notebook.name}, cell [{cell.execution_count}] failed: "
+                    f"{output.ename}: {output.evalue}\n--- its source\n{cell.source}\n"
+                    "--- its error\n" + "\n".join(trace) + f"\n--- all until then: {executed}"
+                )
+    return (
+        f"{notebook.name} stopped without an error in a cell: its kernel died, or a cell took more "
+        f"than {CELL_SECONDS} s; the lines above say more"
+    )
+
+
+def as_page(executed: NotebookNode, profile: str, parameters: Mapping[str, Any]) -> NotebookNode:
+    """Say which run a page shows, and drop what differs from run to run though nothing changed.
+
+    Args:
+        executed: a notebook as papermill left it; changed in place and returned.
+        profile: its name.
+        parameters: what the profile set in this notebook; may be empty.
+    """
+    values = ", ".join(f"`{name} = {value!r}`" for name, value in parameters.items())
+    sentence = "The outputs on this page come from a run with the profile " + (
+        f"`{profile}`: {values}." if values else f"`{profile}`, which keeps the values above."
+    )
+    note = nbformat.v4.new_markdown_cell(f"*{sentence}*", id="run-of-this-page")
+    where = None
+    for i, cell in enumerate(executed.cells):
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
+            cell.id, cell.metadata["tags"] = "injected-parameters", [*tags, "remove-cell"]
+        if "injected-parameters" in tags or "parameters" in tags:
+            where = i
+        for name in ("papermill", "execution"):
+            cell.metadata.pop(name, None)
+    if where is not None:
+        executed.cells.insert(where + 1, note)
+    executed.metadata.pop("papermill", None)
+    executed.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    language = executed.metadata.setdefault("language_info", {"name": "python"})
+    language["pygments_lexer"] = "ipython3"  # else a line with %pip does not lex
+    return executed
+
+
+def main() -> None:
+    """Run papermill as the JSON on standard input says; the progress bar goes to the terminal."""
+    # tqdm reads its settings when it is imported, and TQDM_DISABLE is meant for the kernel alone.
+    silent = os.environ.pop("TQDM_DISABLE", None)
+    importlib.import_module("tqdm.auto")
+    os.environ.update({} if silent is None else {"TQDM_DISABLE": silent})
+    order = json.load(sys.stdin)
+    try:
+        papermill.execute_notebook(
+            order["notebook"],
+            order["output"],
+            parameters=order["parameters"],
+            kernel_name="python3",
+            cwd=order["cwd"],
+            execution_timeout=CELL_SECONDS,
+            extra_arguments=["--log-level=ERROR"],  # each kernel notes that it talks over TCP
+        )
+    except papermill.PapermillExecutionError:
+        sys.exit(1)  # the caller reads what failed from the notebook
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Staging, executing and rendering, on a tree of a few small notebooks."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from book.build import BookError, add_notebook, build, chapters, foreign_addresses, stage
+from book.execute import NotebookError, as_page, check_parameters, fingerprint, read_profile
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tree, in a folder with a space, whose one notebook fails if `steps` is negative."""
+    root = tmp_path / "a tree"
+    for folder in ("adlib", "book/_static/vendor", "notebooks/profiles"):
+        (root / folder).mkdir(parents=True)
+    (root / "adlib/__init__.py").write_text("")
+    (root / "constraints.txt").write_text("")
+    (root / "_config.yml").write_text("title: t\n")
+    (root / "book/_toc.yml").write_text(
+        "root: book/index\nparts: [{chapters: [{file: notebooks/01_a}, {file: book/end}]}]\n"
+    )
+    (root / "book/index.md").write_text("# t\n")
+    (root / "book/build.py").write_text("")
+    (root / "book/_static/vendor/LICENSE.x").write_text("")
+    (root / "notebooks/profiles/smoke.yml").write_text("01_a: {steps: 3}\n")
+    cells = [
+        new_markdown_cell("# A"),
+        new_code_cell("steps = 20  # optimiser steps", metadata={"tags": ["parameters"]}),
+        new_code_cell("from pathlib import Path\nPath('made.txt').write_text('x')"),
+        new_code_cell("assert steps >= 0, 'steps are counted'\nsteps"),
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "p", "language": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), root / "notebooks/01_a.ipynb")
+    return root
+
+
+def test_stage_holds_the_sources_at_the_same_paths_and_nothing_else(tree: Path) -> None:
+    (folder := tree / "_build/stage").mkdir(parents=True)
+    (folder / "stale.md").touch()
+    stage(tree, folder)
+    files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert files == {"_config.yml", "_toc.yml", "book/index.md", "book/_static/vendor/LICENSE.x"}
+    assert chapters(tree) == [Path("notebooks/01_a.ipynb")]
+
+
+@pytest.mark.timeout(120)
+def test_notebook_is_executed_once_and_failures_are_never_pages(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    folder, notebook = tree / "_build/stage", Path("notebooks/01_a.ipynb")
+    source = (tree / notebook).read_bytes()
+    stage(tree, folder)
+    first = add_notebook(tree, folder, notebook, "smoke", {"steps": 3})
+    assert not first.reused
+    page = nbformat.read(folder / notebook, as_version=4)
+    assert [o["data"]["text/plain"] for o in page.cells[-1].outputs] == ["3"]
+    assert (folder / "notebooks/made.txt").is_file()  # beside the page, not in the tree
+    assert sorted(p.name for p in (tree / "notebooks").iterdir()) == ["01_a.ipynb", "profiles"]
+    assert (tree / notebook).read_bytes() == source
+
+    stage(tree, folder)
+    again = add_notebook(tree, folder, notebook, "smoke", {"steps": 3})
+    assert again.reused
+    assert nbformat.read(folder / notebook, as_version=4) == page
+
+    stage(tree, folder)
+    with pytest.raises(NotebookError, match="steps are counted") as failure:
+        add_notebook(tree, folder, notebook, "smoke", {"steps": -1})
+    message = str(failure.value)
+    assert "01_a.ipynb, cell [4]" in message
+    assert "assert steps >= 0" in message  # the cell's source
+    assert "AssertionError" in message
+    assert not (folder / notebook).exists()
+    assert (tree / "_build/executed/smoke/01_a.failed.ipynb").is_file()
+
+
+def test_every_input_moves_the_fingerprint(tree: Path) -> None:
+    notebook = tree / "notebooks/01_a.ipynb"
+    marks = [fingerprint(tree, notebook, {}), fingerprint(tree, notebook, {"steps": 1})]
+    for name in ("adlib/__init__.py", "constraints.txt", "notebooks/01_a.ipynb"):
+        with (tree / name).open("a") as file:
+            file.write("\n")
+        marks.append(fingerprint(tree, notebook, {}))
+    assert len(set(marks)) == 5
+    assert fingerprint(tree, notebook, {}) == marks[-1]
+
+
+def test_unknown_parameter_is_refused_with_those_there_are(tree: Path) -> None:
+    with pytest.raises(NotebookError, match="has no parameter stepz; it has: steps"):
+        check_parameters(tree / "notebooks/01_a.ipynb", {"stepz": 1})
+
+
+def test_unknown_profile_is_refused_with_those_there_are(tree: Path) -> None:
+    folder = tree / "notebooks/profiles"
+    with pytest.raises(NotebookError, match=r"no profile 'gpu' in .*; there are: smoke"):
+        read_profile(folder / "gpu.yml")
+    (folder / "odd.yml").write_text("[1, 2]")
+    with pytest.raises(NotebookError, match="must map each notebook's name to a mapping"):
+        read_profile(folder / "odd.yml")
+
+
+def test_profile_must_name_the_notebooks_of_the_contents(tree: Path) -> None:
+    (tree / "notebooks/profiles/smoke.yml").write_text("02_b: {}\n")
+    with pytest.raises(BookError, match="only one of them has 01_a, 02_b"):
+        build(tree, "smoke")
+
+
+def test_page_says_its_run_and_drops_what_differs_from_run_to_run() -> None:
+    cells = [
+        new_code_cell(
+            "steps = 20", metadata={"tags": ["parameters"], "papermill": {"duration": 1}}
+        ),
+        new_code_cell("steps = 3", metadata={"tags": ["injected-parameters"]}),
+        new_code_cell("steps", metadata={"execution": {"iopub.execute_input": "now"}}),
+    ]
+    raw = new_notebook(cells=cells, metadata={"papermill": {"duration": 2.5}})
+    page = as_page(raw, "book", {"steps": 3})
+    assert "papermill" not in json.dumps(page)
+    assert "execution" not in page.cells[-1].metadata
+    assert page.cells[1].id == "injected-parameters"
+    assert page.cells[1].metadata["tags"] == ["injected-parameters", "remove-cell"]
+    assert page.cells[2].source.endswith("a run with the profile `book`: `steps = 3`.*")
+    assert page.metadata["language_info"]["pygments_lexer"] == "ipython3"
+    nbformat.validate(page)
+
+
+def test_addresses_that_load_from_another_host_are_found(tmp_path: Path) -> None:
+    far = "cdn.example.org/x"
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/page.html").write_text(
+        f"""<a href="https://{far}0"></a> <link rel="canonical" href="https://{far}1">
+        <img src="data:image/png;base64,AA"> <script src="../_static/a.js?v=1"></script>
+        <script src="https://{far}2"></script> <link rel="stylesheet" href="//{far}3">
+        <img srcset="a.png 1x, http://{far}4 2x"> <iframe src="https://{far}5"></iframe>"""
+    )
+    found = foreign_addresses(tmp_path)
+    assert [address[-1] for address in found] == ["2", "3", "4", "5"]
+    assert all(address.startswith("sub/page.html: ") for address in found)

@@ -1,0 +1,142 @@
+"""The files that hold the project together say the same thing, and say it validly."""
+
+import itertools
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import adlib
+from book import environment
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def pins() -> dict[str, str]:
+    """Version of each package in constraints.txt, by canonical name."""
+    lines = [line for line in text("constraints.txt").splitlines() if not line.startswith("#")]
+    split = [line.split("==") for line in lines]
+    return {canonicalize_name(name): version for name, version in split}
+
+
+def tracked() -> list[Path]:
+    """Files of the repository; all of them but what is made, where there is no git."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if listed.returncode == 0:
+        files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    else:
+        made = {".venv", "_build", "__pycache__", ".git"}
+        files = [p for p in ROOT.rglob("*") if not made & set(p.relative_to(ROOT).parts)]
+    return [path for path in files if path.is_file()]
+
+
+def test_every_requirement_is_pinned_and_its_pin_fits() -> None:
+    named = [*PROJECT["dependencies"], *itertools.chain.from_iterable(EXTRAS.values())]
+    wanted = [Requirement(r) for r in named]
+    known = pins()
+    missing = [r.name for r in wanted if canonicalize_name(r.name) not in known]
+    assert not missing
+    unfit = [str(r) for r in wanted if not r.specifier.contains(known[canonicalize_name(r.name)])]
+    assert not unfit
+
+
+def test_constraints_are_sorted_and_exact() -> None:
+    lines = [line for line in text("constraints.txt").splitlines() if not line.startswith("#")]
+    assert lines == sorted(lines, key=str.lower)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in lines)
+    assert "pip" in pins()
+    assert environment.BARE in pins()  # its version is written nowhere else but in prose
+
+
+def test_conda_environment_installs_the_same_pins() -> None:
+    conda = yaml.safe_load(text("environment.yml"))
+    (pip,) = [d["pip"] for d in conda["dependencies"] if isinstance(d, dict)]
+    assert pip[0] == "-c constraints.txt"
+    assert set(re.search(r"\[(.*)\]", pip[1])[1].split(",")) == set(EXTRAS)  # pyright: ignore[reportOptionalSubscript]
+    assert set(environment.EXTRAS.split(",")) == set(EXTRAS)
+
+
+def test_supported_pythons_are_said_once() -> None:
+    (oldest, newest) = (environment.OLDEST, environment.NEWEST)
+    assert PROJECT["requires-python"] == f">={oldest[0]}.{oldest[1]},<{newest[0]}.{newest[1] + 1}"
+    named = {c.rsplit(" ", 1)[1] for c in PROJECT["classifiers"] if "Python :: 3." in c}
+    assert named == {f"3.{minor}" for minor in range(oldest[1], newest[1] + 1)}
+
+
+def test_version_has_one_place() -> None:
+    assert "version" in PROJECT["dynamic"]
+    assert yaml.safe_load(text("CITATION.cff"))["version"] == adlib.__version__
+    assert re.fullmatch(r"\d+\.\d+\.\d+", adlib.__version__)
+
+
+def test_repository_address_is_the_same_everywhere() -> None:
+    url = yaml.safe_load(text("_config.yml"))["repository"]["url"]
+    assert PROJECT["urls"]["Repository"] == url
+    assert yaml.safe_load(text("CITATION.cff"))["repository-code"] == url
+    assert url in text("CONTRIBUTING.md")
+
+
+@pytest.mark.parametrize(
+    ("schema", "files"),
+    [
+        ("vendor.github-workflows", ".github/workflows/*.yml"),
+        ("vendor.citation-file-format", "CITATION.cff"),
+    ],
+)
+def test_files_for_other_programs_fit_their_schema(schema: str, files: str) -> None:
+    found = sorted(str(path) for path in ROOT.glob(files))
+    assert found
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *found]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_readme_names_the_two_commands_and_ci_runs_the_second() -> None:
+    assert "make book" in text("README.md")
+    assert "make test" in text("README.md")
+    assert text(".ci/run").splitlines()[-1] == "make test"
+    assert "run: make test" in text(".github/workflows/tests.yml")
+    assert "run: make book" in text(".github/workflows/book.yml")
+
+
+def test_make_lists_its_targets() -> None:
+    command = ["make", "--no-print-directory", "help"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    phony = re.search(r"^\.PHONY: (.*)$", text("Makefile"), re.MULTILINE)
+    assert phony
+    assert {line.split()[0] for line in listed.splitlines()[:-1]} == set(phony[1].split())
+
+
+def test_no_file_names_a_place_of_one_machine_or_an_index() -> None:
+    # Put together here, so that this file does not match itself.
+    machine = re.compile(r"(?<![\w.}\])*-])/(?:wo" r"rk|ro" r"ot|ho" r"me)/")
+    beside = re.compile(r"\.\." + "/shared")
+    index = re.compile("py" r"pi\.org|python" r"hosted|registry\.np" r"mjs|extra-index" "-url")
+    wrong = []
+    for path in tracked():
+        if path.suffix not in {".py", ".md", ".yml", ".toml", ".txt", ".cff", ".ipynb", ".css", ""}:
+            continue
+        name, content = str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+        patterns = [machine, index] if name == ".ci/run" else [machine, beside, index]
+        wrong += [f"{name}: {hit[0]}" for pattern in patterns for hit in pattern.finditer(content)]
+    assert not wrong
+
+
+def test_no_large_file_is_committed_but_the_formula_renderer() -> None:
+    large = [path.name for path in tracked() if path.stat().st_size > 1_000_000]
+    assert large in ([], ["tex-svg-full.js"])
