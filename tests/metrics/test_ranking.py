@@ -1,0 +1,140 @@
+"""Exact ranking metrics against the definition of each and against scikit-learn."""
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adlib.metrics import (
+    auroc,
+    average_precision,
+    best_f1,
+    precision_recall_curve,
+    roc_curve,
+    score_images,
+)
+from adlib.metrics.ranking import ranks, sort_classes
+from tests.metrics import slow
+
+many = settings(max_examples=1000, deadline=None, derandomize=True, database=None)
+some = settings(many, max_examples=200)
+
+
+@st.composite
+def tied_scores(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """2 to 30 scores of at most 13 values, both classes present, any float type."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, levels = draw(st.integers(2, 30)), draw(st.integers(1, 6))
+    dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
+    truth = rng.random(n) < rng.random()
+    truth[:2] = True, False
+    return rng.integers(-levels, levels + 1, n).astype(dtype) / dtype(4), truth
+
+
+@many
+@given(tied_scores())
+def test_metrics_are_their_definitions(case: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, truth = case
+    found = score_images(scores, truth)
+    assert found["auroc"] == pytest.approx(slow.auroc(scores, truth), abs=1e-12)
+    assert found["ap"] == pytest.approx(slow.average_precision(scores, truth), abs=1e-12)
+    assert found["f1_max"], found["f1_threshold"] == pytest.approx(slow.best_f1(scores, truth))
+    assert auroc(scores, truth) == found["auroc"]
+    assert average_precision(scores, truth) == found["ap"]
+    assert best_f1(scores, truth) == (found["f1_max"], found["f1_threshold"])
+
+
+@some
+@given(tied_scores())
+def test_metrics_agree_with_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, truth = case
+    found = score_images(scores, truth)
+    assert found["auroc"] == pytest.approx(sk.roc_auc_score(truth, scores), abs=1e-12)
+    assert found["ap"] == pytest.approx(sk.average_precision_score(truth, scores), abs=1e-12)
+    precision, recall, thresholds = sk.precision_recall_curve(truth, scores)
+    total = precision + recall
+    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+    assert found["f1_max"] == pytest.approx(f1.max(), abs=1e-12)
+    assert found["f1_threshold"] == pytest.approx(
+        float(thresholds[np.isclose(f1[:-1], f1.max())][-1])
+    )
+    area = sk.auc(recall, precision)
+    assert average_precision(scores, truth, "trapezoid") == pytest.approx(area, abs=1e-12)
+    curve = precision_recall_curve(scores, truth)
+    for ours, theirs in zip(curve, (precision, recall, thresholds), strict=True):
+        np.testing.assert_allclose(ours, theirs)
+    fpr, tpr, thresholds = sk.roc_curve(truth, scores, drop_intermediate=False)
+    for ours, theirs in zip(roc_curve(scores, truth), (fpr, tpr, thresholds), strict=True):
+        np.testing.assert_allclose(ours, theirs[::-1][: len(ours)])
+
+
+@some
+@given(tied_scores(), st.integers(1, 7))
+def test_blocks_do_not_change_the_ranks(case: tuple[np.ndarray, np.ndarray], block: int) -> None:
+    normal, anomalous = sort_classes(*case)
+    whole = next(iter(ranks(normal, anomalous, 99)))
+    parts = list(ranks(normal, anomalous, block))
+    for name in whole._fields:
+        joined = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(joined, getattr(whole, name))
+
+
+def test_ties_longer_than_any_walk_are_counted() -> None:
+    scores = np.repeat([0.0, 1.0, 2.0], (50, 90, 40))
+    truth = np.random.default_rng(0).random(180) < 0.4
+    assert auroc(scores, truth) == pytest.approx(slow.auroc(scores, truth), abs=1e-12)
+
+
+@some
+@given(tied_scores())
+def test_only_the_order_counts(case: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, truth = case
+    scores = scores.astype(np.float64)
+    found = score_images(scores, truth)
+    for increasing in (np.exp, np.arctan, lambda x: x**3 - 7):
+        again = score_images(increasing(scores), truth)
+        assert {k: again[k] for k in ("auroc", "ap", "f1_max")} == {
+            k: found[k] for k in ("auroc", "ap", "f1_max")
+        }
+        assert again["f1_threshold"] == increasing(np.float64(found["f1_threshold"]))
+
+
+def test_constant_scores_are_chance() -> None:
+    truth = np.arange(10) < 3
+    found = score_images(np.full(10, 0.7), truth)
+    assert found == {"auroc": 0.5, "ap": 0.3, "f1_max": pytest.approx(6 / 13), "f1_threshold": 0.7}
+
+
+def test_negative_zero_equals_zero() -> None:
+    assert auroc(np.array([0.0, -0.0], np.float32), np.array([True, False])) == 0.5
+
+
+def test_threshold_makes_the_stated_f1() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.random(200) < 0.3
+    scores = (rng.normal(size=200) + truth).astype(np.float32)
+    f1, threshold = best_f1(scores, truth)
+    assert f1 == pytest.approx(sk.f1_score(truth, scores >= np.float32(threshold)), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("truth", "words"),
+    [
+        (np.ones(4, bool), "4 anomalous and 0 normal"),
+        (np.zeros(4, bool), "0 anomalous and 4 normal"),
+    ],
+)
+def test_a_missing_class_is_named(truth: np.ndarray, words: str) -> None:
+    with pytest.raises(ValueError, match=f"metrics need both classes, got {words} scores"):
+        score_images(np.arange(4.0), truth)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_is_refused_by_name(bad: float) -> None:
+    scores = np.array([0.1, bad, 0.3])
+    truth = np.array([True, False, False])
+    with pytest.raises(ValueError, match=rf"finite, image 1 \(b.png\) has {bad}"):
+        score_images(scores, truth, names=["a.png", "b.png", "c.png"])
+    with pytest.raises(ValueError, match=f"finite, image 1 has {bad}"):
+        score_images(scores, truth)
