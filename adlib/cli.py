@@ -164,6 +164,7 @@ def evaluate(command: Evaluate) -> None:
     from adlib import engine
     from adlib.hardware import choose_device
     from adlib.metrics.protocol import PROTOCOLS
+    from adlib.report import table
     from adlib.runs import write_json
 
     if command.protocol not in PROTOCOLS:
@@ -176,7 +177,7 @@ def evaluate(command: Evaluate) -> None:
     )
     out = command.out or command.run / "record.json"
     write_json(out, record)
-    print(_record_table(record))
+    print(table(record).to_string())
     print(f"record written to {out}")
 
 
@@ -258,21 +259,6 @@ def _load(name: str, categories: tuple[str, ...]) -> Data:
     if data.notice:
         print(data.notice)
     return data
-
-
-def _record_table(record: dict[str, Any]) -> str:
-    """Show a record as aligned columns; per cent, since that is what tables of the field show."""
-    names = list(record["mean"])
-    rows = [("category", *names)]
-    for category, values in [*record["categories"].items(), ("mean", record["mean"])]:
-        cells = ["-" if values[n] is None else f"{100 * values[n]:.1f}" for n in names]
-        rows.append((category, *cells))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ([c.rjust(w) for c, w in zip(row, widths, strict=True)] for row in rows)
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *line[1:]])
-        for row, line in zip(rows, lines, strict=True)
-    )
 
 
 def _complain(error: BaseException | str, status: int) -> int:

@@ -3,108 +3,44 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
+from torch.utils.data import Subset
 
 from adlib import runs
 from adlib.calibration import DEFAULT_RATE, Calibration, calibrate
+from adlib.data.order import batch_order, hold_out
 from adlib.data.pictures import Picture, list_pictures, read_each
 from adlib.data.sample import Data, Images
 from adlib.features import cached_features, frame_of
 from adlib.hardware import choose_device, choose_dtype, describe, peak_memory_mib
 from adlib.methods import METHODS
-from adlib.metrics import EvaluationProtocol, prepare_maps, prepare_mask, score_images, score_maps
-from adlib.metrics.protocol import PROTOCOLS
+from adlib.methods.method import Method
+from adlib.metrics import (
+    EXACT_PIXELS,
+    PROTOCOLS,
+    EvaluationProtocol,
+    StreamingScores,
+    image_scores,
+    mean_over,
+    prepare_maps,
+    prepare_mask,
+    score_images,
+    score_maps,
+)
 from adlib.progress import track
 
 OURS = PROTOCOLS["ours"]
 METRICS = ("image_auroc", "image_ap", "image_f1_max",
            "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")  # fmt: skip
+SPAN = 256  # maps in memory at a time where only their scores are wanted; ours
 CHUNK = 8  # cached images through the decoder at a time when scoring; ours
-
-
-@runtime_checkable
-class Method(Protocol):
-    """What the engine asks of a method, besides being a torch module."""
-
-    name: str
-    config: Any
-    encoder: Any
-    calibration: Calibration | None
-    provenance: dict[str, Any]
-
-    def parameters(self) -> Iterator[torch.nn.Parameter]: ...
-    def to(self, device: torch.device, /) -> Any: ...
-    def train(self, mode: bool = True, /) -> Any: ...
-    def eval(self) -> Any: ...
-
-    def reset(self, generator: torch.Generator, /) -> None:
-        """Draw all trainable weights anew."""
-        ...
-
-    def extract(self, images: Float[Tensor, "b 3 h w"], /) -> Float[Tensor, "b g t c"]:
-        """Return the frozen features, which the engine caches."""
-        ...
-
-    def prepare(self, normal: Float[Tensor, "n g t c"], /) -> None:
-        """See all normal features once before training: prototypes, memory; may do nothing."""
-        ...
-
-    def optimiser(self, steps: int, /) -> tuple[torch.optim.Optimizer, Any]:
-        """Return the optimiser and its schedule, both stepped once a batch."""
-        ...
-
-    def loss(self, features: Float[Tensor, "b g t c"], /) -> Float[Tensor, ""]:
-        """Return what a step lowers."""
-        ...
-
-    def maps(self, features: Float[Tensor, "b g t c"], /) -> Float[Tensor, "b h w"]:
-        """Return anomaly maps at the frame's size; larger is more anomalous."""
-        ...
-
-    def image_score(self, maps: Float[Tensor, "b h w"], /) -> Float[Tensor, " b"]:
-        """Return one score a map."""
-        ...
-
-
-def hold_out(images: Images, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Split normal images into those to fit on and those to calibrate on, category by category.
-
-    Args:
-        images: Normal images.
-        share: Fraction held out of each category, at least one image where it has two or more.
-        seed: Draws which.
-    Returns:
-        Indices to fit on and indices held out, both sorted.
-    """
-    rng = np.random.default_rng(seed)
-    names = np.array([r.category for r in images.references])
-    held: list[int] = []
-    for category in images.categories:
-        mine = np.flatnonzero(names == category)
-        k = max(1, round(share * len(mine))) if share and len(mine) > 1 else 0
-        held += rng.permutation(mine)[:k].tolist()
-    return sorted(set(range(len(images))) - set(held)), sorted(held)
-
-
-def batch_order(n: int, batch: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield `steps` index batches: one shuffle of all n after another, cut into batches.
-
-    Every image is seen equally often, give or take one, whatever n and batch are.
-    """
-    pool = torch.empty(0, dtype=torch.long)
-    for _ in range(steps):
-        while len(pool) < batch:
-            pool = torch.cat([pool, torch.randperm(n, generator=generator)])
-        yield pool[:batch]
-        pool = pool[batch:]
 
 
 def fit(
@@ -151,7 +87,7 @@ def fit(
     method.to(device)
     fitted, held = hold_out(data.train, holdout, seed)
     features = cached_features(method, data.train, device=device, dtype=dtype)
-    method.prepare(features[fitted])
+    method.prepare(Subset(features, fitted))  # pyright: ignore[reportArgumentType]  # indexable
 
     losses: list[float] = []
     order = batch_order(
@@ -217,7 +153,20 @@ def score_features(
             raw = method.maps(chunk.to(device, torch.float32)).float().cpu().numpy()
             maps.append(prepare_maps(frame_of(method).restore(raw), protocol))
     prepared = np.concatenate(maps)
-    return prepared, image_scores_of(method, prepared, protocol)
+    if protocol.image_score == "method":
+        return prepared, method.image_score(torch.from_numpy(prepared)).numpy()
+    return prepared, image_scores(prepared, protocol)
+
+
+def scores_of(
+    method: Method, images: Images, *, precision: str = "auto"
+) -> Float[np.ndarray, " n"]:
+    """Return the image scores of n images, in their order, by way of the feature cache."""
+    device = next(method.parameters()).device
+    dtype = choose_dtype(precision, device)
+    features = cached_features(method, images, device=device, dtype=dtype)
+    parts = [score_features(method, part, dtype)[1] for part in features.split(SPAN)]
+    return np.concatenate(parts)
 
 
 def evaluate(
@@ -236,15 +185,14 @@ def evaluate(
         precision: As in `fit`.
     Returns:
         The record: seven metrics per category and their mean over categories, fractions in
-        [0, 1]. Pixel metrics are None where a defective image has no mask, and a mean is taken
-        over the categories that have the value.
+        [0, 1]. Pixel metrics are None where a defective image has no mask. Categories too
+        large for memory are scored by streaming, whose error bounds stand in the record.
     Raises:
         ValueError: A category without normal or without anomalous test images.
     """
     started = time.perf_counter()
     device = next(method.parameters()).device
     dtype = choose_dtype(precision, device)
-    labels = data.test.labels
     for category in data.test.categories:
         mine = data.test.of(category).labels
         if mine.all() or not mine.any():
@@ -255,16 +203,13 @@ def evaluate(
     features = cached_features(method, data.test, device=device, dtype=dtype, label="encode test")
     names = np.array([r.category for r in data.test.references])
     categories: dict[str, dict[str, float | None]] = {}
+    bounds: dict[str, dict[str, float]] = {}
     for category in track(data.test.categories, "score", unit="category"):
         mine = np.flatnonzero(names == category)
-        maps, scores = score_features(method, features[torch.from_numpy(mine)], dtype, protocol)
-        row = {f"image_{k}": v for k, v in score_images(scores, labels[mine]).items()}
-        masks = [data.test[int(i)].mask for i in mine]
-        if all(mask is not None for mask in masks):
-            truth = np.stack([prepare_mask(m, protocol) for m in masks if m is not None])
-            pixel = score_maps(maps, truth, protocol=protocol)
-            row |= {k if k == "aupro" else f"pixel_{k}": v for k, v in pixel.items()}
-        categories[category] = {name: row.get(name) for name in METRICS}
+        images, part = data.test.select(mine), features[torch.from_numpy(mine)]
+        categories[category], bound = _score_category(method, images, part, dtype, protocol)
+        if bound is not None:
+            bounds[category] = bound
     seen = method.provenance
     return {
         "method": method.name,
@@ -273,11 +218,13 @@ def evaluate(
         "data": {"name": data.name, "hash": data.hash},
         "trained_on": seen.get("data"),
         "categories": categories,
-        "mean": mean_over_categories(categories),
+        "mean": mean_over(categories),
         "protocol": protocol.to_json(),
+        "pixel_error_bounds": bounds,
         "seed": seen.get("seed"),
         "steps": seen.get("steps"),
-        "seconds": {"fit": seen.get("seconds"), "test": round(time.perf_counter() - started, 3)},
+        "seconds": seen.get("seconds"),
+        "test_seconds": round(time.perf_counter() - started, 3),
         "peak_memory_mib": peak_memory_mib(),
         "device": describe(device),
         "precision": str(dtype).removeprefix("torch."),
@@ -286,15 +233,64 @@ def evaluate(
     }
 
 
-def mean_over_categories(
-    categories: dict[str, dict[str, float | None]],
-) -> dict[str, float | None]:
-    """Average each metric over the categories that have it; None where none has."""
-    mean: dict[str, float | None] = {}
-    for name in METRICS:
-        values = [v for row in categories.values() if (v := row[name]) is not None]
-        mean[name] = sum(values) / len(values) if values else None
-    return mean
+def _score_category(
+    method: Method,
+    images: Images,
+    features: Float[Tensor, "n g t c"],
+    dtype: torch.dtype,
+    protocol: EvaluationProtocol,
+) -> tuple[dict[str, float | None], dict[str, float] | None]:
+    """Return the seven metrics of one category, and error bounds if its pixels were streamed.
+
+    Maps and masks are held span by span; all together only where the exact metrics need them.
+    """
+    rule, stream = protocol, None
+    scored: list[np.ndarray] = []
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
+    masked = True
+    for start in range(0, len(images), SPAN):
+        span = images.select(range(start, min(start + SPAN, len(images))))
+        masks = [mask for sample in span if (mask := sample.mask) is not None]
+        rule = at_one_size(rule, [mask.shape for mask in masks])
+        maps, scores = score_features(method, features[start : start + SPAN], dtype, rule)
+        scored.append(scores)
+        masked = masked and len(masks) == len(span)
+        if not masked:
+            continue
+        truth = np.stack([prepare_mask(mask, rule) for mask in masks])
+        if maps[0].size * len(images) <= EXACT_PIXELS or protocol.thresholds != "all":
+            kept.append((maps, truth))
+            continue
+        stream = stream or StreamingScores(protocol=rule, prepared=True)
+        stream.update(maps, truth, names=[r.path for r in span.references])
+    pixel: dict[str, float] = {}
+    if masked and stream is not None:
+        pixel = stream.compute()
+    elif masked:
+        maps, truth = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+        paths = [r.path for r in images.references]
+        pixel = score_maps(maps, truth, protocol=rule, names=paths, prepared=True)
+    row = score_images(np.concatenate(scored), images.labels)
+    row = {f"image_{k}": v for k, v in row.items()}
+    row |= {k if k == "aupro" else f"pixel_{k}": v for k, v in pixel.items()}
+    bound = stream.error() if masked and stream is not None else None
+    return {name: row.get(name) for name in METRICS}, bound
+
+
+def at_one_size(protocol: EvaluationProtocol, shapes: list[tuple[int, ...]]) -> EvaluationProtocol:
+    """Spell out "the images' own size" where a protocol asks for it (MVTec AD's does).
+
+    Raises:
+        ValueError: The images of a category differ in size, so that there is no such size.
+    """
+    if protocol.size is not None or not shapes:
+        return protocol
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            f"protocol {protocol.name!r} scores at the images' own size, but they come in "
+            f"{len(set(shapes))} sizes, such as {shapes[0]} and {shapes[-1]}; set its size"
+        )
+    return replace(protocol, size=(shapes[0][0], shapes[0][1]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -409,10 +405,3 @@ def load_run(path: Path | str, *, offline: bool | None = None) -> runs.Run:
     return runs.Run(
         method=method, losses=saved["losses"], provenance=saved["provenance"], path=path
     )
-
-
-def image_scores_of(
-    method: Method, maps: Float[np.ndarray, "n h w"], protocol: EvaluationProtocol
-) -> Float[np.ndarray, " n"]:
-    """Score prepared maps by the protocol's rule, or by the method's own."""
-    return method.image_score(torch.from_numpy(maps)).numpy()

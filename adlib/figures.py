@@ -92,6 +92,62 @@ def _heat_bar(figure: Figure, beside: list[Axes], scale: tuple[float, float]) ->
     bar.ax.tick_params(labelsize=7)
 
 
+def token_colours(
+    tokens: Sequence[Float[np.ndarray, "n c"]], grid: tuple[int, int]
+) -> list[Float[np.ndarray, "rows columns 3"]]:
+    """Paint token maps so that alike tokens are alike in colour.
+
+    The three principal components of the first map's tokens become red, green and blue; the others
+    are painted with the same axes and range, so that a difference in colour is a difference in
+    features.
+
+    Args:
+        tokens: Maps of n = rows x columns tokens of width c.
+        grid: Rows and columns.
+    """
+    centre = tokens[0].mean(axis=0)
+    axes = np.linalg.svd(tokens[0] - centre, full_matrices=False)[2][:3]  # 3 c
+    projected = [(t - centre) @ axes.T for t in tokens]  # n 3
+    low, high = np.quantile(projected[0], [0.02, 0.98], axis=0)
+    return [np.clip((p - low) / (high - low), 0, 1).reshape(*grid, 3) for p in projected]
+
+
+STAGES = ("photograph", "its features", "rebuilt from prototypes", "what could not be rebuilt")
+
+
+def stages(
+    rows: Sequence[
+        tuple[
+            UInt8[np.ndarray, "_ _ 3"],
+            Float[np.ndarray, "_ _ 3"],
+            Float[np.ndarray, "_ _ 3"],
+            UInt8[np.ndarray, "_ _ 3"],
+        ]
+    ],
+    titles: Sequence[str],
+    masks: Sequence[Bool[np.ndarray, "_ _"] | None],
+) -> Figure:
+    """Show the whole method on a few images: a row each, one column a stage.
+
+    Args:
+        rows: Photograph, painted features, painted reconstruction, heat map over the photograph.
+        titles: What each row is, and what was decided.
+        masks: True defects, outlined on the photograph.
+    """
+    figure = Figure(figsize=(10, 2.75 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), 4, squeeze=False)
+    for row, (pictures, title, mask) in enumerate(zip(rows, titles, masks, strict=True)):
+        for axes, picture, stage in zip(grid[row], pictures, STAGES, strict=True):
+            axes.imshow(picture, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            if row == 0:
+                axes.set_title(stage, fontsize=11)
+        grid[row, 0].set_ylabel(title, fontsize=11)
+        outline(grid[row, 0], mask)
+    return figure
+
+
 def score_histogram(
     axes: Axes,
     scores: Float[np.ndarray, " n"],

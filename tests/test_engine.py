@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import adlib
-from adlib import engine
+from adlib import engine, metrics
+from adlib.data.order import batch_order, hold_out
 from adlib.data.sample import Data, Images, Reference
 from adlib.hardware import choose_dtype
 from adlib.methods import ProAD
@@ -25,24 +26,24 @@ def weights(method: ProAD) -> list[torch.Tensor]:
 
 
 def test_every_image_is_drawn_equally_often() -> None:
-    drawn = torch.cat(list(engine.batch_order(7, 3, 21, torch.Generator().manual_seed(0))))
+    drawn = torch.cat(list(batch_order(7, 3, 21, torch.Generator().manual_seed(0))))
     assert drawn.bincount().tolist() == [9] * 7  # 21 steps of 3 are 9 rounds of 7
     first_round = drawn[:7].tolist()
     assert sorted(first_round) == list(range(7))
-    small = list(engine.batch_order(2, 5, 2, torch.Generator().manual_seed(0)))
+    small = list(batch_order(2, 5, 2, torch.Generator().manual_seed(0)))
     assert torch.cat(small).bincount().tolist() == [5, 5]  # a batch larger than the data
 
 
 def test_held_out_images_are_a_share_of_each_category(folder: Folder) -> None:
     data = adlib.load_data(folder(("bolt", "nut"), good=9))
-    fitted, held = engine.hold_out(data.train, 0.3, seed=1)
+    fitted, held = hold_out(data.train, 0.3, seed=1)
     assert sorted(fitted + held) == list(range(18))
     names = [data.train.references[i].category for i in held]
     assert (names.count("bolt"), names.count("nut")) == (3, 3)
-    assert engine.hold_out(data.train, 0.3, seed=1)[1] == held
-    assert engine.hold_out(data.train, 0.3, seed=2)[1] != held
-    assert engine.hold_out(data.train, 0.01, seed=1)[1] != []  # at least one of each
-    assert engine.hold_out(data.train, 0.0, seed=1)[1] == []
+    assert hold_out(data.train, 0.3, seed=1)[1] == held
+    assert hold_out(data.train, 0.3, seed=2)[1] != held
+    assert hold_out(data.train, 0.01, seed=1)[1] != []  # at least one of each
+    assert hold_out(data.train, 0.0, seed=1)[1] == []
 
 
 def test_a_seed_decides_a_fit_to_the_last_bit(folder: Folder) -> None:
@@ -110,13 +111,17 @@ def test_a_record_holds_seven_metrics_a_category_and_their_mean(folder: Folder) 
     assert record["protocol"]["name"] == "ours"
 
 
-def test_the_records_image_auroc_is_that_of_the_predicted_scores(folder: Folder) -> None:
+def test_the_records_image_auroc_is_that_of_the_predicted_scores(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = adlib.load_data(folder(("bolt",)))
     method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
     predicted = adlib.predict(method, data.test)
     expected = score_images(predicted.scores, data.test.labels)["auroc"]
     record = adlib.evaluate(method, data)
     assert record["categories"]["bolt"]["image_auroc"] == pytest.approx(expected)
+    monkeypatch.setattr(engine, "SPAN", 3)  # 7 images in spans of 3, 3 and 1
+    np.testing.assert_allclose(engine.scores_of(method, data.test), predicted.scores, atol=1e-6)
 
 
 def test_without_masks_pixel_metrics_are_null(folder: Folder) -> None:
@@ -176,3 +181,60 @@ def test_what_is_not_there_or_no_image_is_named(folder: Folder, tmp_path: Path) 
 def test_precision_is_checked() -> None:
     with pytest.raises(ValueError, match="precision must be auto, fp32 or bf16, got 'fp8'"):
         choose_dtype("fp8", torch.device("cpu"))
+
+
+def test_a_protocol_at_the_images_own_size_needs_one_size(folder: Folder) -> None:
+    data = adlib.load_data(folder(("bolt",)))
+    method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
+    record = adlib.evaluate(method, data, protocol=engine.PROTOCOLS["mvtec"])
+    assert record["protocol"]["size"] is None
+    assert 0 < record["mean"]["aupro"] < 1
+    with pytest.raises(ValueError, match=r"in 2 sizes, such as \(4, 5\) and \(6, 7\)"):
+        engine.at_one_size(engine.PROTOCOLS["mvtec"], [(4, 5), (6, 7)])
+
+
+def test_pixel_metrics_are_those_of_the_maps_that_predict_gives(folder: Folder) -> None:
+    data = adlib.load_data(folder(("bolt",)))
+    method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
+    rule = engine.at_one_size(engine.PROTOCOLS["mvtec"], [(40, 50)])  # no smoothing twice
+    features = engine.cached_features(
+        method,
+        data.test,
+        device=torch.device("cpu"),
+        dtype=choose_dtype("auto", torch.device("cpu")),
+    )
+    with torch.no_grad():
+        raw = method.maps(features.float()).numpy()
+    by_hand = metrics.score_maps(
+        metrics.prepare_maps(raw, rule),
+        np.stack([s.mask for s in data.test if s.mask is not None]),
+    )
+    record = adlib.evaluate(method, data, protocol=rule, precision="fp32")
+    assert record["mean"]["pixel_auroc"] == pytest.approx(by_hand["auroc"], abs=2e-3)
+
+
+def test_a_category_too_large_for_memory_is_streamed_and_the_record_says_so(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = adlib.load_data(folder())
+    method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
+    exact = adlib.evaluate(method, data)
+    monkeypatch.setattr(engine, "EXACT_PIXELS", 1000)
+    monkeypatch.setattr(engine, "SPAN", 3)
+    streamed = adlib.evaluate(method, data)
+    assert exact["pixel_error_bounds"] == {}
+    assert set(streamed["pixel_error_bounds"]) == {"bolt", "nut"}
+    for category, row in exact["categories"].items():
+        for name, value in row.items():
+            assert streamed["categories"][category][name] == pytest.approx(value, abs=1e-4)
+
+
+def test_a_protocol_may_choose_the_image_score(folder: Folder) -> None:
+    data = adlib.load_data(folder(("bolt",)))
+    method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
+    features = torch.ones(2, 2, 6, 192)
+    highest = replace(engine.OURS, image_score="max")
+    maps, scores = engine.score_features(method, features, torch.float32, highest)
+    assert np.array_equal(scores, maps.max(axis=(1, 2)))
+    own = engine.score_features(method, features, torch.float32)[1]
+    assert np.array_equal(own, method.image_score(torch.from_numpy(maps)).numpy())

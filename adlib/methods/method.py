@@ -1,0 +1,55 @@
+"""What the engine asks of a method."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Subset
+
+from adlib.calibration import Calibration
+
+
+@runtime_checkable
+class Method(Protocol):
+    """What the engine asks of a method, besides being a torch module."""
+
+    name: str
+    config: Any
+    encoder: Any
+    calibration: Calibration | None
+    provenance: dict[str, Any]
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]: ...
+    def to(self, device: torch.device, /) -> Any: ...
+    def train(self, mode: bool = True, /) -> Any: ...
+    def eval(self) -> Any: ...
+
+    def reset(self, generator: torch.Generator, /) -> None:
+        """Draw all trainable weights anew."""
+        ...
+
+    def extract(self, images: Float[Tensor, "b 3 h w"], /) -> Float[Tensor, "b g t c"]:
+        """Return the frozen features, which the engine caches."""
+        ...
+
+    def prepare(self, normal: Subset[Float[Tensor, "g t c"]], /) -> None:
+        """See all normal features once before training: prototypes, memory; may do nothing."""
+        ...
+
+    def optimiser(self, steps: int, /) -> tuple[torch.optim.Optimizer, Any]:
+        """Return the optimiser and its schedule, both stepped once a batch."""
+        ...
+
+    def loss(self, features: Float[Tensor, "b g t c"], /) -> Float[Tensor, ""]:
+        """Return what a step lowers."""
+        ...
+
+    def maps(self, features: Float[Tensor, "b g t c"], /) -> Float[Tensor, "b h w"]:
+        """Return anomaly maps at the frame's size; larger is more anomalous."""
+        ...
+
+    def image_score(self, maps: Float[Tensor, "b h w"], /) -> Float[Tensor, " b"]:
+        """Return one score a map."""
+        ...
