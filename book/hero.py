@@ -1,0 +1,71 @@
+"""The picture on the landing page and in the README: the whole method on one good and one bad part.
+
+`python -m book.hero` trains on the built-in set and writes `book/_static/hero.png` and beside it
+`hero.json`, which says how it was made. The parts shown are the first of their kind, not the best.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import adlib
+from adlib import figures
+from adlib.features import frame_of
+from adlib.hardware import choose_device, choose_dtype
+from adlib.runs import commit, versions, write_json
+
+STEPS, SEED = 600, 0
+SHOWN = (("header", "good"), ("header", "bent"), ("screw", "tip"))
+STATIC = Path(__file__).resolve().parent / "_static"
+
+
+def main() -> None:
+    """Train, draw, write."""
+    start = time.monotonic()
+    data = adlib.load_data("builtin", train=60, test=40)
+    run = adlib.fit(adlib.ProAD(adlib.ProADConfig(steps=STEPS)), data, seed=SEED)
+    method, calibration = run.method, run.method.calibration
+    frame, dtype = frame_of(method), choose_dtype("auto", choose_device())
+    references = data.test.references
+    picks = [
+        next(i for i, r in enumerate(references) if (r.category, r.defect) == kind)
+        for kind in SHOWN
+    ]
+    samples = [data.test[i] for i in picks]
+    pixels = torch.from_numpy(np.stack([frame.image(s.image) for s in samples]))
+    with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        features = method.extract(pixels).float()
+        rebuilt = method(features).float()
+    found = adlib.predict(method, [s.image for s in samples])
+    scale = (calibration.low, calibration.high)
+    rows, titles = [], []
+    for i, sample in enumerate(samples):
+        tokens = [x[i, 1].numpy() for x in (features, rebuilt)]  # the deeper group
+        painted = figures.token_colours(tokens, method.grid)
+        heat = figures.overlay(sample.image, found.maps[i], scale)
+        rows.append((sample.image, *painted, heat))
+        bad = found.scores[i] > calibration.threshold(category=sample.category)
+        truth = "sound" if not sample.label else sample.defect
+        titles.append(f"{truth} {sample.category}\n{'called defective' if bad else 'called good'}")
+    figure = figures.stages(rows, titles, [s.mask for s in samples])
+    figure.savefig(STATIC / "hero.png", dpi=110, metadata={"Software": None})
+    write_json(
+        STATIC / "hero.json",
+        {
+            "made_by": "python -m book.hero",
+            "shown": SHOWN,
+            "data": {"name": data.name, "hash": data.hash},
+            "encoder": method.encoder.source,
+            "steps": STEPS,
+            "seed": SEED,
+            "seconds": round(time.monotonic() - start),
+            "versions": versions(),
+            "commit": commit(),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
