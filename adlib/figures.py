@@ -53,7 +53,7 @@ def detections(
     scale: tuple[float, float],
     titles: Sequence[str],
     masks: Sequence[Bool[np.ndarray, "_ _"] | None] | None = None,
-    columns: int = 4,
+    columns: int = 2,
 ) -> Figure:
     """Show pairs of photograph and heat map on one scale, with the true outline where known.
 
@@ -134,7 +134,7 @@ def stages(
         titles: What each row is, and what was decided.
         masks: True defects, outlined on the photograph.
     """
-    figure = Figure(figsize=(10, 2.75 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(10, 2.55 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 4, squeeze=False)
     for row, (pictures, title, mask) in enumerate(zip(rows, titles, masks, strict=True)):
         for axes, picture, stage in zip(grid[row], pictures, STAGES, strict=True):

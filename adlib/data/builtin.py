@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -17,6 +17,9 @@ RECIPE = 1  # raise it with every change that moves a byte of an image: it enter
 VISIBLE = 3.0  # levels of 255, before grain, from which a change belongs to the mask; ours
 SMALLEST_AREA = 4e-4  # of the image: a defect that shows less (5 x 5 of 256 x 256) is drawn again
 ATTEMPTS = 40
+REMEMBERED = (
+    512  # rendered samples, 128 MiB at 256 x 256: masks are asked for again and again; ours
+)
 
 Scene = Callable[[np.random.Generator, int, str, np.random.Generator], Float[np.ndarray, "h w 3"]]
 
@@ -96,9 +99,11 @@ def recipe(reference: Reference, size: int, seed: int) -> bytes:
     return f"{RECIPE} {size} {seed} {reference.path}".encode()
 
 
+@lru_cache(maxsize=REMEMBERED)
 def read_builtin(reference: Reference, size: int, seed: int) -> Sample:
-    """Renders the image that a reference names."""
+    """Renders the image that a reference names; its arrays are shared, so they are read-only."""
     _, image, mask = render(reference, size, seed)
+    image.flags.writeable = mask.flags.writeable = False
     return Sample(
         image=image,
         mask=mask,
