@@ -99,15 +99,16 @@ def token_colours(
 
     The three principal components of the first map's tokens become red, green and blue; the others
     are painted with the same axes and range, so that a difference in colour is a difference in
-    features.
+    features. Only directions count, as in the cosine distance: a token's length is divided out.
 
     Args:
         tokens: Maps of n = rows x columns tokens of width c.
         grid: Rows and columns.
     """
-    centre = tokens[0].mean(axis=0)
-    axes = np.linalg.svd(tokens[0] - centre, full_matrices=False)[2][:3]  # 3 c
-    projected = [(t - centre) @ axes.T for t in tokens]  # n 3
+    units = [t / np.linalg.norm(t, axis=1, keepdims=True) for t in tokens]  # n c
+    centre = units[0].mean(axis=0)
+    axes = np.linalg.svd(units[0] - centre, full_matrices=False)[2][:3]  # 3 c
+    projected = [(u - centre) @ axes.T for u in units]  # n 3
     low, high = np.quantile(projected[0], [0.02, 0.98], axis=0)
     return [np.clip((p - low) / (high - low), 0, 1).reshape(*grid, 3) for p in projected]
 

@@ -17,7 +17,7 @@ from adlib.features import frame_of
 from adlib.hardware import choose_device, choose_dtype
 from adlib.runs import commit, versions, write_json
 
-STEPS, SEED = 600, 0
+STEPS, SEED = 400, 0
 SHOWN = (("denim", "good"), ("denim", "cut"), ("steel", "scratch"))
 STATIC = Path(__file__).resolve().parent / "_static"
 
@@ -49,7 +49,7 @@ def main() -> None:
         rows.append((sample.image, *painted, heat))
         bad = found.scores[i] > calibration.threshold(category=sample.category)
         truth = "sound" if not sample.label else sample.defect
-        titles.append(f"{truth} {sample.category}\n{'called defective' if bad else 'called good'}")
+        titles.append(f"{sample.category}: {truth}\n{'called defective' if bad else 'called good'}")
     figure = figures.stages(rows, titles, [s.mask for s in samples])
     figure.savefig(STATIC / "hero.png", dpi=110, metadata={"Software": None})
     write_json(

@@ -60,3 +60,26 @@ def test_histogram_counts_every_image_once() -> None:
     assert axes.get_xlabel() == "image score"
     figures.loss_curve(axes, [1.0, 0.5, 0.1])
     assert np.asarray(axes.lines[-1].get_ydata()).tolist() == [1.0, 0.5, 0.1]
+
+
+def test_alike_tokens_are_alike_in_colour_whatever_their_length() -> None:
+    rng = np.random.default_rng(0)
+    tokens = rng.normal(size=(12, 8))
+    tokens[7] = tokens[2]
+    first, second = figures.token_colours([tokens, tokens * rng.uniform(0.1, 9, (12, 1))], (3, 4))
+    assert first.shape == (3, 4, 3)
+    np.testing.assert_allclose(first, second, atol=1e-12)
+    np.testing.assert_allclose(first[1, 3], first[0, 2])  # tokens 7 and 2
+    assert len(np.unique(first.reshape(-1, 3).round(6), axis=0)) == 11
+
+
+def test_stages_stand_in_their_columns() -> None:
+    picture = np.full((6, 9, 3), 100, dtype=np.uint8)
+    painted = np.full((2, 3, 3), 0.5)
+    mask = np.zeros((6, 9), dtype=bool)
+    mask[2:4, 3:7] = True
+    row = (picture, painted, painted, picture)
+    figure = figures.stages([row, row], ["good", "bad"], [None, mask])
+    assert [a.get_title() for a in figure.axes[:4]] == list(figures.STAGES)
+    assert [figure.axes[i].get_ylabel() for i in (0, 4)] == ["good", "bad"]
+    assert [len(figure.axes[i].collections) for i in (0, 4)] == [0, 1]
