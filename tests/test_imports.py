@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# Each row may import from the rows below it, and never from its own: design.md's arrows.
+# Each row may import from the rows below it, and never from its own: the arrows of CONTRIBUTING.md.
 ROWS = (
     ("__main__",),
     ("cli",),
