@@ -1,9 +1,13 @@
 """The encoder: frozen, any size, and really the weights it says it is."""
 
+import builtins
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,3 +191,21 @@ def test_no_package_is_imported_for_its_weights() -> None:
         pytest.skip(f"package not installed: {PRESETS['dinov2-s-packaged'].packaged}")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "clean", done.stderr
+
+
+def test_a_torchvision_that_does_not_fit_torch_is_named_with_both_versions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import_any = builtins.__import__
+
+    def fails(name: str, *rest: Any, **options: Any) -> Any:
+        if name == "timm":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return import_any(name, *rest, **options)
+
+    monkeypatch.setattr(builtins, "__import__", fails)
+    words = (
+        rf"nms does not exist.*matched pair.*found torch {re.escape(version('torch'))} and torch"
+    )
+    with pytest.raises(ImportError, match=words):
+        Encoder("resnet18", (32, 32), weights="random")
