@@ -83,6 +83,7 @@ def fit(
         raise ValueError(f"training images must be normal, got a defect: {worst.path}")
     steps = int(method.config.steps) if steps is None else steps
     device, dtype = (d := choose_device(device)), choose_dtype(precision, d)
+    method.to(torch.device("cpu"))  # where the generator lives: a seed gives one start everywhere
     method.reset(torch.Generator().manual_seed(seed))
     method.to(device)
     fitted, held = hold_out(data.train, holdout, seed)
