@@ -202,6 +202,11 @@ def predict(command: Predict) -> None:
         f"{len(calibration.pool(category))} held-out normal images"
         + (f"; too few to promise {rate:.1%}." if expected > rate else ".")
     )
+    if category is None and len(calibration.scores) > 1:
+        promise += (
+            f" They are of {len(calibration.scores)} categories, whose scores differ: if you know "
+            f"which it is, --category takes its own threshold ({', '.join(calibration.scores)})."
+        )
     verdicts = write_gallery(
         command.out,
         engine.predict_each(method, pictures, precision=command.precision),

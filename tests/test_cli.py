@@ -42,6 +42,10 @@ def test_train_evaluate_predict(
     out = tmp_path / "found"
     photos = data / "nut" / "test"
     assert main(["predict", str(run), str(photos), "--out", str(out), "--maps"]) == 0
+    assert "--category takes its own threshold (bolt, nut)" in capsys.readouterr().out
+    own = ["--out", str(tmp_path / "own"), "--category", "nut"]
+    assert main(["predict", str(run), str(photos), *own]) == 0
+    assert "--category" not in capsys.readouterr().out
     rows = list(csv.DictReader((out / "predictions.csv").read_text().splitlines()))
     assert len(rows) == 7
     scores = [float(r["score"]) for r in rows]
