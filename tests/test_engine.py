@@ -44,6 +44,10 @@ def test_held_out_images_are_a_share_of_each_category(folder: Folder) -> None:
     assert hold_out(data.train, 0.3, seed=2)[1] != held
     assert hold_out(data.train, 0.01, seed=1)[1] != []  # at least one of each
     assert hold_out(data.train, 0.0, seed=1)[1] == []
+    assert len(hold_out(data.train, 0.99, seed=1)[0]) == 2  # one of each is left to fit on
+    assert hold_out(data.train.select([0]), 0.5, seed=1) == ([0], [])
+    with pytest.raises(ValueError, match=r"share held out must lie in \[0, 1\), got 1.0"):
+        hold_out(data.train, 1.0, seed=1)
 
 
 def test_a_seed_decides_a_fit_to_the_last_bit(folder: Folder) -> None:

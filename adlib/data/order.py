@@ -14,17 +14,22 @@ def hold_out(images: Images, share: float, seed: int) -> tuple[list[int], list[i
 
     Args:
         images: Normal images.
-        share: Fraction held out of each category, at least one image where it has two or more.
+        share: Fraction in [0, 1) held out of each category: at least one image where it has two or
+            more, and never all.
         seed: Draws which.
     Returns:
         Indices to fit on and indices held out, both sorted.
+    Raises:
+        ValueError: A share outside [0, 1).
     """
+    if not 0 <= share < 1:
+        raise ValueError(f"the share held out must lie in [0, 1), got {share}")
     rng = np.random.default_rng(seed)
     names = np.array([r.category for r in images.references])
     held: list[int] = []
     for category in images.categories:
         mine = np.flatnonzero(names == category)
-        k = max(1, round(share * len(mine))) if share and len(mine) > 1 else 0
+        k = min(max(1, round(share * len(mine))), len(mine) - 1) if share else 0
         held += rng.permutation(mine)[:k].tolist()
     return sorted(set(range(len(images))) - set(held)), sorted(held)
 
