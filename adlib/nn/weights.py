@@ -218,12 +218,24 @@ def _from_path(path: Path) -> State:
     return state
 
 
-def _from_hub(pretrained: Mapping[str, Any], *, network: bool) -> State:
+def _from_cache(repo: str) -> State | None:
+    """The weights of a repository that was downloaded before; looks at files only.
+
+    `hf_hub_download(local_files_only=True)` would do, but some versions of it ask the hub about
+    the program that calls.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from safetensors.torch import load_file
+
+    found = try_to_load_from_cache(repo, "model.safetensors")
+    return load_file(found) if isinstance(found, str) else None
+
+
+def _from_hub(repo: str) -> State:
     from huggingface_hub import hf_hub_download
     from safetensors.torch import load_file
 
-    repo = pretrained["hf_hub_id"]
-    return load_file(hf_hub_download(repo, "model.safetensors", local_files_only=not network))
+    return load_file(hf_hub_download(repo, "model.safetensors"))
 
 
 def offline_by_environment() -> bool:
@@ -257,10 +269,9 @@ def find_weights(
         return _from_path(path), f"file {path}"
     tried: list[str] = []
     if repo := pretrained.get("hf_hub_id"):
-        try:
-            return _from_hub(pretrained, network=False), f"local cache of {repo}"
-        except (OSError, ValueError) as error:  # not cached: huggingface_hub raises one of these
-            tried.append(f"local Hugging Face cache: no {repo} ({type(error).__name__})")
+        if (state := _from_cache(repo)) is not None:
+            return state, f"local cache of {repo}"
+        tried.append(f"local Hugging Face cache: no {repo}")
     if packaged := preset.packaged:
         if file := packaged_path(packaged):
             check_sha256(file, packaged.sha256)
@@ -270,7 +281,7 @@ def find_weights(
         tried.append("Hugging Face hub: not asked, because offline is set")
     elif repo:
         try:
-            return _from_hub(pretrained, network=True), f"Hugging Face hub, {repo}"
+            return _from_hub(repo), f"Hugging Face hub, {repo}"
         except Exception as error:  # no network, no such file, no right: each has its own kind
             tried.append(f"Hugging Face hub: {repo} failed ({str(error).splitlines()[0]})")
     lines = "\n".join(f"  - {line}" for line in tried)
