@@ -1,9 +1,10 @@
-"""The command line, made from the config dataclasses: `adlib info | train | evaluate | predict`.
+"""The command line, made from the config dataclasses: `adlib info | train | evaluate | ...`.
 
 Exit status: 0 done, 1 the run failed, 2 the request was wrong.
 """
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +15,11 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from adlib.data import load_data
 from adlib.data.sample import Data
-from adlib.runs import check_new
+from adlib.disk import check_new, write_json
+from adlib.progress import LOG
+from adlib.runs import check_free
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -36,7 +39,11 @@ class Where:
 
 @dataclasses.dataclass(kw_only=True)
 class Train(Where):
-    """Train one model for all categories of a data set, on its normal images only."""
+    """Train one model for all categories of a data set, on its normal images only.
+
+    Interrupted, it goes on where it stopped when the same command is given again. Several GPUs or
+    machines: accelerate launch -m adlib train ..., with as many processes.
+    """
 
     data: str
     """solar, builtin, or a folder (MVTec AD layout, or good/ and bad/)"""
@@ -48,6 +55,16 @@ class Train(Where):
     """draws weights, order, noise and the held-out images"""
     holdout: float = 0.1
     """share of the normal images that sets the threshold instead of training"""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Cache:
+    """Show what the feature cache holds, and remove it if asked to."""
+
+    prune: bool = False
+    """remove the files, which are computed again when they are needed"""
+    days: float = 0.0
+    """with --prune: only what was not used for so many days"""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -84,33 +101,94 @@ class Predict(Where):
     """also write the anomaly maps, as 32-bit TIFF at the images' sizes"""
 
 
-COMMANDS = {"info": Info, "train": Train, "evaluate": Evaluate, "predict": Predict}
+@dataclasses.dataclass(kw_only=True)
+class Sweep:
+    """Run a notebook over a grid of its parameters; goes on where it was stopped.
+
+    Each point is a folder below OUT/points; all together make OUT/table.csv and OUT/records.jsonl.
+    """
+
+    file: Positional[Path]
+    """YAML: notebook, grid, and optionally fixed, include, exclude, profile, resources, timeout"""
+    check: bool = False
+    """only compare the file with the notebook's parameters, and list the points"""
+    out: Path | None = None
+    """a folder for the points; runs/sweep-FILE by default"""
+    workers: int | None = None
+    """points at a time on this machine; as many as it has GPUs for, or one for four cores"""
+    threads_per_worker: int | None = None
+    """CPU threads of each point; by default the cores are shared among the workers"""
+    scheduler: str | None = None
+    """address of a Dask scheduler, such as tcp://node1:8786, in place of workers here"""
+    shard: str | None = None
+    """k/n: only every n-th point, from the k-th on"""
+    retries: int = 0
+    """how often a point that failed is tried again"""
+    merge: tuple[Path, ...] = ()
+    """run nothing; copy the finished points of these folders, such as of shards, into OUT"""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Export:
+    """Write a run as one ONNX file, which needs neither torch nor adlib; checked against torch."""
+
+    run: Positional[Path]
+    """a folder that `adlib train` wrote"""
+    out: Path | None = None
+    """a new file; RUN/model.onnx by default"""
+    false_alarms: float = 0.01
+    """share of normal images that may be called defective; sets the threshold in the file"""
+    category: str | None = None
+    """take the threshold of this category; of all together by default"""
+    opset: int = 18
+    """version of ONNX's operators; raise it where a program asks for a newer one"""
+
+
+COMMANDS = {
+    "info": Info,
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "sweep": Sweep,
+    "export": Export,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault(LOG, "log")
     try:
         if words[:1] == ["train"]:
             train(*parse_train(words[1:]))
+        elif words[:1] == ["data"]:
+            about_data(words[1:])
         else:
             command = tyro.extras.subcommand_cli_from_dict(
                 COMMANDS, prog="adlib", description=__doc__, args=words
             )
-            {Info: info, Evaluate: evaluate, Predict: predict}[type(command)](command)
+            run = {
+                Info: info,
+                Evaluate: evaluate,
+                Predict: predict,
+                Sweep: sweep,
+                Export: export,
+            }
+            run[type(command)](command)
     except SystemExit as stop:  # help, or words that tyro has already complained about
         return stop.code if isinstance(stop.code, int) else 2
-    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
         return _complain(error, 2)
     except (OSError, RuntimeError, ArithmeticError, MemoryError, ImportError) as error:
         return _complain(error, 1)
-    except KeyboardInterrupt:
-        return _complain("interrupted; nothing was written", 1)
+    except KeyboardInterrupt as stop:
+        return _complain(str(stop) or "interrupted; nothing was written", 1)
     return 0
 
 
-def parse_train(words: list[str]) -> tuple[Train, str, Any]:
-    """Return the command, the method's name and its config; flags come from the config's class."""
+def parse_train(words: list[str]) -> tuple[Train, str, Any, Any]:
+    """Return the command, the method's name, its config and the run's options, all from words."""
+    from adlib.engine import Options
     from adlib.methods import METHODS
 
     name = words[0] if words else ""
@@ -123,25 +201,30 @@ def parse_train(words: list[str]) -> tuple[Train, str, Any]:
             raise SystemExit(0)
         raise ValueError(f"unknown method {name!r}\n{usage}" if name else usage)
     config = METHODS[name][1]
-    fields = [("config", OmitArgPrefixes[config], dataclasses.field(default_factory=config))]
+    fields = [
+        (name, OmitArgPrefixes[cls], dataclasses.field(default_factory=cls))
+        for name, cls in (("config", config), ("options", Options))
+    ]
     command = dataclasses.make_dataclass("Train", fields, bases=(Train,), kw_only=True)
     parsed = tyro.cli(
         command, prog=f"adlib train {name}", description=Train.__doc__, args=words[1:]
     )
-    return parsed, name, parsed.config
+    return parsed, name, parsed.config, parsed.options
 
 
-def train(command: Train, name: str, config: Any) -> None:
+def train(command: Train, name: str, config: Any, options: Any) -> None:
     """Fit a method and write the run."""
     from adlib.engine import fit
+    from adlib.hardware import first_process
     from adlib.methods import METHODS
 
     data = _load(command.data, command.categories)
     out = command.out or Path("runs") / f"{name}-{data.name}-{command.seed}"
-    check_new(out)
+    check_free(out)
     method = METHODS[name][0](config)
-    print(f"{name} on {data.name}: {', '.join(data.categories)}; {len(data.train)} normal images")
-    print(f"encoder {method.encoder.name} from {method.encoder.source}")
+    say = print if first_process() else _silent
+    say(f"{name} on {data.name}: {', '.join(data.categories)}; {len(data.train)} normal images")
+    say(f"encoder {method.encoder.name} from {method.encoder.source}")
     run = fit(
         method,
         data,
@@ -150,13 +233,44 @@ def train(command: Train, name: str, config: Any) -> None:
         holdout=command.holdout,
         device=command.device,
         precision=command.precision,
+        options=options,
     )
     seen = run.provenance
-    print(
-        f"{seen['steps']} steps in {seen['seconds']:.0f} s on {seen['device']}; "
+    for step in seen["resumed_at"]:
+        say(f"went on from step {step}, where an earlier run had stopped")
+    say(
+        f"{seen['steps']} steps in {seen['seconds']:.0f} s on {seen['device']}, "
+        f"{seen['images_per_second']:.1f} images/s; "
         f"loss {run.losses[0]:.4f} -> {run.losses[-1]:.4f}; run written to {out}"
     )
-    print(f"next: adlib evaluate {out} --data {command.data}")
+    say(f"next: adlib evaluate {out} --data {command.data}")
+
+
+def about_data(words: list[str]) -> None:
+    """Run one of the commands about data."""
+    command = tyro.extras.subcommand_cli_from_dict(
+        {"cache": Cache}, prog="adlib data", description="What is kept here of data.", args=words
+    )
+    cache(command)
+
+
+def cache(command: Cache) -> None:
+    """List the feature cache; prune it."""
+    from adlib.features import cache_files, cache_folder, prune_cache
+
+    if command.days and not command.prune:
+        raise ValueError("--days belongs to --prune; without it nothing is removed")
+    files = cache_files()
+    for file in files:
+        known = [file.about[k] for k in ("images", "encoder", "frame") if k in file.about]
+        about = "; ".join(known) or "of an earlier version, or a leftover"
+        print(f"{file.mib:10,.1f} MiB  {file.days:6.1f} days ago  {about}")
+    total = sum(file.mib for file in files)
+    print(f"{total:10,.1f} MiB  in {len(files)} files of {cache_folder() / 'features'}")
+    if command.prune:
+        freed = prune_cache(command.days)
+        left = sum(file.mib for file in cache_files())
+        print(f"{freed:10,.1f} MiB  removed; {left:,.1f} MiB left")
 
 
 def evaluate(command: Evaluate) -> None:
@@ -165,7 +279,6 @@ def evaluate(command: Evaluate) -> None:
     from adlib.hardware import choose_device
     from adlib.metrics.protocol import PROTOCOLS
     from adlib.report import table
-    from adlib.runs import write_json
 
     if command.protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {command.protocol!r}; known are {', '.join(PROTOCOLS)}")
@@ -220,12 +333,56 @@ def predict(command: Predict) -> None:
     print(f"see {command.out / 'index.html'}")
 
 
+def sweep(command: Sweep) -> None:
+    """Check, run or merge a sweep."""
+    try:
+        from adlib.sweep import session
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}; pip install 'adlib[sweep]' brings it") from error
+    settings = session.Settings(
+        out=command.out or Path("runs") / f"sweep-{command.file.stem}",
+        workers=command.workers,
+        threads=command.threads_per_worker,
+        scheduler=command.scheduler,
+        shard=command.shard,
+        retries=command.retries,
+    )
+    if command.check:
+        print(session.describe(command.file, settings))
+    elif command.merge:
+        session.run_merge(command.file, command.merge, settings)
+    else:
+        session.run_sweep(command.file, settings)
+
+
+def export(command: Export) -> None:
+    """Write the ONNX file and say how far it is from torch."""
+    from adlib.engine import load_run
+    from adlib.export import BATCHES, check_request, export_onnx
+
+    out, rate, category = command.out, command.false_alarms, command.category
+    out = out or command.run / "model.onnx"
+    check_request(out, command.opset)
+    method = load_run(command.run).method
+    done = export_onnx(method, out, rate=rate, category=category, opset=command.opset)
+    print(
+        f"written to {out}, {out.stat().st_size / 2**20:,.1f} MiB; it differs from torch by at "
+        f"most {done.map_gap:.1e} in a map and {done.score_gap:.1e} in a score, tried on batches "
+        f"of {', '.join(map(str, BATCHES))}"
+    )
+    expected = method.calibration.expected_rate(rate, category)
+    print(
+        f"threshold {done.threshold:.4f} inside: about {expected:.1%} of normal images are "
+        "expected above it"
+    )
+
+
 def info(command: Info) -> None:
     """Print what is found here and what is missing."""
     import torch
 
     from adlib.data import solar
-    from adlib.features import cache_folder
+    from adlib.features import cache_files, cache_folder
     from adlib.hardware import choose_device, choose_dtype, describe
     from adlib.nn.weights import PRESETS, packaged_path
     from adlib.runs import commit, versions
@@ -237,9 +394,8 @@ def info(command: Info) -> None:
     print(f"device     {describe(device)}, computes in {dtype}")
     if not torch.cuda.is_available():
         print("           no CUDA GPU found: training at the papers' size is not practical here")
-    cache = cache_folder()
-    size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file()) if cache.is_dir() else 0
-    print(f"cache      {cache} ({size / 2**20:,.0f} MiB; ADLIB_CACHE names another)")
+    mib = sum(file.mib for file in cache_files())
+    print(f"cache      {cache_folder()} ({mib:,.0f} MiB; ADLIB_CACHE names another)")
     print("weights")
     for name, preset in PRESETS.items():
         if preset.packaged is None:
@@ -264,6 +420,10 @@ def _load(name: str, categories: tuple[str, ...]) -> Data:
     if data.notice:
         print(data.notice)
     return data
+
+
+def _silent(text: str) -> None:
+    """Say nothing: another process says it."""
 
 
 def _complain(error: BaseException | str, status: int) -> int:

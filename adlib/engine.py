@@ -3,44 +3,72 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, UInt8
-from torch import Tensor
+from jaxtyping import Bool, Float, Float16, Int, UInt8
+from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from adlib import runs
 from adlib.calibration import DEFAULT_RATE, Calibration, calibrate
-from adlib.data.order import batch_order, hold_out
+from adlib.checkpoints import Keeper, TrainingState
+from adlib.data.order import batch_order, hold_out, noise_seed
 from adlib.data.pictures import Picture, list_pictures, read_each
 from adlib.data.sample import Data, Images
+from adlib.disk import to_json
 from adlib.features import cached_features, frame_of
-from adlib.hardware import choose_device, choose_dtype, describe, peak_memory_mib
+from adlib.hardware import (
+    choose_device,
+    choose_dtype,
+    describe,
+    launched,
+    make_accelerator,
+    peak_memory_mib,
+)
+from adlib.meter import Meter
 from adlib.methods import METHODS
 from adlib.methods.method import Method
-from adlib.metrics import (
-    EXACT_PIXELS,
-    PROTOCOLS,
-    EvaluationProtocol,
-    StreamingScores,
-    image_scores,
-    mean_over,
-    prepare_maps,
-    prepare_mask,
-    score_images,
-    score_maps,
-)
+from adlib.metrics import EvaluationProtocol, mean_over
+from adlib.nn.share import Share, sharing
 from adlib.progress import track
+from adlib.scoring import OURS, SPAN, score_category, score_features
 
-OURS = PROTOCOLS["ours"]
-METRICS = ("image_auroc", "image_ap", "image_f1_max",
-           "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")  # fmt: skip
-SPAN = 256  # maps in memory at a time where only their scores are wanted; ours
-CHUNK = 8  # cached images through the decoder at a time when scoring; ours
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a run is computed and watched; only `ema` is meant to change its result."""
+
+    accumulate: int = 1  # parts of a batch whose gradients are added up, to save memory
+    ema: float | None = None  # decay of a moving average that replaces the last weights; off
+    compile: bool = False  # torch.compile the trained part; on a CPU it needs a C++ compiler
+    channels_last: bool = False  # memory layout of the encoder; for convolutions
+    checkpoint_every: int = 200  # steps, after which an interrupted run can go on; ours
+    tracker: str | None = None  # tensorboard, wandb, ...: any that Accelerate knows
+
+    def __post_init__(self) -> None:
+        for name in ("accumulate", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema is a decay in (0, 1), got {self.ema}")
+
+
+class _Loss(nn.Module):
+    """A method whose forward pass is its loss: what Accelerate wraps."""
+
+    def __init__(self, method: Any) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.method.loss(features)
 
 
 def fit(
@@ -53,11 +81,14 @@ def fit(
     holdout: float = 0.1,
     device: str | torch.device | None = None,
     precision: str = "auto",
+    options: Options = Options(),  # frozen
 ) -> runs.Run:
     """Train a method on the normal images of a data set, and calibrate its threshold.
 
     One model for all categories. A share of the normal images is held out and only calibrates;
-    the test images are not looked at.
+    the test images are not looked at. Under `accelerate launch` every process takes its share of
+    each batch, and the first one writes. A run that was interrupted goes on where it stopped when
+    it is begun again with the same `out` and settings, and ends with the same weights.
 
     Args:
         method: A method; its trainable weights are drawn anew from `seed`.
@@ -67,96 +98,150 @@ def fit(
         out: A new folder for the run; None keeps it in memory.
         holdout: Share of the normal images that calibrates.
         device: Where; None takes the GPU if there is one.
-        precision: "auto", "fp32" or "bf16" for matrix products; sums that matter stay in fp32.
+        precision: "auto", "fp32", "bf16" or "fp16" for matrix products; sums that matter stay in
+            fp32.
+        options: How it is computed and watched.
     Returns:
         The run: the calibrated method, its losses, its provenance and where it was written.
     Raises:
-        RunError: `out` exists.
-        ValueError: Defects among the training images, or nothing to train on.
-        FloatingPointError: The loss is not finite; names the step and the images.
+        RunError: `out` holds a finished run, or checkpoints of another one, or another process
+            writes to it.
+        ValueError: Defects among the training images, nothing to train on, or a batch that does
+            not divide into the shares of processes and accumulation.
+        FloatingPointError: The loss or its gradient is not finite; names step and images.
+        KeyboardInterrupt: SIGTERM or SIGINT came; with `out`, the steps so far are saved.
+        OSError: `out` cannot be written, such as on a full disk.
     """
     started, out = time.perf_counter(), None if out is None else Path(out)
-    if out is not None:
-        runs.check_new(out)
     if data.train.labels.any():
         worst = data.train.references[int(np.argmax(data.train.labels))]
         raise ValueError(f"training images must be normal, got a defect: {worst.path}")
     steps = int(method.config.steps) if steps is None else steps
-    device, dtype = (d := choose_device(device)), choose_dtype(precision, d)
-    method.to(torch.device("cpu"))  # where the generator lives: a seed gives one start everywhere
-    method.reset(torch.Generator().manual_seed(seed))
-    method.to(device)
-    fitted, held = hold_out(data.train, holdout, seed)
-    features = cached_features(method, data.train, device=device, dtype=dtype)
-    method.prepare(Subset(features, fitted))  # pyright: ignore[reportArgumentType]  # indexable
-
-    losses: list[float] = []
-    order = batch_order(
-        len(fitted), method.config.batch, steps, torch.Generator().manual_seed(seed)
-    )
-    optimiser, schedule = method.optimiser(steps)
-    weights = [p for group in optimiser.param_groups for p in group["params"]]
-    method.train()
-    with torch.random.fork_rng(), track(order, "train", total=steps, unit="step") as bar:
-        torch.manual_seed(seed)  # dropout's noise, which knows no generator of its own
-        for step, chosen in enumerate(bar):
-            batch = features[torch.tensor(fitted)[chosen]].to(device, torch.float32)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                loss = method.loss(batch)
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                names = [data.train.references[fitted[i]].path for i in chosen.tolist()]
-                raise FloatingPointError(f"the loss is {losses[-1]} at step {step}, on {names}")
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights, method.config.clip)
-            optimiser.step()
-            schedule.step()
-            bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
-    trained = time.perf_counter() - started
-
-    if held:
-        maps, scores = score_features(method, features[held], dtype)
-        method.calibration = calibrate(
-            scores, [data.train.references[i].category for i in held], maps
+    chosen = choose_device(device)
+    dtype = choose_dtype(precision, chosen)
+    accelerator = make_accelerator(chosen, dtype, options.tracker, out)
+    place = accelerator.device if launched() else chosen
+    first, shares = accelerator.is_main_process, accelerator.num_processes * options.accumulate
+    if method.config.batch % shares:
+        raise ValueError(
+            f"a batch of {method.config.batch} does not divide into {shares} equal shares: "
+            f"{accelerator.num_processes} processes, {options.accumulate} accumulated parts"
         )
-    method.provenance = {
+    about = {
+        "method": method.name,
+        "config": method.config,
+        "encoder": method.encoder.digest,
+        "data": data.hash,
         "seed": seed,
         "steps": steps,
-        "seconds": round(trained, 3),
-        "peak_memory_mib": peak_memory_mib(),
-        "device": describe(device),
+        "holdout": holdout,
         "precision": str(dtype).removeprefix("torch."),
-        "data": {"name": data.name, "hash": data.hash},
-        "images": {"fit": len(fitted), "held_out": len(held)},
-        "versions": runs.versions(),
-        "commit": runs.commit(),
+        "ema": options.ema,
     }
-    run = runs.Run(method=method, losses=losses, provenance=method.provenance)
-    if out is not None:
-        runs.save_run(run, out)
+    with runs.claimed(out) if out is not None and first else nullcontext():
+        accelerator.wait_for_everyone()
+        method.to(torch.device("cpu"))  # where the generator lives: one start on every device
+        method.reset(torch.Generator().manual_seed(seed))
+        method.to(place)
+        fitted, held = hold_out(data.train, holdout, seed)
+        features = cached_features(
+            method, data.train, device=place, dtype=dtype, channels_last=options.channels_last
+        )
+        method.prepare(Subset(features, fitted))  # pyright: ignore[reportArgumentType]  # indexable
+
+        optimiser, schedule = method.optimiser(steps)
+        state = TrainingState(
+            method=method, optimiser=optimiser, schedule=schedule, scaler=accelerator.scaler
+        )
+        if options.ema is not None:
+            state.average = {name: p.detach().clone() for name, p in state.trained()}
+        folder = None if out is None else runs.checkpoints_of(out)
+        keeper = Keeper(folder, about, options.checkpoint_every, first)
+        keeper.resume(state)
+        before, spent, resumed = time.perf_counter() - started, state.seconds, len(state.losses)
+        method.train()
+        if options.compile:
+            method.compile()  # its forward pass; the loss around it keeps its hooks
+        model, optimiser = accelerator.prepare(_Loss(method), optimiser)
+        weights = [p for _, p in state.trained()]
+        generator = torch.Generator().manual_seed(seed)
+        order = batch_order(len(fitted), method.config.batch, steps, generator)
+        bar = track(islice(order, resumed, None), "train", total=steps, initial=resumed,
+                    unit="step", show=first)  # fmt: skip
+        meter = Meter(bar, accelerator, options.tracker, method.config.batch, method.config)
+        with torch.random.fork_rng(), keeper.stop_requests():
+            for step, batch in enumerate(bar, start=resumed):
+                noise = noise_seed(seed, step)
+                images = torch.tensor([fitted[i] for i in batch.tolist()])
+                loss = _backward(model, features, images, accelerator, options.accumulate, noise)
+                norm = accelerator.clip_grad_norm_(weights, method.config.clip).item()
+                if not math.isfinite(loss) or not (math.isfinite(norm) or state.scaler):
+                    names = [data.train.references[i].path for i in images.tolist()]
+                    raise FloatingPointError(
+                        f"the loss is {loss} and its gradient's norm {norm} at step {step}, on "
+                        f"{names}; last good checkpoint: {keeper.last or 'none'}"
+                    )
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
+                if not accelerator.optimizer_step_was_skipped:  # fp16, where its scale was too big
+                    schedule.step()
+                state.move_average(options.ema)
+                state.losses.append(loss)
+                state.seconds = spent + meter.show(step, loss, optimiser.param_groups[0]["lr"])
+                keeper.after_step(state)
+        meter.close()
+        if options.compile:
+            method._compiled_call_impl = None  # what is scored and saved is the plain one
+        state.take_average()
+
+        if held:
+            maps, scores = score_features(method, features[held], dtype)
+            categories = [data.train.references[i].category for i in held]
+            method.calibration = calibrate(scores, categories, maps)
+        method.provenance = {
+            "seed": seed,
+            "steps": steps,
+            "seconds": round(before + state.seconds, 3),
+            "images_per_second": round(steps * method.config.batch / state.seconds, 2),
+            "resumed_at": state.resumed_at,
+            "processes": accelerator.num_processes,
+            "options": to_json(options),
+            "peak_memory_mib": peak_memory_mib(),
+            "device": describe(place),
+            "precision": about["precision"],
+            "data": {"name": data.name, "hash": data.hash},
+            "images": {"fit": len(fitted), "held_out": len(held)},
+            "versions": runs.versions(),
+            "commit": runs.commit(),
+        }
+        run = runs.Run(method=method, losses=state.losses, provenance=method.provenance, path=out)
+        if out is not None and first:
+            runs.save_run(run, out)
+        accelerator.wait_for_everyone()
     return run
 
 
-@torch.no_grad()
-def score_features(
-    method: Method,
-    features: Float[Tensor, "n g t c"],
-    dtype: torch.dtype,
-    protocol: EvaluationProtocol = OURS,
-) -> tuple[Float[np.ndarray, "n h w"], Float[np.ndarray, " n"]]:
-    """Turn features into maps prepared by the protocol, and image scores."""
-    method.eval()
-    device = next(method.parameters()).device
-    maps: list[np.ndarray] = []
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        for chunk in features.split(CHUNK):
-            raw = method.maps(chunk.to(device, torch.float32)).float().cpu().numpy()
-            maps.append(prepare_maps(frame_of(method).restore(raw), protocol))
-    prepared = np.concatenate(maps)
-    if protocol.image_score == "method":
-        return prepared, method.image_score(torch.from_numpy(prepared)).numpy()
-    return prepared, image_scores(prepared, protocol)
+def _backward(
+    model: nn.Module,
+    features: Float16[Tensor, "n g t c"],
+    images: Int[Tensor, " b"],
+    accelerator: Any,
+    accumulate: int,
+    noise: int,
+) -> float:
+    """Add up the gradients of one batch over its parts; return the loss of the whole batch."""
+    device, rank = next(model.parameters()).device, accelerator.process_index
+    total = torch.zeros((), device=device)
+    for part in range(accumulate):
+        mine = Share(rank * accumulate + part, accelerator.num_processes * accumulate)
+        batch = features[mine.of(images)].to(device, torch.float32)
+        torch.manual_seed(noise)  # equal for every share, which cuts its own part of the noise
+        last = part == accumulate - 1
+        with sharing(mine), nullcontext() if last else accelerator.no_sync(model):
+            loss = model(batch) / accumulate
+            accelerator.backward(loss)
+        total += loss.detach()
+    return accelerator.reduce(total, "mean").item()
 
 
 def scores_of(
@@ -208,13 +293,13 @@ def evaluate(
     for category in track(data.test.categories, "score", unit="category"):
         mine = np.flatnonzero(names == category)
         images, part = data.test.select(mine), features[torch.from_numpy(mine)]
-        categories[category], bound = _score_category(method, images, part, dtype, protocol)
+        categories[category], bound = score_category(method, images, part, dtype, protocol)
         if bound is not None:
             bounds[category] = bound
     seen = method.provenance
     return {
         "method": method.name,
-        "config": runs.to_json(method.config),
+        "config": to_json(method.config),
         "encoder": {"name": method.encoder.name, "sha256": method.encoder.digest},
         "data": {"name": data.name, "hash": data.hash},
         "trained_on": seen.get("data"),
@@ -232,66 +317,6 @@ def evaluate(
         "versions": runs.versions(),
         "commit": runs.commit(),
     }
-
-
-def _score_category(
-    method: Method,
-    images: Images,
-    features: Float[Tensor, "n g t c"],
-    dtype: torch.dtype,
-    protocol: EvaluationProtocol,
-) -> tuple[dict[str, float | None], dict[str, float] | None]:
-    """Return the seven metrics of one category, and error bounds if its pixels were streamed.
-
-    Maps and masks are held span by span; all together only where the exact metrics need them.
-    """
-    rule, stream = protocol, None
-    scored: list[np.ndarray] = []
-    kept: list[tuple[np.ndarray, np.ndarray]] = []
-    masked = True
-    for start in range(0, len(images), SPAN):
-        span = images.select(range(start, min(start + SPAN, len(images))))
-        masks = [mask for sample in span if (mask := sample.mask) is not None]
-        rule = at_one_size(rule, [mask.shape for mask in masks])
-        maps, scores = score_features(method, features[start : start + SPAN], dtype, rule)
-        scored.append(scores)
-        masked = masked and len(masks) == len(span)
-        if not masked:
-            continue
-        truth = np.stack([prepare_mask(mask, rule) for mask in masks])
-        if maps[0].size * len(images) <= EXACT_PIXELS or protocol.thresholds != "all":
-            kept.append((maps, truth))
-            continue
-        stream = stream or StreamingScores(protocol=rule, prepared=True)
-        stream.update(maps, truth, names=[r.path for r in span.references])
-    pixel: dict[str, float] = {}
-    if masked and stream is not None:
-        pixel = stream.compute()
-    elif masked:
-        maps, truth = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-        paths = [r.path for r in images.references]
-        pixel = score_maps(maps, truth, protocol=rule, names=paths, prepared=True)
-    row = score_images(np.concatenate(scored), images.labels)
-    row = {f"image_{k}": v for k, v in row.items()}
-    row |= {k if k == "aupro" else f"pixel_{k}": v for k, v in pixel.items()}
-    bound = stream.error() if masked and stream is not None else None
-    return {name: row.get(name) for name in METRICS}, bound
-
-
-def at_one_size(protocol: EvaluationProtocol, shapes: list[tuple[int, ...]]) -> EvaluationProtocol:
-    """Spell out "the images' own size" where a protocol asks for it (MVTec AD's does).
-
-    Raises:
-        ValueError: The images of a category differ in size, so that there is no such size.
-    """
-    if protocol.size is not None or not shapes:
-        return protocol
-    if len(set(shapes)) > 1:
-        raise ValueError(
-            f"protocol {protocol.name!r} scores at the images' own size, but they come in "
-            f"{len(set(shapes))} sizes, such as {shapes[0]} and {shapes[-1]}; set its size"
-        )
-    return replace(protocol, size=(shapes[0][0], shapes[0][1]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,16 +2,18 @@
 
 One safetensors file a set of images: `features` (n, g, t, c) in fp16, memory-mapped when read. Its
 name is a hash of everything that its content depends on, so a cache that does not fit is never
-found, and it appears by renaming a finished file, so one half-written is never read.
+found, and it appears by renaming a finished file, so one half-written is never read. Several
+processes may want the same file: the first computes it, the others wait for it.
 """
 
 import hashlib
 import json
+import math
 import os
-import shutil
 import struct
-import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from adlib.data.frame import Frame
 from adlib.data.sample import Images, Sample
+from adlib.disk import BusyError, free_mib, locked, remove_leftovers, replacing
 from adlib.progress import track
 
 BATCH = 16  # images through the encoder at a time; ours
@@ -77,14 +80,21 @@ def batches(
 
 
 def extract(
-    method: Extractor, images: Images, device: torch.device, dtype: torch.dtype, label: str
+    method: Extractor,
+    images: Images,
+    device: torch.device,
+    dtype: torch.dtype,
+    label: str,
+    channels_last: bool = False,
 ) -> Iterator[Float[Tensor, "b g t c"]]:
     """Yield the frozen features of batch after batch, on `device`, computed in `dtype`."""
     frame = frame_of(method)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    method.encoder.to(memory_format=layout)
     bar = track(range(len(images)), label, unit="image")
     with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for samples, pixels in batches(images, frame):
-            yield method.extract(pixels.to(device))
+            yield method.extract(pixels.to(device, memory_format=layout))
             bar.update(len(samples))
     bar.close()
 
@@ -96,6 +106,7 @@ def cached_features(
     device: torch.device,
     dtype: torch.dtype,
     label: str = "encode",
+    channels_last: bool = False,
 ) -> Float16[Tensor, "n g t c"]:
     """Return the features of all images in their order, from the cache or into it.
 
@@ -104,45 +115,120 @@ def cached_features(
         images: n images.
         device: Where to compute what is missing; the result lies on the CPU, memory-mapped.
         dtype: Precision of the encoder's forward pass.
+        label: What the progress bar calls it.
+        channels_last: Memory layout of the pixels and the encoder; changes no more than rounding.
     Raises:
         OSError: The cache's folder cannot be written, or its disk is too small; both are named.
     """
+    from safetensors import safe_open
+
     if len(images) == 0:
         raise ValueError("no images to encode")
     path = cache_folder() / "features" / f"{cache_key(method, images, dtype)}.safetensors"
     if not path.is_file():
-        _write(path, extract(method, images, device, dtype, label), len(images))
-    from safetensors import safe_open
-
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"the feature cache cannot be made: {error}; set ADLIB_CACHE to a folder that can "
+                "be written"
+            ) from error
+        with locked(path.with_suffix(".lock"), wait=True):
+            if not path.is_file():  # another process may have made it while this one waited
+                remove_leftovers(path.parent, path.name)
+                made = extract(method, images, device, dtype, label, channels_last)
+                _write(path, made, len(images), _about(method, images))
+    path.touch()  # when it was last used, for who wants to remove the oldest
     with safe_open(path, framework="pt") as file:
         return file.get_tensor("features")
 
 
-def _write(path: Path, batches: Iterator[Tensor], n: int) -> None:
+def _about(method: Extractor, images: Images) -> dict[str, str]:
+    """What a cache holds, in words, for `adlib data cache`."""
+    height, width = frame_of(method).size
+    categories = images.categories
+    named = ", ".join(categories[:3]) + (", ..." if len(categories) > 3 else "")
+    return {
+        "encoder": f"{method.encoder.name}, layers {list(method.encoder.layers)}",
+        "frame": f"{height} x {width}",
+        "images": f"{len(images)} of {named}",
+    }
+
+
+def _write(path: Path, batches: Iterator[Tensor], n: int, about: dict[str, str]) -> None:
     """Write a safetensors file batch by batch, so that no set of images must fit in memory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     first = next(batches).to("cpu", torch.float16)
     shape = [n, *first.shape[1:]]
-    size = 2 * int(np.prod(shape, dtype=np.int64))
-    free = shutil.disk_usage(path.parent).free
-    if size > free:
+    size = 2 * math.prod(shape)
+    if size / 2**20 > free_mib(path.parent):
         raise OSError(
             f"the feature cache needs {size / 2**20:,.0f} MiB and {path.parent} has "
-            f"{free / 2**20:,.0f} MiB free; set ADLIB_CACHE to a folder on a larger disk"
+            f"{free_mib(path.parent):,.0f} MiB free; set ADLIB_CACHE to a folder on a larger disk"
         )
-    header = {"features": {"dtype": "F16", "shape": shape, "data_offsets": [0, size]}}
+    header = {
+        "__metadata__": about,
+        "features": {"dtype": "F16", "shape": shape, "data_offsets": [0, size]},
+    }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
-            file.write(first.numpy().tobytes())
-            for batch in batches:
-                file.write(batch.to("cpu", torch.float16).numpy().tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as work, work.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.write(first.numpy().tobytes())
+        for batch in batches:
+            file.write(batch.to("cpu", torch.float16).numpy().tobytes())
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheFile:
+    """One file of the cache.
+
+    Attributes:
+        path: The file.
+        mib: Its size in MiB.
+        days: Since it was last used.
+        about: Encoder, frame and images, in words; empty for a leftover.
+    """
+
+    path: Path
+    mib: float
+    days: float
+    about: dict[str, str]
+
+
+def cache_files() -> list[CacheFile]:
+    """All files of the cache, those used last first."""
+    from safetensors import SafetensorError, safe_open
+
+    found = []
+    for path in (cache_folder() / "features").glob("*.safetensors*"):
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = dict(file.metadata() or {})
+        except (OSError, SafetensorError):
+            about = {}
+        stat = path.stat()
+        days = max(0.0, (time.time() - stat.st_mtime) / 86400)  # 0 where the clock was set back
+        found.append(CacheFile(path=path, mib=stat.st_size / 2**20, days=days, about=about))
+    return sorted(found, key=lambda f: f.days)
+
+
+def prune_cache(older: float = 0.0) -> float:
+    """Remove cached features; what is computed from them stays. A file being written is left.
+
+    Args:
+        older: Only files that were not used for so many days.
+    Returns:
+        What was freed, in MiB.
+    """
+    freed = 0.0
+    for file in cache_files():
+        if file.days < older:
+            continue
+        key = file.path.name.lstrip(".").split(".")[0]
+        try:
+            with locked(file.path.parent / f"{key}.lock", wait=False):
+                file.path.unlink(missing_ok=True)
+                freed += file.mib
+        except BusyError:
+            continue
+    return freed

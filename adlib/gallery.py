@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from adlib.disk import new_folder, write_text
 from adlib.figures import overlay
-from adlib.runs import new_folder, write_text
 
 LONGEST = 640  # pixels of an overlay's longer side; ours, so that the page stays light
 

@@ -1,8 +1,13 @@
-"""What a run computes on: the device, its precision, and the memory it took."""
+"""What a run computes on: devices and processes, their precision, and the memory it took."""
 
+import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import torch
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -18,17 +23,86 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """bf16 where the device computes it natively, else fp32; or what `precision` names.
 
     Raises:
-        ValueError: `precision` is not one of auto, fp32, bf16.
+        ValueError: `precision` is not one of auto, fp32, bf16, fp16; or fp16 on a CPU, whose loss
+            would need scaling that torch has for GPUs only.
     """
-    if precision not in ("auto", "fp32", "bf16"):
-        raise ValueError(f"precision must be auto, fp32 or bf16, got {precision!r}")
+    if precision not in ("auto", *PRECISIONS):
+        known = ", ".join(PRECISIONS)
+        raise ValueError(f"precision must be one of auto, {known}, got {precision!r}")
+    if precision == "fp16" and device.type == "cpu":
+        raise ValueError("precision fp16 needs a GPU, got a CPU; bf16 and fp32 run on it")
     if precision != "auto":
-        return torch.bfloat16 if precision == "bf16" else torch.float32
+        return PRECISIONS[precision]
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device)[0] >= 8
     else:
         native = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     return torch.bfloat16 if native else torch.float32
+
+
+def launched() -> bool:
+    """Whether a launcher (accelerate, torchrun, mpirun, a notebook's) started several processes."""
+    sizes = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+    return any(int(os.environ.get(name, "1")) > 1 for name in sizes)
+
+
+def first_process() -> bool:
+    """Whether this is the process that speaks and writes; true where it is alone."""
+    ranks = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK")
+    return not any(int(os.environ.get(name, "0")) for name in ranks)
+
+
+def make_accelerator(
+    device: torch.device,
+    dtype: torch.dtype,
+    tracker: Any = None,
+    folder: Path | None = None,
+) -> Any:
+    """Return Accelerate's view of the processes at hand.
+
+    Args:
+        device: Where one process computes; of several, each takes its own.
+        dtype: Of matrix products.
+        tracker: A name that Accelerate knows, such as "tensorboard", or a tracker of its kind.
+        folder: For a tracker's files.
+    Raises:
+        ValueError: An unknown tracker, or one that needs a folder.
+        ModuleNotFoundError: A tracker whose package is not installed.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import ProjectConfiguration
+
+    _check_tracker(tracker)
+    # Accelerate settles device and precision once a process; a notebook fits with both.
+    AcceleratorState._reset_state(reset_partial_state=not launched())
+    names = {value: name for name, value in PRECISIONS.items()}
+    precision = "no" if dtype == torch.float32 else names[dtype]
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=precision,
+        device_placement=False,
+        log_with=tracker,
+        project_config=ProjectConfiguration(
+            logging_dir=None if folder is None else str(folder / "logs")  # pyright: ignore[reportArgumentType]
+        ),
+    )
+
+
+def _check_tracker(tracker: Any) -> None:
+    """Refuse what Accelerate would leave out without a word."""
+    if not isinstance(tracker, str):
+        return
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    if tracker not in LOGGER_TYPE_TO_CLASS:
+        raise ValueError(
+            f"unknown tracker {tracker!r}; known are {', '.join(LOGGER_TYPE_TO_CLASS)}"
+        )
+    if tracker not in [str(found) for found in get_available_trackers()]:
+        raise ModuleNotFoundError(
+            f"the tracker {tracker!r} is not installed: pip install {tracker.replace('_', '-')}"
+        )
 
 
 def describe(device: torch.device) -> str:

@@ -1,26 +1,28 @@
-"""A run on disk: config, provenance, weights and record; written whole or not at all.
+"""A run on disk: config, provenance, weights and record; finished once `run.json` is there.
 
 ```text
-RUN/run.json             format, method, config, provenance, calibration, losses
+RUN/run.json             format, method, config, provenance, calibration, losses; written last
 RUN/weights.safetensors  what was trained; the frozen encoder is named by its hash
 RUN/record.json          what `evaluate` found, when it was asked
+RUN/checkpoints/         while it trains, where an interrupted run goes on
+RUN/logs/                what a tracker wrote, when one was asked for
 ```
 """
 
 import dataclasses
 import json
-import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
+
+from adlib.disk import BusyError, locked, remove_leftovers, write_json, write_tensors
 
 FORMAT = 1  # of the run folder; raised when an old one can no longer be read
 C = TypeVar("C")
@@ -65,37 +67,6 @@ def config_from(cls: type[C], values: dict[str, Any]) -> C:
     return cls(**fitted)
 
 
-def to_json(value: Any) -> Any:
-    """Turn dataclasses, tuples and paths into what JSON has."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, dict):
-        return {k: to_json(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole: a temporary file beside it, fsync, rename."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole; numbers that JSON does not have (NaN, infinity) are refused."""
-    write_text(path, json.dumps(to_json(value), indent=1, allow_nan=False) + "\n")
-
-
 def versions() -> dict[str, str]:
     """Versions of what a number can depend on."""
     found = {"python": platform.python_version()}
@@ -122,55 +93,90 @@ def commit() -> str | None:
         return None
 
 
-def check_new(out: Path) -> None:
-    """Raise RunError unless a run may be written to `out`."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out} exists already; name another folder, or remove it first")
+def checkpoints_of(out: Path) -> Path:
+    """The folder of an unfinished run's checkpoints."""
+    return out / "checkpoints"
+
+
+def check_free(out: Path) -> None:
+    """Raise RunError unless a run may be written to `out`, or an unfinished one goes on there."""
+    if (out / "run.json").exists():
+        raise RunError(
+            f"{out} exists already; name another folder, or remove it: its run is finished"
+        )
+    if out.is_dir():
+        ours = {"checkpoints", "logs", "weights.safetensors"}
+        foreign = sorted(p.name for p in out.iterdir() if p.name not in ours)
+        foreign = [name for name in foreign if not name.startswith(".weights.safetensors-")]
+    else:
+        foreign = ["a file"] if out.exists() else []
+    if foreign:
+        raise RunError(
+            f"{out} exists already and is no run: expected a new folder, found {foreign[0]}; "
+            "name another folder"
+        )
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """Give a folder to fill that becomes `out` by one rename when all went well, else vanishes.
+def claimed(out: Path) -> Iterator[None]:
+    """Hold a run's folder against other processes, and leave none behind that says nothing.
 
     Raises:
-        RunError: `out` exists and is not an empty folder; nothing was touched.
+        RunError: It is finished, or something else stands there, or another process writes to it.
+        OSError: It cannot be written to.
     """
-    check_new(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
-        yield work
-        work.chmod(0o755)
-        if out.exists():
-            out.rmdir()  # empty, or check_new would have refused it
-        work.replace(out)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+    check_free(out)
+    folder = checkpoints_of(out)
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder / "lock", wait=False))
+        except BusyError as error:
+            raise RunError(
+                f"another process is writing the run {out}; wait for it, or name another folder"
+            ) from error
+        except OSError as error:
+            raise OSError(f"cannot write the run {out}: {error}; name another folder") from error
+        try:
+            check_free(out)  # who held it may have finished just now
+            remove_leftovers(out)
+            remove_leftovers(folder)
+            yield
+        finally:
+            _tidy(out)
+
+
+def _tidy(out: Path) -> None:
+    """Remove the checkpoints of a finished run, and the folder of one that never got to any."""
+    folder = checkpoints_of(out)
+    if (out / "run.json").exists() or not any(folder.glob("step-*")):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not (out / "run.json").exists():
+            (out / "weights.safetensors").unlink(missing_ok=True)
+        if not any(out.iterdir()):
+            out.rmdir()
+
+
+def trained_state(method: Any) -> dict[str, Any]:
+    """The tensors of a method that training makes: all but the frozen encoder's."""
+    return {k: v for k, v in method.state_dict().items() if not k.startswith("encoder.")}
 
 
 def save_run(run: Run, out: Path) -> None:
-    """Write a run to a new folder, whole or not at all."""
-    from safetensors.torch import save_file
-
+    """Write a run to the folder that is claimed for it; `run.json`, which finishes it, last."""
     method = run.method
-    state = {k: v for k, v in method.state_dict().items() if not k.startswith("encoder.")}
     encoder = method.encoder
-    with new_folder(out) as work:
-        save_file(
-            {k: v.detach().cpu().contiguous() for k, v in state.items()},
-            work / "weights.safetensors",
-        )
-        description = {
-            "format": FORMAT,
-            "method": method.name,
-            "config": method.config,
-            "encoder": {"name": encoder.name, "source": encoder.source, "sha256": encoder.digest},
-            "calibration": method.calibration,
-            "provenance": run.provenance,
-            "losses": run.losses,
-        }
-        write_json(work / "run.json", description)
+    write_tensors(out / "weights.safetensors", trained_state(method))
+    description = {
+        "format": FORMAT,
+        "method": method.name,
+        "config": method.config,
+        "encoder": {"name": encoder.name, "source": encoder.source, "sha256": encoder.digest},
+        "calibration": method.calibration,
+        "provenance": run.provenance,
+        "losses": run.losses,
+    }
+    write_json(out / "run.json", description)
     run.path = out
 
 
@@ -184,6 +190,12 @@ def read_run(path: Path) -> tuple[Record, dict[str, Any]]:
     from safetensors.torch import load_file
 
     if not (path / "run.json").is_file():
+        steps = sorted(checkpoints_of(path).glob("step-*"))
+        if steps:
+            raise RunError(
+                f"the run {path} is unfinished, its last checkpoint is {steps[-1].name}; "
+                "the command that began it goes on from there"
+            )
         raise RunError(f"no run at {path}; expected {path}/run.json, as `adlib train` writes it")
     try:
         saved = json.loads((path / "run.json").read_text(encoding="utf-8"))

@@ -1,15 +1,22 @@
 """The cache holds what the encoder said, once, and never anything half-written."""
 
+import os
+import re
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import adlib
-from adlib import features
+from adlib import features, metrics, scoring
+from adlib.cli import main
 from adlib.data.frame import Frame
+from adlib.disk import locked
 from adlib.methods import ProAD
 from tests.conftest import tiny_config
 
@@ -17,7 +24,8 @@ CPU, FP32 = torch.device("cpu"), torch.float32
 
 
 def files() -> list[Path]:
-    return sorted((features.cache_folder() / "features").iterdir())
+    folder = features.cache_folder() / "features"
+    return sorted(path for path in folder.iterdir() if path.suffix != ".lock")
 
 
 def test_the_encoder_sees_each_image_once(
@@ -85,16 +93,95 @@ def test_a_full_disk_is_named_before_anything_is_written(
     folder: Callable[..., Path], tiny: ProAD, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = adlib.load_data(folder()).train
-    usage = features.shutil.disk_usage(".")._replace(free=1000)
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(features, "free_mib", lambda folder: 0.001)
     with pytest.raises(OSError, match=r"cache needs \d+ MiB and .* set ADLIB_CACHE"):
         features.cached_features(tiny, images, device=CPU, dtype=FP32)
     assert files() == []
 
 
-def test_a_frame_cuts_its_centre_and_puts_it_back() -> None:
-    import numpy as np
+def test_maps_from_the_cache_move_no_metric(folder: Callable[..., Path]) -> None:
+    data = adlib.load_data(folder(("bolt",), bad=4))
+    method = adlib.fit(ProAD(tiny_config()), data, steps=15, precision="fp32").method
+    cached = adlib.evaluate(method, data, precision="fp32")["mean"]
+    frame = features.frame_of(method)
+    pixels = torch.stack([torch.from_numpy(frame.image(s.image)) for s in data.test])
+    with torch.no_grad():
+        fresh = method.anomaly_map(pixels)  # in fp32 throughout, nothing stored as fp16
+    maps = metrics.prepare_maps(fresh.numpy(), scoring.OURS)
+    masks = np.stack(
+        [metrics.prepare_mask(s.mask, scoring.OURS) for s in data.test if s.mask is not None]
+    )
+    pixel = metrics.score_maps(maps, masks, protocol=scoring.OURS, prepared=True)
+    scores = method.image_score(torch.from_numpy(maps)).numpy()
+    image = metrics.score_images(scores, data.test.labels)
+    for name in ("auroc", "ap", "f1_max"):
+        assert pixel[name] == pytest.approx(cached[f"pixel_{name}"], abs=1e-3)
+        assert image[name] == pytest.approx(cached[f"image_{name}"], abs=1e-3)
+    assert pixel["aupro"] == pytest.approx(cached["aupro"], abs=1e-3)
 
+
+def test_two_who_want_the_same_features_compute_them_once(
+    folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, extract, seen = adlib.load_data(folder()).train, ProAD.extract, []
+
+    def slow(self: ProAD, pixels: torch.Tensor) -> torch.Tensor:
+        seen.append(len(pixels))
+        time.sleep(0.3)
+        return extract(self, pixels)
+
+    monkeypatch.setattr(ProAD, "extract", slow)
+
+    def work(method: ProAD) -> torch.Tensor:
+        return features.cached_features(method, images, device=CPU, dtype=FP32)
+
+    methods = [ProAD(tiny_config()) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        first, *others = pool.map(work, methods)
+    assert sum(seen) == len(images)
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_a_killed_writers_leftover_is_removed_by_the_next(
+    folder: Callable[..., Path], tiny: ProAD
+) -> None:
+    images = adlib.load_data(folder()).train
+    place = features.cache_folder() / "features"
+    place.mkdir(parents=True)
+    left = place / f".{features.cache_key(tiny, images, FP32)}.safetensors-abc"
+    left.write_bytes(b"half")
+    features.cached_features(tiny, images, device=CPU, dtype=FP32)
+    assert not left.exists()
+
+
+def test_the_cache_is_listed_and_pruned_but_not_what_is_being_written(
+    folder: Callable[..., Path], tiny: ProAD, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = adlib.load_data(folder()).train
+    for chosen in (images, images.of("nut")):
+        features.cached_features(tiny, chosen, device=CPU, dtype=FP32)
+    whole, part = sorted(files(), key=lambda path: -path.stat().st_size)
+    ten_days_ago = time.time() - 10 * 86400
+    os.utime(whole, (ten_days_ago, ten_days_ago))
+    os.utime(part, (4e9, 4e9))  # as if the clock had been set back since
+    assert main(["data", "cache"]) == 0
+    shown = capsys.readouterr().out
+    assert "14 of bolt, nut; vit-tiny, layers [0, 1]; 32 x 48" in shown
+    assert re.search(r"10\.0 days ago .*14 of bolt, nut", shown)
+    assert re.search(r"0\.0 days ago .*7 of nut", shown)
+    assert f"in 2 files of {whole.parent}" in shown
+
+    assert main(["data", "cache", "--days", "5"]) == 2
+    assert "--days belongs to --prune" in capsys.readouterr().err
+    with locked(whole.with_suffix(".lock"), wait=False):
+        assert features.prune_cache() > 0
+    assert files() == [whole]  # its lock was held
+    assert main(["data", "cache", "--prune", "--days", "5"]) == 0
+    assert re.search(r"0\.\d MiB  removed; 0\.0 MiB left", capsys.readouterr().out)
+    assert files() == []
+
+
+def test_a_frame_cuts_its_centre_and_puts_it_back() -> None:
     frame = Frame(size=(4, 6), resize=(8, 10))
     image = np.zeros((16, 20, 3), dtype=np.uint8)
     image[4:12, 4:16] = 255  # what the cut shows

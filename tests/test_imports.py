@@ -12,10 +12,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = (
     ("__main__",),
     ("cli",),
-    ("sweep", "report", "explore", "gallery"),
+    ("sweep", "report", "explore", "gallery", "export"),
     ("engine",),
+    ("scoring", "checkpoints", "meter"),
     ("methods", "features", "runs", "figures"),
-    ("data", "nn", "metrics", "calibration", "hardware", "progress"),
+    ("data", "nn", "metrics", "calibration", "hardware", "progress", "disk"),
 )
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "scipy", "sklearn", "skimage", "pandas"}
 

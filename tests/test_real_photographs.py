@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import adlib
-from adlib import engine
+from adlib import scoring
 from adlib.data.sample import Data, Images
 from adlib.nn.weights import PRESETS, packaged_path
 
@@ -52,6 +52,6 @@ def test_a_folder_of_four_categories_gives_seven_metrics_for_each() -> None:
     record = adlib.evaluate(run.method, data)
     assert tuple(record["categories"]) == whole.categories
     for row in record["categories"].values():
-        assert all(isinstance(row[name], float) for name in engine.METRICS)
+        assert all(isinstance(row[name], float) for name in scoring.METRICS)
     assert record["mean"]["pixel_auroc"] > 0.75
     assert replace(data, name="x").hash == data.hash

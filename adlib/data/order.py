@@ -45,3 +45,8 @@ def batch_order(n: int, batch: int, steps: int, generator: torch.Generator) -> I
             pool = torch.cat([pool, torch.randperm(n, generator=generator)])
         yield pool[:batch]
         pool = pool[batch:]
+
+
+def noise_seed(seed: int, step: int) -> int:
+    """A seed for the noise of one step: what came before need not be run again to have it."""
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)

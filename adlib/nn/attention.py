@@ -1,9 +1,11 @@
-"""Linear attention: attention whose cost grows with n + m and not with n times m."""
+"""Attention, linear (its cost grows with n + m and not with n times m) and with softmax; MLPs."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from adlib.nn.noise import Dropout
 
 EPSILON = 1e-6  # in the divisor; the value that Dinomaly's authors advise against NaN
 
@@ -58,16 +60,42 @@ class LinearAttention(nn.Module):
         return self.out(linear_attention(self.q(a), k, v, self.heads))
 
 
+class SoftmaxAttention(nn.Module):
+    """Attention as of Vaswani et al. 2017 on the projections of `LinearAttention`, in its place.
+
+    Scores are divided by the root of the head's width; the cost grows with n times m.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible by {heads} heads")
+        self.heads = heads
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, a: Float[Tensor, "b n c"], b: Float[Tensor, "b m c"]
+    ) -> Float[Tensor, "b n c"]:
+        k, v = self.kv(b).chunk(2, dim=-1)
+        q, k, v = (
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.q(a), k, v)
+        )  # b heads n d, b heads m d
+        out = F.scaled_dot_product_attention(q, k, v)  # b heads n d
+        return self.out(out.transpose(1, 2).flatten(2))
+
+
 class MLP(nn.Sequential):
     """Linear, GELU, Linear, with dropout before, between and after when `dropout` > 0."""
 
     def __init__(self, width: int, ratio: float, dropout: float = 0.0) -> None:
         hidden = int(width * ratio)
         super().__init__(
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(width, hidden),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden, width),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )

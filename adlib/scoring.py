@@ -1,0 +1,110 @@
+"""From features to maps and scores, and from those to the seven metrics of a category."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from adlib.data.sample import Images
+from adlib.features import frame_of
+from adlib.methods.method import Method
+from adlib.metrics import (
+    EXACT_PIXELS,
+    PROTOCOLS,
+    EvaluationProtocol,
+    StreamingScores,
+    image_scores,
+    prepare_maps,
+    prepare_mask,
+    score_images,
+    score_maps,
+)
+
+OURS = PROTOCOLS["ours"]
+METRICS = ("image_auroc", "image_ap", "image_f1_max",
+           "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")  # fmt: skip
+SPAN = 256  # maps in memory at a time where only their scores are wanted; ours
+CHUNK = 8  # cached images through the decoder at a time when scoring; ours
+
+
+@torch.no_grad()
+def score_features(
+    method: Method,
+    features: Float[Tensor, "n g t c"],
+    dtype: torch.dtype,
+    protocol: EvaluationProtocol = OURS,
+) -> tuple[Float[np.ndarray, "n h w"], Float[np.ndarray, " n"]]:
+    """Turn features into maps prepared by the protocol, and image scores."""
+    method.eval()
+    device = next(method.parameters()).device
+    maps: list[np.ndarray] = []
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        for chunk in features.split(CHUNK):
+            raw = method.maps(chunk.to(device, torch.float32)).float().cpu().numpy()
+            maps.append(prepare_maps(frame_of(method).restore(raw), protocol))
+    prepared = np.concatenate(maps)
+    if protocol.image_score == "method":
+        return prepared, method.image_score(torch.from_numpy(prepared)).numpy()
+    return prepared, image_scores(prepared, protocol)
+
+
+def score_category(
+    method: Method,
+    images: Images,
+    features: Float[Tensor, "n g t c"],
+    dtype: torch.dtype,
+    protocol: EvaluationProtocol,
+) -> tuple[dict[str, float | None], dict[str, float] | None]:
+    """Return the seven metrics of one category, and error bounds if its pixels were streamed.
+
+    Maps and masks are held span by span; all together only where the exact metrics need them.
+    """
+    rule, stream = protocol, None
+    scored: list[np.ndarray] = []
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
+    masked = True
+    for start in range(0, len(images), SPAN):
+        span = images.select(range(start, min(start + SPAN, len(images))))
+        masks = [mask for sample in span if (mask := sample.mask) is not None]
+        rule = at_one_size(rule, [mask.shape for mask in masks])
+        maps, scores = score_features(method, features[start : start + SPAN], dtype, rule)
+        scored.append(scores)
+        masked = masked and len(masks) == len(span)
+        if not masked:
+            continue
+        truth = np.stack([prepare_mask(mask, rule) for mask in masks])
+        if maps[0].size * len(images) <= EXACT_PIXELS or protocol.thresholds != "all":
+            kept.append((maps, truth))
+            continue
+        stream = stream or StreamingScores(protocol=rule, prepared=True)
+        stream.update(maps, truth, names=[r.path for r in span.references])
+    pixel: dict[str, float] = {}
+    if masked and stream is not None:
+        pixel = stream.compute()
+    elif masked:
+        maps, truth = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+        paths = [r.path for r in images.references]
+        pixel = score_maps(maps, truth, protocol=rule, names=paths, prepared=True)
+    row = score_images(np.concatenate(scored), images.labels)
+    row = {f"image_{k}": v for k, v in row.items()}
+    row |= {k if k == "aupro" else f"pixel_{k}": v for k, v in pixel.items()}
+    bound = stream.error() if masked and stream is not None else None
+    return {name: row.get(name) for name in METRICS}, bound
+
+
+def at_one_size(protocol: EvaluationProtocol, shapes: list[tuple[int, ...]]) -> EvaluationProtocol:
+    """Spell out "the images' own size" where a protocol asks for it (MVTec AD's does).
+
+    Raises:
+        ValueError: The images of a category differ in size, so that there is no such size.
+    """
+    if protocol.size is not None or not shapes:
+        return protocol
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            f"protocol {protocol.name!r} scores at the images' own size, but they come in "
+            f"{len(set(shapes))} sizes, such as {shapes[0]} and {shapes[-1]}; set its size"
+        )
+    return replace(protocol, size=(shapes[0][0], shapes[0][1]))

@@ -1,0 +1,162 @@
+"""How a run is computed changes what it costs, and not what comes out."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import adlib
+from adlib.engine import Options
+from adlib.methods import ProAD
+from tests.conftest import tiny_config
+from tests.test_cli import TINY
+
+ROOT = Path(__file__).resolve().parent.parent
+Folder = Callable[..., Path]
+
+
+def weights(method: ProAD) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in method.parameters() if p.requires_grad]
+
+
+def test_accumulated_parts_add_up_to_the_batch(folder: Folder) -> None:
+    data = adlib.load_data(folder())
+    config = tiny_config(batch=6, hardness=0.0)  # hard tokens are weighted by their part's mean
+    runs = [
+        adlib.fit(
+            ProAD(config), data, steps=12, precision="fp32", options=Options(accumulate=parts)
+        )
+        for parts in (1, 2, 3)
+    ]
+    for run in runs[1:]:
+        np.testing.assert_allclose(run.losses, runs[0].losses, rtol=0, atol=1e-5)
+
+
+def test_a_batch_that_does_not_divide_is_refused(folder: Folder) -> None:
+    data = adlib.load_data(folder())
+    words = r"batch of 3 does not divide into 2 equal shares: 1 processes, 2 accumulated"
+    with pytest.raises(ValueError, match=words):
+        adlib.fit(ProAD(tiny_config()), data, options=Options(accumulate=2))
+    with pytest.raises(ValueError, match=r"ema is a decay in \(0, 1\), got 1.0"):
+        Options(ema=1.0)
+    with pytest.raises(ValueError, match="accumulate must be at least 1, got 0"):
+        Options(accumulate=0)
+
+
+def test_the_average_is_the_recursion_over_the_weights_of_each_step(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, seen = adlib.load_data(folder()), []
+    step = adlib.nn.stable_adamw.StableAdamW.step  # pyright: ignore[reportAttributeAccessIssue]
+
+    def watched(*arguments: object) -> None:
+        if not seen:
+            seen.append(weights(method))
+        step(*arguments)  # pyright: ignore[reportArgumentType]
+        seen.append(weights(method))
+
+    monkeypatch.setattr("adlib.nn.stable_adamw.StableAdamW.step", watched)
+    method = ProAD(tiny_config())
+    adlib.fit(method, data, steps=5, options=Options(ema=0.8))
+    assert len(seen) == 6
+    for i, final in enumerate(weights(method)):
+        average = seen[0][i].double()
+        for at_step in seen[1:]:
+            average = 0.8 * average + 0.2 * at_step[i].double()
+        torch.testing.assert_close(final.double(), average, rtol=1e-5, atol=1e-6)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_is_taken(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, method, seen = adlib.load_data(folder()), ProAD(tiny_config()), []
+
+    def steep(features: torch.Tensor) -> torch.Tensor:
+        seen.append(weights(method))
+        return (method.prototypes * 0).abs().sqrt().sum()  # 0, with the gradient 0 times infinity
+
+    monkeypatch.setattr(method, "loss", steep)
+    with pytest.raises(FloatingPointError, match=r"loss is 0\.0 and its .* norm nan at step 0, on"):
+        adlib.fit(method, data)
+    for before, after in zip(seen[0], weights(method), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_channels_last_rounds_and_changes_nothing_else(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data = adlib.load_data(folder())
+    plain = adlib.fit(ProAD(tiny_config()), data, precision="fp32")
+    monkeypatch.setenv("ADLIB_CACHE", str(tmp_path / "another"))
+    run = adlib.fit(
+        ProAD(tiny_config()), data, precision="fp32", options=Options(channels_last=True)
+    )
+    np.testing.assert_allclose(run.losses, plain.losses, rtol=0, atol=2e-4)
+
+
+def test_a_tracker_gets_loss_and_rate_of_each_step(folder: Folder, tmp_path: Path) -> None:
+    data, out = adlib.load_data(folder()), tmp_path / "run"
+    run = adlib.fit(
+        ProAD(tiny_config()), data, steps=3, out=out, options=Options(tracker="tensorboard")
+    )
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = min((out / "logs").rglob("events.out.tfevents.*"), key=lambda p: len(p.parts))
+    found = EventAccumulator(str(events.parent)).Reload()
+    assert [e.value for e in found.Scalars("loss")] == pytest.approx(run.losses)
+    assert [e.step for e in found.Scalars("images_per_second")] == [0, 1, 2]
+    assert found.Scalars("lr")[0].value <= 2e-3
+
+
+def test_a_tracker_that_is_not_there_is_named(folder: Folder) -> None:
+    data = adlib.load_data(folder())
+    with pytest.raises(ValueError, match=r"unknown tracker 'tensorbord'; .*tensorboard"):
+        adlib.fit(ProAD(tiny_config()), data, options=Options(tracker="tensorbord"))
+    with pytest.raises(ModuleNotFoundError, match=r"'aim' is not installed: pip install aim"):
+        adlib.fit(ProAD(tiny_config()), data, options=Options(tracker="aim"))
+
+
+def launch(start: list[str], data: Path, out: Path, *words: str) -> tuple[list[float], str]:
+    """Train 20 steps of batch 4 by the command line, in processes of their own."""
+    words = ("train", "pro-ad", "--data", str(data), *TINY, "--batch", "4", *words)
+    done = subprocess.run(
+        [sys.executable, "-m", *start, *words, "--steps", "20", "--out", str(out)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ADLIB_CACHE": str(out) + "-cache"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    losses = json.loads((out / "run.json").read_text())["losses"]
+    assert len(losses) == 20
+    return losses, done.stdout
+
+
+def test_two_processes_lose_as_one(folder: Folder, tmp_path: Path) -> None:
+    """With dropout, hard tokens and clipping as they are by default; bf16 rounds to 1e-4 or so."""
+    data = folder(good=12)
+    # The option has its launcher start two processes; without a GPU they talk by gloo.
+    two = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines"]
+    two += ["1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    one, _ = launch(["adlib"], data, tmp_path / "one", "--precision", "fp32")
+    both, shown = launch([*two, "-m", "adlib"], data, tmp_path / "two", "--precision", "fp32")
+    saved = json.loads((tmp_path / "two" / "run.json").read_text())
+    assert saved["provenance"]["processes"] == 2
+    assert shown.count("run written to") == 1  # one of them speaks
+    np.testing.assert_allclose(both, one, rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_training_loses_as_plain(folder: Folder, tmp_path: Path) -> None:
+    data, words = folder(good=12), ("--precision", "fp32", "--dropout", "0")
+    plain, _ = launch(["adlib"], data, tmp_path / "plain", *words)
+    compiled, _ = launch(["adlib"], data, tmp_path / "compiled", *words, "--compile")
+    np.testing.assert_allclose(compiled, plain, rtol=0, atol=1e-4)
