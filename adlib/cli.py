@@ -215,6 +215,7 @@ def parse_train(words: list[str]) -> tuple[Train, str, Any, Any]:
 def train(command: Train, name: str, config: Any, options: Any) -> None:
     """Fit a method and write the run."""
     from adlib.engine import fit
+    from adlib.features import cache_folder, cache_mib
     from adlib.hardware import first_process
     from adlib.methods import METHODS
 
@@ -225,6 +226,7 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
     say = print if first_process() else _silent
     say(f"{name} on {data.name}: {', '.join(data.categories)}; {len(data.train)} normal images")
     say(f"encoder {method.encoder.name} from {method.encoder.source}")
+    before = cache_mib()
     run = fit(
         method,
         data,
@@ -236,11 +238,12 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
         options=options,
     )
     seen = run.provenance
+    say(f"feature cache {before:,.0f} MiB before, {cache_mib():,.0f} MiB after, {cache_folder()}")
     for step in seen["resumed_at"]:
         say(f"went on from step {step}, where an earlier run had stopped")
     say(
         f"{seen['steps']} steps in {seen['seconds']:.0f} s on {seen['device']}, "
-        f"{seen['images_per_second']:.1f} images/s; "
+        f"{seen['images_per_second'] or 0:.1f} images/s; "
         f"loss {run.losses[0]:.4f} -> {run.losses[-1]:.4f}; run written to {out}"
     )
     say(f"next: adlib evaluate {out} --data {command.data}")
@@ -256,7 +259,7 @@ def about_data(words: list[str]) -> None:
 
 def cache(command: Cache) -> None:
     """List the feature cache; prune it."""
-    from adlib.features import cache_files, cache_folder, prune_cache
+    from adlib.features import cache_files, cache_folder, cache_mib, prune_cache
 
     if command.days and not command.prune:
         raise ValueError("--days belongs to --prune; without it nothing is removed")
@@ -265,12 +268,10 @@ def cache(command: Cache) -> None:
         known = [file.about[k] for k in ("images", "encoder", "frame") if k in file.about]
         about = "; ".join(known) or "of an earlier version, or a leftover"
         print(f"{file.mib:10,.1f} MiB  {file.days:6.1f} days ago  {about}")
-    total = sum(file.mib for file in files)
-    print(f"{total:10,.1f} MiB  in {len(files)} files of {cache_folder() / 'features'}")
+    print(f"{cache_mib():10,.1f} MiB  in {len(files)} files of {cache_folder() / 'features'}")
     if command.prune:
         freed = prune_cache(command.days)
-        left = sum(file.mib for file in cache_files())
-        print(f"{freed:10,.1f} MiB  removed; {left:,.1f} MiB left")
+        print(f"{freed:10,.1f} MiB  removed; {cache_mib():,.1f} MiB left")
 
 
 def evaluate(command: Evaluate) -> None:
@@ -382,7 +383,7 @@ def info(command: Info) -> None:
     import torch
 
     from adlib.data import solar
-    from adlib.features import cache_files, cache_folder
+    from adlib.features import cache_folder, cache_mib
     from adlib.hardware import choose_device, choose_dtype, describe
     from adlib.nn.weights import PRESETS, packaged_path
     from adlib.runs import commit, versions
@@ -394,8 +395,7 @@ def info(command: Info) -> None:
     print(f"device     {describe(device)}, computes in {dtype}")
     if not torch.cuda.is_available():
         print("           no CUDA GPU found: training at the papers' size is not practical here")
-    mib = sum(file.mib for file in cache_files())
-    print(f"cache      {cache_folder()} ({mib:,.0f} MiB; ADLIB_CACHE names another)")
+    print(f"cache      {cache_folder()} ({cache_mib():,.0f} MiB; ADLIB_CACHE names another)")
     print("weights")
     for name, preset in PRESETS.items():
         if preset.packaged is None:

@@ -28,6 +28,7 @@ from adlib.hardware import (
     choose_device,
     choose_dtype,
     describe,
+    forget_peak_memory,
     launched,
     make_accelerator,
     peak_memory_mib,
@@ -120,6 +121,7 @@ def fit(
     chosen = choose_device(device)
     dtype = choose_dtype(precision, chosen)
     accelerator = make_accelerator(chosen, dtype, options.tracker, out)
+    forget_peak_memory()
     place = accelerator.device if launched() else chosen
     first, shares = accelerator.is_main_process, accelerator.num_processes * options.accumulate
     if method.config.batch % shares:
@@ -202,14 +204,15 @@ def fit(
             "seed": seed,
             "steps": steps,
             "seconds": round(before + state.seconds, 3),
-            "images_per_second": round(steps * method.config.batch / state.seconds, 2),
+            "images_per_second": meter.rate,  # of the median step, so without compiling
+            "first_step_seconds": meter.ends[0] if meter.ends else None,
             "resumed_at": state.resumed_at,
             "processes": accelerator.num_processes,
             "options": to_json(options),
             "peak_memory_mib": peak_memory_mib(),
             "device": describe(place),
             "precision": about["precision"],
-            "data": {"name": data.name, "hash": data.hash},
+            "data": {"name": data.name, "hash": data.hash, "notice": data.notice},
             "images": {"fit": len(fitted), "held_out": len(held)},
             "versions": runs.versions(),
             "commit": runs.commit(),
@@ -233,10 +236,10 @@ def _backward(
     device, rank = next(model.parameters()).device, accelerator.process_index
     total = torch.zeros((), device=device)
     for part in range(accumulate):
-        mine = Share(rank * accumulate + part, accelerator.num_processes * accumulate)
+        last = part == accumulate - 1
+        mine = Share(rank * accumulate + part, accelerator.num_processes * accumulate, last)
         batch = features[mine.of(images)].to(device, torch.float32)
         torch.manual_seed(noise)  # equal for every share, which cuts its own part of the noise
-        last = part == accumulate - 1
         with sharing(mine), nullcontext() if last else accelerator.no_sync(model):
             loss = model(batch) / accumulate
             accelerator.backward(loss)

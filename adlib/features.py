@@ -212,6 +212,11 @@ def cache_files() -> list[CacheFile]:
     return sorted(found, key=lambda f: f.days)
 
 
+def cache_mib() -> float:
+    """What all files of the cache take, in MiB."""
+    return sum(file.mib for file in cache_files())
+
+
 def prune_cache(older: float = 0.0) -> float:
     """Remove cached features; what is computed from them stays. A file being written is left.
 

@@ -112,6 +112,12 @@ def describe(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
+def forget_peak_memory() -> None:
+    """Let `peak_memory_mib` begin anew on a GPU; the system's count of a process never falls."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_memory_mib() -> float | None:
     """Peak memory of this process in MiB: the GPU's where one was used, else resident memory."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():

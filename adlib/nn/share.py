@@ -16,10 +16,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Share:
-    """The `index`-th of `count` equal, contiguous parts of a batch."""
+    """The `index`-th of `count` equal, contiguous parts of a batch.
+
+    Attributes:
+        last: Whether a step of the optimiser follows, or further parts are accumulated first.
+    """
 
     index: int = 0
     count: int = 1
+    last: bool = True
 
     def of(self, batch: Tensor) -> Tensor:
         """Cut this share from what belongs to the whole batch, along the first axis."""
@@ -50,6 +55,12 @@ def sharing(part: Share) -> Iterator[None]:
 
 def _processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def last_part() -> bool:
+    """Whether no further part of this process's batch is to come, so that its step ends here."""
+    parts = max(1, _share.count // _processes())  # of each process; outside an engine, one
+    return (_share.index + 1) % parts == 0
 
 
 def batch_mean(x: Tensor, dim: tuple[int, ...]) -> Tensor:
