@@ -241,10 +241,11 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
     say(f"feature cache {before:,.0f} MiB before, {cache_mib():,.0f} MiB after, {cache_folder()}")
     for step in seen["resumed_at"]:
         say(f"went on from step {step}, where an earlier run had stopped")
+    pace = f", {rate:.1f} images/s" if (rate := seen.get("images_per_second")) else ""
+    fell = f"; loss {run.losses[0]:.4f} -> {run.losses[-1]:.4f}" if run.losses else ""
     say(
-        f"{seen['steps']} steps in {seen['seconds']:.0f} s on {seen['device']}, "
-        f"{seen['images_per_second'] or 0:.1f} images/s; "
-        f"loss {run.losses[0]:.4f} -> {run.losses[-1]:.4f}; run written to {out}"
+        f"{seen['steps']} steps in {seen['seconds']:.0f} s on {seen['device']}{pace}{fell}; "
+        f"run written to {out}"
     )
     say(f"next: adlib evaluate {out} --data {command.data}")
 

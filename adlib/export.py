@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from adlib import __version__, runs
 from adlib.calibration import DEFAULT_RATE
 from adlib.disk import replacing, to_json
+from adlib.engine.scoring import OURS, score_features
 from adlib.features import frame_of
 from adlib.methods.method import Method
-from adlib.scoring import OURS, score_features
 
 OPSET = 18  # of ONNX, of 2022: the oldest that torch's exporter writes without converting
 TOLERANCE = 1e-4  # largest difference from torch in a pixel or a score; ours

@@ -214,7 +214,7 @@ def cache_files() -> list[CacheFile]:
 
 def cache_mib() -> float:
     """What all files of the cache take, in MiB."""
-    return sum(file.mib for file in cache_files())
+    return sum((file.mib for file in cache_files()), 0.0)
 
 
 def prune_cache(older: float = 0.0) -> float:

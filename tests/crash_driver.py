@@ -18,7 +18,7 @@ import torch
 from safetensors import safe_open
 
 import adlib
-from adlib.checkpoints import read_checkpoint
+from adlib.engine.checkpoints import read_checkpoint
 from adlib.features import cache_folder
 from adlib.hardware import make_accelerator
 from adlib.methods import ProAD, ProADConfig

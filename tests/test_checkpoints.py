@@ -11,8 +11,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 import adlib
-from adlib import checkpoints, engine
-from adlib.checkpoints import Keeper, TrainingState, read_checkpoint
+from adlib import engine, runs
+from adlib.engine import checkpoints
+from adlib.engine.checkpoints import Keeper, TrainingState, read_checkpoint
 from adlib.methods import ProAD
 from adlib.nn.stable_adamw import StableAdamW
 from adlib.runs import RunError, claimed, read_run
@@ -40,7 +41,7 @@ def stop_at(step: int, patch: pytest.MonkeyPatch, number: int = signal.SIGTERM) 
     patch.setattr(ProAD, "loss", lambda method, features: interrupt(method, features))
 
 
-def fitted(data: object, out: Path, steps: int = 9, **changes: object) -> adlib.engine.runs.Run:  # pyright: ignore
+def fitted(data: object, out: Path, steps: int = 9, **changes: object) -> runs.Run:
     return adlib.fit(ProAD(tiny_config(**changes)), data, steps=steps, out=out, options=EVERY)  # pyright: ignore
 
 

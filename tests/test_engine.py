@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import adlib
-from adlib import engine, metrics, scoring
+from adlib import engine, metrics
 from adlib.data.order import batch_order, hold_out
 from adlib.data.sample import Data, Images, Reference
+from adlib.engine import evaluation, scoring
 from adlib.features import cached_features
 from adlib.hardware import choose_dtype
 from adlib.methods import ProAD
@@ -125,7 +126,7 @@ def test_the_records_image_auroc_is_that_of_the_predicted_scores(
     expected = score_images(predicted.scores, data.test.labels)["auroc"]
     record = adlib.evaluate(method, data)
     assert record["categories"]["bolt"]["image_auroc"] == pytest.approx(expected)
-    monkeypatch.setattr(engine, "SPAN", 3)  # 7 images in spans of 3, 3 and 1
+    monkeypatch.setattr(evaluation, "SPAN", 3)  # 7 images in spans of 3, 3 and 1
     np.testing.assert_allclose(engine.scores_of(method, data.test), predicted.scores, atol=1e-6)
 
 
@@ -225,7 +226,7 @@ def test_a_category_too_large_for_memory_is_streamed_and_the_record_says_so(
     method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
     exact = adlib.evaluate(method, data)
     monkeypatch.setattr(scoring, "EXACT_PIXELS", 1000)
-    monkeypatch.setattr(engine, "SPAN", 3)
+    monkeypatch.setattr(scoring, "SPAN", 3)
     streamed = adlib.evaluate(method, data)
     assert exact["pixel_error_bounds"] == {}
     assert set(streamed["pixel_error_bounds"]) == {"bolt", "nut"}

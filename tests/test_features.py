@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 import adlib
-from adlib import features, metrics, scoring
+from adlib import features, metrics
 from adlib.cli import main
 from adlib.data.frame import Frame
 from adlib.disk import locked
+from adlib.engine import scoring
 from adlib.methods import ProAD
 from tests.conftest import tiny_config
 

@@ -14,7 +14,6 @@ ROWS = (
     ("cli",),
     ("sweep", "report", "explore", "gallery", "export"),
     ("engine",),
-    ("scoring", "checkpoints", "meter"),
     ("methods", "features", "runs", "figures"),
     ("data", "nn", "metrics", "calibration", "hardware", "progress", "disk"),
 )

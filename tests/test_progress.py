@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adlib import progress
-from adlib.meter import Meter
+from adlib.engine.meter import Meter
 from adlib.progress import LOG, track
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import adlib
-from adlib import scoring
 from adlib.data.sample import Data, Images
+from adlib.engine import scoring
 from adlib.nn.weights import PRESETS, packaged_path
 
 DINO = PRESETS["dinov2-s-packaged"].packaged

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import adlib
-from adlib.checkpoints import read_checkpoint
 from adlib.cli import main
+from adlib.engine.checkpoints import read_checkpoint
 from adlib.nn import weights
 from tests.test_house import tracked
 

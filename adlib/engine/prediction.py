@@ -1,0 +1,137 @@
+"""A trained method on images of any kind, and how it is read back."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
+
+from adlib import runs
+from adlib.calibration import DEFAULT_RATE, Calibration
+from adlib.data.pictures import Picture, list_pictures, read_each
+from adlib.data.sample import Images
+from adlib.engine.scoring import score_features
+from adlib.features import frame_of
+from adlib.hardware import (
+    choose_dtype,
+)
+from adlib.methods import METHODS
+from adlib.methods.method import Method
+from adlib.progress import track
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a method says of images.
+
+    Attributes:
+        paths: Their files, or "image 0", "image 1", ...
+        maps: An anomaly map for each, at the image's own size.
+        scores: Image scores; larger is more anomalous.
+        decisions: True where the score is above the threshold; None without a calibration.
+        threshold: The score above which an image is called defective, None likewise.
+    """
+
+    paths: list[str]
+    maps: list[Float[np.ndarray, "_ _"]]
+    scores: Float[np.ndarray, " n"]
+    decisions: Bool[np.ndarray, " n"] | None
+    threshold: float | None
+
+
+def predict(
+    method: Method,
+    images: Images | Picture | Sequence[Picture],
+    *,
+    rate: float = DEFAULT_RATE,
+    category: str | None = None,
+    precision: str = "auto",
+) -> Prediction:
+    """Map and score images, and decide by a threshold from held-out normal images.
+
+    Args:
+        method: A trained method.
+        images: `Images`, a file, a folder of files, an array (h, w, 3) in sRGB, or several.
+        rate: Accepted false alarms among normal images.
+        category: Use the threshold of this category; None pools all that the method was
+            trained on.
+        precision: As in `fit`.
+    Returns:
+        Maps at the images' own sizes, scores, decisions.
+    Raises:
+        FileNotFoundError: A file or folder that is not there.
+        ValueError: A file that is no usable image; a category that was not trained on.
+    """
+    threshold = None
+    if method.calibration is not None and method.calibration.scores:
+        threshold = method.calibration.threshold(rate, category)
+    paths: list[str] = []
+    maps: list[np.ndarray] = []
+    scores: list[float] = []
+    for path, _, each, score in predict_each(method, images, precision=precision):
+        paths.append(path)
+        maps.append(each)
+        scores.append(score)
+    array = np.array(scores)
+    decisions = None if threshold is None else array > threshold
+    return Prediction(
+        paths=paths, maps=maps, scores=array, decisions=decisions, threshold=threshold
+    )
+
+
+def predict_each(
+    method: Method, images: Images | Picture | Sequence[Picture], *, precision: str = "auto"
+) -> Iterator[tuple[str, UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], float]]:
+    """Yield path, image, map at the image's size and score, one image at a time."""
+    device = next(method.parameters()).device
+    dtype, frame = choose_dtype(precision, device), frame_of(method)
+    pictures = list_pictures(images)
+    for path, image in track(read_each(pictures), "predict", total=len(pictures), unit="image"):
+        pixels = torch.from_numpy(frame.image(image)).unsqueeze(0).to(device)  # 1 3 h w
+        with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            features = method.extract(pixels)
+        maps, scores = score_features(method, features.half(), dtype)  # fp16, as from the cache
+        whole = F.interpolate(torch.from_numpy(maps)[None], image.shape[:2], mode="bilinear")
+        yield path, image, whole[0, 0].numpy(), float(scores[0])
+
+
+def load_run(path: Path | str, *, offline: bool | None = None) -> runs.Run:
+    """Read a run back, with its method ready to evaluate and predict.
+
+    Args:
+        path: The folder that `fit` wrote.
+        offline: Never touch the network for the encoder; None keeps what the run was made with.
+    Raises:
+        RunError: No run there, a run of another format, another encoder, or weights that do not
+            fit.
+    """
+    path = Path(path)
+    saved, state = runs.read_run(path)
+    if saved["method"] not in METHODS:
+        known = ", ".join(METHODS)
+        raise runs.RunError(f"{path} is a run of {saved['method']!r}; known are {known}")
+    cls, config_cls = METHODS[saved["method"]]
+    values = saved["config"] | ({} if offline is None else {"offline": offline})
+    method = cls(runs.config_from(config_cls, values))
+    trained_on, found = saved["encoder"], method.encoder
+    if found.digest != trained_on["sha256"]:
+        raise runs.RunError(
+            f"{path} was trained on the encoder {trained_on['name']} with SHA-256 "
+            f"{trained_on['sha256'][:16]} ({trained_on['source']}), but found "
+            f"{found.digest[:16]} ({found.source})"
+        )
+    missing, unexpected = method.load_state_dict(state, strict=False)
+    missing = [name for name in missing if not name.startswith("encoder.")]
+    if missing or unexpected:
+        raise runs.RunError(
+            f"{path}: weights do not fit: missing {missing}, unexpected {unexpected}"
+        )
+    if saved["calibration"] is not None:
+        method.calibration = Calibration(**saved["calibration"])
+    method.provenance = saved["provenance"]
+    return runs.Run(
+        method=method, losses=saved["losses"], provenance=saved["provenance"], path=path
+    )

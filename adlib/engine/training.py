@@ -1,0 +1,287 @@
+"""The training loop, and what stands before and after it: features, threshold, the run on disk."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.utils.data import Subset
+
+from adlib import runs
+from adlib.calibration import calibrate
+from adlib.data.order import batch_order, hold_out, noise_seed
+from adlib.data.sample import Data
+from adlib.disk import to_json
+from adlib.engine.checkpoints import Keeper, TrainingState
+from adlib.engine.meter import Meter
+from adlib.engine.scoring import score_features
+from adlib.features import cached_features
+from adlib.hardware import (
+    choose_device,
+    choose_dtype,
+    describe,
+    forget_peak_memory,
+    launched,
+    make_accelerator,
+    peak_memory_mib,
+)
+from adlib.methods.method import Method
+from adlib.nn.share import Share, sharing
+from adlib.progress import track
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a run is computed and watched; only `ema` is meant to change its result."""
+
+    accumulate: int = 1  # parts of a batch whose gradients are added up, to save memory
+    ema: float | None = None  # decay of a moving average that replaces the last weights; off
+    compile: bool = False  # torch.compile the trained part; on a CPU it needs a C++ compiler
+    channels_last: bool = False  # memory layout of the encoder; for convolutions
+    checkpoint_every: int = 200  # steps, after which an interrupted run can go on; ours
+    tracker: str | None = None  # tensorboard, wandb, ...: any that Accelerate knows
+
+    def __post_init__(self) -> None:
+        for name in ("accumulate", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema is a decay in (0, 1), got {self.ema}")
+
+
+class _Loss(nn.Module):
+    """A method whose forward pass is its loss: what Accelerate wraps."""
+
+    def __init__(self, method: Any) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.method.loss(features)
+
+
+def fit(
+    method: Method,
+    data: Data,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    out: Path | str | None = None,
+    holdout: float = 0.1,
+    device: str | torch.device | None = None,
+    precision: str = "auto",
+    options: Options = Options(),  # frozen
+) -> runs.Run:
+    """Train a method on the normal images of a data set, and calibrate its threshold.
+
+    One model for all categories. A share of the normal images is held out and only calibrates;
+    the test images are not looked at. Under `accelerate launch` every process takes its share of
+    each batch, and the first one writes. A run that was interrupted goes on where it stopped when
+    it is begun again with the same `out` and settings, and ends with the same weights.
+
+    Args:
+        method: A method; its trainable weights are drawn anew from `seed`.
+        data: Its `train` images, all normal.
+        steps: Optimiser steps; None takes the config's.
+        seed: Draws weights, order, noise and the held-out images.
+        out: A new folder for the run; None keeps it in memory.
+        holdout: Share of the normal images that calibrates.
+        device: Where; None takes the GPU if there is one.
+        precision: "auto", "fp32", "bf16" or "fp16" for matrix products; sums that matter stay in
+            fp32.
+        options: How it is computed and watched.
+    Returns:
+        The run: the calibrated method, its losses, its provenance and where it was written.
+    Raises:
+        RunError: `out` holds a finished run, or checkpoints of another one, or another process
+            writes to it.
+        ValueError: Defects among the training images, nothing to train on, or a batch that does
+            not divide into the shares of processes and accumulation.
+        FloatingPointError: The loss or its gradient is not finite; names step and images.
+        KeyboardInterrupt: SIGTERM or SIGINT came; with `out`, the steps so far are saved.
+        OSError: `out` cannot be written, such as on a full disk.
+    """
+    started, out = time.perf_counter(), None if out is None else Path(out)
+    if data.train.labels.any():
+        worst = data.train.references[int(np.argmax(data.train.labels))]
+        raise ValueError(f"training images must be normal, got a defect: {worst.path}")
+    steps = int(method.config.steps) if steps is None else steps
+    chosen = choose_device(device)
+    dtype = choose_dtype(precision, chosen)
+    accelerator = make_accelerator(chosen, dtype, options.tracker, out)
+    forget_peak_memory()
+    place = accelerator.device if launched() else chosen
+    first, shares = accelerator.is_main_process, accelerator.num_processes * options.accumulate
+    if method.config.batch % shares:
+        raise ValueError(
+            f"a batch of {method.config.batch} does not divide into {shares} equal shares: "
+            f"{accelerator.num_processes} processes, {options.accumulate} accumulated parts"
+        )
+    about = {
+        "method": method.name,
+        "config": method.config,
+        "encoder": method.encoder.digest,
+        "data": data.hash,
+        "seed": seed,
+        "steps": steps,
+        "holdout": holdout,
+        "precision": str(dtype).removeprefix("torch."),
+        "ema": options.ema,
+    }
+    with runs.claimed(out) if out is not None and first else nullcontext():
+        accelerator.wait_for_everyone()
+        method.to(torch.device("cpu"))  # where the generator lives: one start on every device
+        method.reset(torch.Generator().manual_seed(seed))
+        method.to(place)
+        fitted, held = hold_out(data.train, holdout, seed)
+        features = cached_features(
+            method, data.train, device=place, dtype=dtype, channels_last=options.channels_last
+        )
+        method.prepare(Subset(features, fitted))  # pyright: ignore[reportArgumentType]  # indexable
+
+        before = time.perf_counter() - started
+        folder = None if out is None else runs.checkpoints_of(out)
+        keeper = Keeper(folder, about, options.checkpoint_every, first)
+        losses: list[float] = []
+        facts: runs.Record = {"seconds": 0.0, "resumed_at": []}
+        if steps:  # a memory of normal features is made by `prepare` alone
+            names = [data.train.references[i].path for i in fitted]
+            part = Subset(features, fitted)  # pyright: ignore[reportArgumentType]
+            losses, facts = _train(method, part, names, steps, seed, accelerator, keeper, options)
+
+        if held:
+            maps, scores = score_features(method, features[held], dtype)
+            categories = [data.train.references[i].category for i in held]
+            method.calibration = calibrate(scores, categories, maps)
+        method.provenance = {
+            "seed": seed,
+            "steps": steps,
+            **facts,
+            "seconds": round(before + facts["seconds"], 3),
+            "processes": accelerator.num_processes,
+            "options": to_json(options),
+            "peak_memory_mib": peak_memory_mib(),
+            "device": describe(place),
+            "precision": about["precision"],
+            "data": {"name": data.name, "hash": data.hash, "notice": data.notice},
+            "images": {"fit": len(fitted), "held_out": len(held)},
+            "versions": runs.versions(),
+            "commit": runs.commit(),
+        }
+        run = runs.Run(method=method, losses=losses, provenance=method.provenance, path=out)
+        if out is not None and first:
+            runs.save_run(run, out)
+        accelerator.wait_for_everyone()
+    return run
+
+
+def _train(
+    method: Method,
+    normal: "Subset[Tensor]",
+    names: list[str],
+    steps: int,
+    seed: int,
+    accelerator: Any,
+    keeper: Keeper,
+    options: Options,
+) -> tuple[list[float], runs.Record]:
+    """Run the steps that are left: batch, loss, backward, step, record.
+
+    Args:
+        method: Prepared; its weights end as those of the last step.
+        normal: Cached features to train on.
+        names: Their images' files.
+        steps: Of the whole run.
+        seed: Draws order and noise.
+        accelerator: Accelerate's view of precision and processes.
+        keeper: Of the checkpoints.
+        options: As `fit` got them.
+    Returns:
+        The loss of every step, and what a run's provenance says of its speed.
+    """
+    batch, clip, first = method.config.batch, method.config.clip, accelerator.is_main_process
+    optimiser, schedule = method.optimiser(steps)
+    state = TrainingState(
+        method=method, optimiser=optimiser, schedule=schedule, scaler=accelerator.scaler
+    )
+    if options.ema is not None:
+        state.average = {name: p.detach().clone() for name, p in state.trained()}
+    keeper.resume(state)
+    start, spent = len(state.losses), state.seconds
+    method.train()
+    model, optimiser = accelerator.prepare(_Loss(method), optimiser)
+    weights = [p for _, p in state.trained()]
+    order = batch_order(len(normal), batch, steps, torch.Generator().manual_seed(seed))
+    bar = track(islice(order, start, None), "train", total=steps, initial=start,
+                unit="step", show=first)  # fmt: skip
+    meter = Meter(bar, accelerator, options.tracker, batch, method.config)
+    with torch.random.fork_rng(), keeper.stop_requests(), _compiled(method, options.compile):
+        for step, chosen in enumerate(bar, start):
+            noise = noise_seed(seed, step)
+            loss = _backward(model, normal, chosen, accelerator, options.accumulate, noise)
+            norm = accelerator.clip_grad_norm_(weights, clip).item()
+            if not math.isfinite(loss) or not (math.isfinite(norm) or state.scaler):
+                raise FloatingPointError(
+                    f"the loss is {loss} and its gradient's norm {norm} at step {step}, on "
+                    f"{[names[i] for i in chosen.tolist()]}; last good checkpoint: "
+                    f"{keeper.last or 'none'}"
+                )
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            if not accelerator.optimizer_step_was_skipped:  # fp16, where its scale was too large
+                schedule.step()
+            state.move_average(options.ema)
+            state.losses.append(loss)
+            state.seconds = spent + meter.show(step, loss, optimiser.param_groups[0]["lr"])
+            keeper.after_step(state)
+    meter.close()
+    state.take_average()
+    return state.losses, {
+        "seconds": state.seconds,
+        "images_per_second": meter.rate,  # of the median step, so without compiling
+        "first_step_seconds": meter.ends[0] if meter.ends else None,
+        "resumed_at": state.resumed_at,
+    }
+
+
+@contextmanager
+def _compiled(method: Method, wanted: bool) -> Iterator[None]:
+    """Compile the forward pass inside; the loss around it keeps its hooks as they are."""
+    if wanted:
+        method.compile()
+    try:
+        yield
+    finally:
+        method._compiled_call_impl = None  # what is scored and saved is the plain one
+
+
+def _backward(
+    model: nn.Module,
+    normal: "Subset[Tensor]",
+    chosen: Int[Tensor, " b"],
+    accelerator: Any,
+    accumulate: int,
+    noise: int,
+) -> float:
+    """Add up the gradients of one batch over its parts; return the loss of the whole batch."""
+    features, fitted = normal.dataset, torch.tensor(normal.indices)
+    device, rank = next(model.parameters()).device, accelerator.process_index
+    total = torch.zeros((), device=device)
+    for part in range(accumulate):
+        last = part == accumulate - 1
+        mine = Share(rank * accumulate + part, accelerator.num_processes * accumulate, last)
+        batch = features[fitted[mine.of(chosen)]].to(device, torch.float32)
+        torch.manual_seed(noise)  # equal for every share, which cuts its own part of the noise
+        with sharing(mine), nullcontext() if last else accelerator.no_sync(model):
+            loss = model(batch) / accumulate
+            accelerator.backward(loss)
+        total += loss.detach()
+    return accelerator.reduce(total, "mean").item()
