@@ -12,13 +12,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from adlib import metrics
     from adlib.data import load_data
-    from adlib.engine import evaluate, fit, load_run, predict
-    from adlib.methods import ProAD, ProADConfig
+    from adlib.engine import Options, evaluate, fit, load_run, predict
+    from adlib.methods import Dinomaly, DinomalyConfig, ProAD, ProADConfig
 
 _HOMES = {
     "load_data": "adlib.data",
+    "Dinomaly": "adlib.methods",
+    "DinomalyConfig": "adlib.methods",
     "ProAD": "adlib.methods",
     "ProADConfig": "adlib.methods",
+    "Options": "adlib.engine",
     "fit": "adlib.engine",
     "evaluate": "adlib.engine",
     "predict": "adlib.engine",
@@ -26,6 +29,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "Dinomaly",
+    "DinomalyConfig",
+    "Options",
     "ProAD",
     "ProADConfig",
     "evaluate",

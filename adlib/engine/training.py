@@ -277,7 +277,7 @@ def _backward(
     total = torch.zeros((), device=device)
     for part in range(accumulate):
         last = part == accumulate - 1
-        mine = Share(rank * accumulate + part, accelerator.num_processes * accumulate, last)
+        mine = Share(rank * accumulate + part, accelerator.num_processes * accumulate)
         batch = features[fitted[mine.of(chosen)]].to(device, torch.float32)
         torch.manual_seed(noise)  # equal for every share, which cuts its own part of the noise
         with sharing(mine), nullcontext() if last else accelerator.no_sync(model):

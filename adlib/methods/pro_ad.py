@@ -16,7 +16,6 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -25,6 +24,17 @@ from torch.utils.data import Subset
 from adlib.calibration import Calibration
 from adlib.nn.attention import MLP, LinearAttention
 from adlib.nn.encoder import Encoder
+from adlib.nn.reconstruction import (
+    GROUPS_ID,
+    cosine_distances,
+    distance_maps,
+    draw_decoder,
+    one_grid,
+    top_mean,
+    two_groups,
+    weighted_cosine_loss,
+)
+from adlib.nn.share import batch_mean
 from adlib.nn.stable_adamw import StableAdamW, warmup_cosine
 
 
@@ -160,7 +170,7 @@ class ProAD(nn.Module):
     """
 
     name = "pro-ad"
-    extract_id = "two groups, each the mean of its levels"  # names what the feature cache holds
+    extract_id = GROUPS_ID
 
     def __init__(self, config: ProADConfig | None = None) -> None:
         super().__init__()
@@ -172,7 +182,7 @@ class ProAD(nn.Module):
             weights=config.weights,
             offline=config.offline,
         )
-        width, self.grid = _one_grid(self.encoder)
+        width, self.grid = one_grid(self.encoder)
         tokens = self.grid[0] * self.grid[1]
         m = tokens if config.prototypes is None else config.prototypes
         if config.constraint == "anchor" and m != tokens:
@@ -199,16 +209,8 @@ class ProAD(nn.Module):
         for narrower ones, cut at three deviations; prototypes: deviation 0.02; both ours beyond
         Dinomaly's number.
         """
-        width = self.prototypes.shape[1]
-        std = 0.01 * (768 / width) ** 0.5
         for part in (self.bottleneck, self.decoder):
-            for module in part.modules():
-                if isinstance(module, nn.Linear):
-                    w = module.weight
-                    nn.init.trunc_normal_(w, 0.0, std, -3 * std, 3 * std, generator)
-                    nn.init.zeros_(module.bias)
-                elif isinstance(module, nn.LayerNorm):
-                    module.reset_parameters()
+            draw_decoder(part, self.prototypes.shape[1], generator)
         nn.init.trunc_normal_(self.prototypes, 0.0, 0.02, -0.06, 0.06, generator)
 
     def optimiser(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
@@ -232,25 +234,18 @@ class ProAD(nn.Module):
         Groups are the first and the second half of the layers, each averaged; inferred from
         Dinomaly.
         """
-        levels = self.encoder(images)
-        half = len(levels) // 2
-        return torch.stack(
-            [torch.stack(g).mean(dim=0) for g in (levels[:half], levels[half:])], dim=1
-        )
+        return two_groups(self.encoder(images))
 
     def forward(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 2 n c"]:
         """Rebuild both groups from the prototypes."""
         f_i = groups.mean(dim=1)  # F_I: second-hand as a sum; the mean as Dinomaly does
         x = self.bottleneck(f_i)  # adaptive noisy bottleneck; what is adaptive is unknown
-        p = self.prototypes.expand(len(x), -1, -1)  # b m c
+        p = self.prototypes.expand(x.shape[0], -1, -1)  # b m c
         outputs: list[Tensor] = []
         for block in self.decoder:
             x, p = block(x, p)
             outputs.insert(0, x)  # the last block rebuilds the first levels; inferred
-        half = len(outputs) // 2
-        return torch.stack(
-            [torch.stack(g).mean(dim=0) for g in (outputs[:half], outputs[half:])], dim=1
-        )
+        return two_groups(outputs)
 
     def loss(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, ""]:
         """Return the mean over images and groups of 1 - cos of the flattened maps.
@@ -259,26 +254,18 @@ class ProAD(nn.Module):
         what is rebuilt well already matters less. Inferred from INP-Former; the paper's
         "distance-weighted decay loss" is a second-hand keyword.
         """
-        rebuilt = self(groups).float()
-        target = groups.float()
-        with torch.no_grad():
-            d = 1 - F.cosine_similarity(target, rebuilt, dim=-1)  # b 2 n
-            weight = (d / d.mean(dim=(0, 2), keepdim=True)) ** self.config.hardness
-        if rebuilt.requires_grad:
-            rebuilt.register_hook(lambda gradient: gradient * weight.unsqueeze(-1))
-        return (1 - F.cosine_similarity(target.flatten(2), rebuilt.flatten(2), dim=-1)).mean()
+        target, rebuilt = groups.float(), self(groups).float()
+        d = cosine_distances(target, rebuilt.detach())
+        weight = (d / batch_mean(d, (0, 2))) ** self.config.hardness
+        return weighted_cosine_loss(target, rebuilt, weight)
 
     def distances(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 2 n"]:
         """Return each token's cosine distance from its reconstruction, in [0, 2]."""
-        return 1 - F.cosine_similarity(groups.float(), self(groups).float(), dim=-1)
+        return cosine_distances(groups, self(groups))
 
     def maps(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b h w"]:
-        """Return anomaly maps at the encoder's size, from cached groups.
-
-        Bilinear with aligned corners per group, then the mean; inferred from both.
-        """
-        d = self.distances(groups).unflatten(2, self.grid)  # b 2 rows columns
-        return F.interpolate(d, self.config.size, mode="bilinear", align_corners=True).mean(dim=1)
+        """Return anomaly maps at the encoder's size, from cached groups; inferred from both."""
+        return distance_maps(self.distances(groups), self.grid, self.config.size)
 
     def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
         """Return one map an image; larger is more anomalous, on the scale of cosine distances."""
@@ -286,18 +273,4 @@ class ProAD(nn.Module):
 
     def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
         """Return the mean of the top share of pixels; inferred from both, 1 %."""
-        flat = maps.flatten(1)
-        k = max(1, int(flat.shape[1] * self.config.top))
-        return flat.topk(k, dim=1).values.mean(dim=1)
-
-
-def _one_grid(encoder: Encoder) -> tuple[int, tuple[int, int]]:
-    widths, grids = set(encoder.widths), set(encoder.grids)
-    if len(widths) > 1 or len(grids) > 1:
-        raise ValueError(
-            "Pro-AD averages its levels, so they must share one width and one grid; the encoder "
-            f"{encoder.name!r} has widths {encoder.widths} on grids {encoder.grids}. Choose a ViT"
-        )
-    if len(encoder.layers) % 2:
-        raise ValueError(f"layers must be even (two groups), got {encoder.layers}")
-    return widths.pop(), grids.pop()
+        return top_mean(maps, self.config.top)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from adlib.nn.rounding import guard_rounding
 from adlib.nn.weights import PRESETS, Preset, State, WeightsError, digest, find_weights
 
 
@@ -76,7 +77,8 @@ class Encoder(nn.Module):
     """A frozen backbone at one input size.
 
     It is always in eval mode, no parameter wants a gradient, and no buffer moves. It runs only up
-    to the last layer asked for, with timm's scaled-dot-product attention.
+    to the last layer asked for, with timm's scaled-dot-product attention; under autocast a ViT
+    rounds with care (`adlib.nn.rounding`).
 
     Args:
         name: A preset of `adlib.nn.weights.PRESETS`.
@@ -174,6 +176,8 @@ def _build(
     with torch.random.fork_rng(devices=[]):  # timm draws initial weights from the global generator
         torch.manual_seed(0)
         model: Any = timm.create_model(preset.model, pretrained=False, num_classes=0, **options)
+    if is_vit:
+        guard_rounding(model)
     info = model.feature_info if isinstance(model.feature_info, list) else model.feature_info.info
     if not layers or not all(0 <= i < len(info) for i in layers):
         raise ValueError(f"layers must lie in 0..{len(info) - 1} for {preset.model}, got {layers}")

@@ -16,15 +16,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Share:
-    """The `index`-th of `count` equal, contiguous parts of a batch.
-
-    Attributes:
-        last: Whether a step of the optimiser follows, or further parts are accumulated first.
-    """
+    """The `index`-th of `count` equal, contiguous parts of a batch."""
 
     index: int = 0
     count: int = 1
-    last: bool = True
 
     def of(self, batch: Tensor) -> Tensor:
         """Cut this share from what belongs to the whole batch, along the first axis."""

@@ -1,0 +1,247 @@
+r"""Dinomaly: rebuild a frozen encoder's tokens from themselves, through noise and a weak attention.
+
+A yardstick for Pro-AD on the same encoder and loop. Every normal token can be rebuilt from its
+surroundings; dropout in the bottleneck, attention that cannot focus, and targets that are means of
+many levels keep the decoder from copying what it has never seen.
+
+Marks: `Dinomaly` stands for the authors' published code (Guo et al., CVPR 2025), read; `ours` for
+the rest. Two things differ from it: the class and register tokens are dropped before the decoder
+and not after it (the feature cache holds patches only; INP-Former drops them first as well), and
+the weights' deviation grows for encoders narrower than ViT-B.
+
+Notation: f_I fused input feature, x_l output of decoder block l (both b n c), LN layer norm, d the
+cosine distance of a token from its reconstruction.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Subset
+
+from adlib.calibration import Calibration
+from adlib.nn.attention import MLP, LinearAttention, SoftmaxAttention
+from adlib.nn.encoder import Encoder
+from adlib.nn.reconstruction import (
+    GROUPS_ID,
+    cosine_distances,
+    distance_maps,
+    draw_decoder,
+    one_grid,
+    top_mean,
+    two_groups,
+    weighted_cosine_loss,
+)
+from adlib.nn.share import gather_batch, last_part
+from adlib.nn.stable_adamw import StableAdamW, warmup_cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class DinomalyConfig:
+    """What a run may change; each default ends with its origin.
+
+    The defaults suit two CPU cores; `DinomalyConfig.paper()` has the paper's size.
+    """
+
+    encoder: str = "dinov2-s-packaged"  # ours: works offline; ViT-B with registers in Dinomaly
+    weights: Path | Literal["random"] | None = (
+        None  # a file in place of the preset's; "random" in tests
+    )
+    offline: bool = False  # never ask the network for weights
+    size: tuple[int, int] = (224, 224)  # pixels, height and width; ours, for the CPU
+    resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre
+    layers: tuple[int, ...] | None = None  # None: the preset's eight, blocks 2 to 9; Dinomaly
+    blocks: int = 2  # of the decoder; ours, for the CPU; 8 in Dinomaly
+    heads: int | None = None  # None: width / 64; Dinomaly
+    attention: Literal["linear", "softmax"] = "linear"  # Dinomaly; softmax is its ablation
+    mlp_ratio: float = 2.0  # hidden width over width; ours, for the CPU; 4 in Dinomaly
+    dropout: float = 0.2  # of the noisy bottleneck; Dinomaly (0.4 on Real-IAD)
+    easy: float = 0.9  # share of the points that count as easy, in the end; Dinomaly
+    easy_gradient: float = 0.1  # factor on an easy point's gradient; Dinomaly
+    ramp: int = 1_000  # steps until the share is reached, from 0; Dinomaly
+    top: float = 0.01  # share of pixels whose mean is the image score; Dinomaly
+    batch: int = 8  # images; ours, for the CPU; 16 in Dinomaly
+    steps: int = 800  # optimiser steps; ours, for the CPU; 10,000 in Dinomaly
+    lr: float = 2e-3  # falls to a tenth along a cosine; Dinomaly
+    warmup: int = 100  # steps; Dinomaly
+    clip: float = 0.1  # gradient norm; Dinomaly
+
+    def __post_init__(self) -> None:
+        for name in ("blocks", "batch", "steps", "ramp"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("dropout", "top", "easy"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if not 0 <= self.easy_gradient <= 1:
+            raise ValueError(f"easy_gradient must lie in [0, 1], got {self.easy_gradient}")
+        if self.blocks % 2:
+            raise ValueError(f"blocks must be even (two groups of outputs), got {self.blocks}")
+        if self.attention not in ATTENTIONS:
+            known = ", ".join(ATTENTIONS)
+            raise ValueError(f"unknown attention {self.attention!r}; known are {known}")
+
+    @staticmethod
+    def paper() -> "DinomalyConfig":
+        """The paper's size: ViT-B/14 at 392 pixels, 784 tokens, eight blocks, 10,000 steps."""
+        return DinomalyConfig(
+            encoder="dinov2-b",
+            size=(392, 392),
+            resize=(448, 448),
+            blocks=8,
+            mlp_ratio=4.0,
+            batch=16,
+            steps=10_000,
+        )
+
+
+ATTENTIONS: Mapping[str, type[LinearAttention] | type[SoftmaxAttention]] = MappingProxyType(
+    {"linear": LinearAttention, "softmax": SoftmaxAttention}
+)
+
+
+class DecoderBlock(nn.Module):
+    r"""A pre-norm ViT block with self-attention A.
+
+    $$u = x_{l-1} + \mathrm{A}(\mathrm{LN}\,x_{l-1}),\qquad
+      x_l = u + \mathrm{MLP}(\mathrm{LN}\,u)$$
+
+    Linear attention, the default, cannot focus on one token and copy it (Dinomaly).
+    """
+
+    def __init__(self, width: int, mlp_ratio: float, attention: nn.Module) -> None:
+        super().__init__()
+        self.attention = attention
+        self.mlp = MLP(width, mlp_ratio)
+        self.ln_x, self.ln_u = (nn.LayerNorm(width, eps=1e-8) for _ in range(2))  # Dinomaly
+
+    def forward(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
+        x_norm = self.ln_x(x)
+        u = x + self.attention(x_norm, x_norm)
+        return u + self.mlp(self.ln_u(u))
+
+
+def easy_point_weights(
+    d: Float[Tensor, "b g n"], everywhere: Float[Tensor, "a g n"], share: Tensor, factor: float
+) -> Float[Tensor, "b g n"]:
+    """Return `factor` for easy points and 1 for the rest.
+
+    Easy are those nearer to their reconstruction than the quantile `share` of their group over the
+    whole batch, `everywhere`, of which `d` is the part at hand. With a share of 0 none is.
+
+    Source: Dinomaly's hard mining; the quantile is one of the distances, never between two.
+    """
+    of_group = everywhere.transpose(0, 1).flatten(1)  # g a*n
+    threshold = torch.quantile(of_group, share.to(d.dtype), dim=1, interpolation="higher")  # g
+    return torch.where(d < threshold.unsqueeze(-1), factor, 1.0)
+
+
+class Dinomaly(nn.Module):
+    """The whole: frozen encoder, noisy bottleneck, decoder, map and image score.
+
+    Args:
+        config: What a run may change.
+    Attributes:
+        step: Batches trained on; decides which share of the points is easy, and is saved with the
+            weights so that a resumed run goes on where it stopped.
+    Raises:
+        ValueError: A size or layer that does not fit the encoder.
+        WeightsError: The encoder's weights cannot be had.
+    """
+
+    name = "dinomaly"
+    extract_id = GROUPS_ID
+    step: Tensor
+
+    def __init__(self, config: DinomalyConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or DinomalyConfig()
+        self.encoder = Encoder(
+            config.encoder,
+            config.size,
+            layers=config.layers,
+            weights=config.weights,
+            offline=config.offline,
+        )
+        self.width, self.grid = one_grid(self.encoder)
+        heads = max(1, self.width // 64) if config.heads is None else config.heads
+        attention = ATTENTIONS[config.attention]
+        self.bottleneck = MLP(self.width, config.mlp_ratio, config.dropout)
+        self.decoder = nn.ModuleList(
+            DecoderBlock(self.width, config.mlp_ratio, attention(self.width, heads))
+            for _ in range(config.blocks)
+        )
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
+        self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
+        self.reset(torch.Generator().manual_seed(0))
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw all trainable weights anew, as `draw_decoder` says, and count steps from 0."""
+        for part in (self.bottleneck, self.decoder):
+            draw_decoder(part, self.width, generator)
+        self.step.zero_()
+
+    def optimiser(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
+        """StableAdamW with warm-up and cosine decay to a tenth; Dinomaly."""
+        weights = [p for p in self.parameters() if p.requires_grad]
+        optimiser = StableAdamW(weights, lr=self.config.lr)
+        warmup = min(self.config.warmup, steps // 10)  # a short run warms up for a tenth; ours
+        return optimiser, LambdaLR(optimiser, lambda step: warmup_cosine(step, steps, warmup))
+
+    def prepare(self, normal: Subset[Tensor]) -> None:
+        """Do nothing: all is learnt step by step."""
+
+    def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
+        """Return the two groups of fused levels, the frozen part that the engine caches."""
+        return two_groups(self.encoder(images))
+
+    def forward(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 2 n c"]:
+        """Rebuild both groups from their mean."""
+        f_i = groups.mean(dim=1)  # the mean of all levels, for the groups are equally large
+        x = self.bottleneck(f_i)
+        outputs: list[Tensor] = []
+        for block in self.decoder:
+            x = block(x)
+            outputs.insert(0, x)  # the last blocks rebuild the first levels; Dinomaly
+        return two_groups(outputs)
+
+    def easy_share(self) -> Float[Tensor, ""]:
+        """Return the share of easy points at this step: from 0 to `easy`, linear over `ramp`."""
+        return self.config.easy * (self.step / self.config.ramp).clamp(max=1)
+
+    def loss(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, ""]:
+        """Return the mean over images and groups of 1 - cos of the flattened maps.
+
+        Easy points have their gradient multiplied by `easy_gradient`. In training, the call for
+        the last part of a batch ends a step.
+        """
+        target, rebuilt = groups.float(), self(groups).float()
+        d = cosine_distances(target, rebuilt.detach())
+        factor, share = self.config.easy_gradient, self.easy_share()
+        weight = easy_point_weights(d, gather_batch(d), share, factor)
+        if self.training and last_part():
+            self.step += 1
+        return weighted_cosine_loss(target, rebuilt, weight)
+
+    def distances(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 2 n"]:
+        """Return each token's cosine distance from its reconstruction, in [0, 2]."""
+        return cosine_distances(groups, self(groups))
+
+    def maps(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b h w"]:
+        """Return anomaly maps at the encoder's size, from cached groups; Dinomaly."""
+        return distance_maps(self.distances(groups), self.grid, self.config.size)
+
+    def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
+        """Return one map an image; larger is more anomalous, on the scale of cosine distances."""
+        return self.maps(self.extract(images))
+
+    def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
+        """Return the mean of the top share of pixels; Dinomaly, 1 %."""
+        return top_mean(maps, self.config.top)

@@ -1,0 +1,96 @@
+"""What detectors that rebuild a frozen encoder's tokens share, around decoders of their own.
+
+Two groups of levels, the cosine distance of each token from its reconstruction, a loss whose
+gradient is weighted token by token, and from distances to a map and a score. Dinomaly and
+INP-Former do all of it alike; what Pro-AD does is inferred from them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from adlib.nn.encoder import Encoder
+
+GROUPS_ID = "two groups, each the mean of its levels"  # names what the feature cache holds
+
+
+def one_grid(encoder: Encoder) -> tuple[int, tuple[int, int]]:
+    """Return the width and grid that all levels of an encoder share.
+
+    Raises:
+        ValueError: They share none, or their number is odd.
+    """
+    widths, grids = set(encoder.widths), set(encoder.grids)
+    if len(widths) > 1 or len(grids) > 1:
+        raise ValueError(
+            "levels that are averaged must share one width and one grid; the encoder "
+            f"{encoder.name!r} has widths {encoder.widths} on grids {encoder.grids}. Choose a ViT"
+        )
+    if len(encoder.layers) % 2:
+        raise ValueError(f"layers must be even (two groups), got {encoder.layers}")
+    return widths.pop(), grids.pop()
+
+
+def two_groups(levels: Sequence[Float[Tensor, "b n c"]]) -> Float[Tensor, "b 2 n c"]:
+    """Return the means of the first and of the second half of the levels ("loose" groups)."""
+    half = len(levels) // 2
+    first, second = torch.stack(list(levels[:half])), torch.stack(list(levels[half:]))
+    return torch.stack([first.mean(dim=0), second.mean(dim=0)], dim=1)
+
+
+def cosine_distances(
+    target: Float[Tensor, "b g n c"], rebuilt: Float[Tensor, "b g n c"]
+) -> Float[Tensor, "b g n"]:
+    """Return 1 - cos of each token and its reconstruction, in [0, 2], in fp32."""
+    return 1 - F.cosine_similarity(target.float(), rebuilt.float(), dim=-1)
+
+
+def weighted_cosine_loss(
+    target: Float[Tensor, "b g n c"],
+    rebuilt: Float[Tensor, "b g n c"],
+    weight: Float[Tensor, "b g n"],
+) -> Float[Tensor, ""]:
+    """Return the mean over images and groups of 1 - cos of the flattened maps.
+
+    Its value knows no weights; its gradient at each rebuilt token is multiplied by the token's.
+    """
+    if rebuilt.requires_grad:
+        rebuilt.register_hook(lambda gradient: gradient * weight.unsqueeze(-1))
+    return (1 - F.cosine_similarity(target.flatten(2), rebuilt.flatten(2), dim=-1)).mean()
+
+
+def distance_maps(
+    d: Float[Tensor, "b g n"], grid: tuple[int, int], size: tuple[int, int]
+) -> Float[Tensor, "b h w"]:
+    """Lay distances out on their grid, enlarge each group bilinearly, and average the groups.
+
+    The centres of the corner tokens fall on the corner pixels (aligned corners).
+    """
+    spread = d.unflatten(2, grid)  # b g rows columns
+    return F.interpolate(spread, size, mode="bilinear", align_corners=True).mean(dim=1)
+
+
+def top_mean(maps: Float[Tensor, "b h w"], top: float) -> Float[Tensor, " b"]:
+    """Return the mean of each map's top share of pixels, of one pixel at least."""
+    flat = maps.flatten(1)
+    k = max(1, int(flat.shape[1] * top))
+    return flat.topk(k, dim=1).values.mean(dim=1)
+
+
+def draw_decoder(part: nn.Module, width: int, generator: torch.Generator) -> None:
+    """Draw the weights of all linear layers and layer norms inside.
+
+    Linear weights: normal of deviation 0.01 at width 768, cut at three deviations (Dinomaly), times
+    sqrt(768 / width) for other widths (ours: at 0.01 narrow decoders start too close to silence).
+    Biases are 0; norms start as 1 and 0.
+    """
+    std = 0.01 * (768 / width) ** 0.5
+    for module in part.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, 0.0, std, -3 * std, 3 * std, generator)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            module.reset_parameters()

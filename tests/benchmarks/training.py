@@ -1,0 +1,132 @@
+"""A training step from cached features against one that runs the encoder again, for every method.
+
+    python tests/benchmarks/training.py
+    python tests/benchmarks/training.py --precision fp32 --threads 1 --rounds 7
+
+Both steps are what `fit` does with a batch: loss, backward, clip, optimiser, schedule, in the
+precision that the device has. One reads the features from a memory-mapped fp16 file, as the cache
+is; the other has the pixels ready in memory (no file is decoded, which favours it) and passes them
+through the frozen encoder first. Every method runs at its defaults; the yardstick Dinomaly also at
+the papers' decoder (8 blocks, MLP ratio 4) and 392 pixels with ViT-S. Encoder weights are random:
+they do not change the time. Both kinds of step take turns for `--rounds` rounds; `x best` compares
+the best times, `x cpu` is the median of the rounds' ratios of processor time, which other work on
+the machine disturbs less. A benchmark, not a test: it asserts no time.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Subset
+
+from adlib.hardware import choose_dtype
+from adlib.methods import METHODS, DinomalyConfig
+
+CPU = torch.device("cpu")
+
+
+def cases(batch: int | None) -> Iterator[tuple[str, Any]]:
+    """Yield what is measured: a label and a method, built when its turn comes."""
+    papers = DinomalyConfig(weights="random", size=(392, 392), blocks=8, mlp_ratio=4.0)
+    configs = [("dinomaly, 8 blocks x 4", "dinomaly", papers)]
+    configs += [(name, name, cls(weights="random")) for name, (_, cls) in METHODS.items()]
+    for label, name, config in configs:
+        if config.steps == 0:
+            print(f"{label:24} trains nothing")
+            continue
+        config = config if batch is None else replace(config, batch=batch)
+        yield label, METHODS[name][0](config)
+
+
+def stepper(method: Any, dtype: torch.dtype) -> Callable[[Tensor], None]:
+    """What `fit` does with a batch of features."""
+    optimiser, schedule = method.optimiser(1_000)
+    weights = [p for group in optimiser.param_groups for p in group["params"]]
+
+    def step(features: Tensor) -> None:
+        with torch.autocast(CPU.type, dtype, enabled=dtype != torch.float32):
+            loss = method.loss(features.to(CPU, torch.float32))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, method.config.clip)
+        optimiser.step()
+        schedule.step()
+
+    return step
+
+
+def measure(method: Any, dtype: torch.dtype, rounds: int) -> dict[str, np.ndarray]:
+    """Return wall and processor seconds (rounds 2) of each kind of step, after a warm-up."""
+    batch = method.config.batch
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(2 * batch, 3, *method.config.size, generator=generator)
+
+    def encode(images: Tensor) -> Tensor:
+        with torch.no_grad(), torch.autocast(CPU.type, dtype, enabled=dtype != torch.float32):
+            return method.extract(images)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "features.safetensors"
+        save_file(
+            {"features": torch.cat([encode(part) for part in pixels.split(batch)]).half()}, path
+        )
+        with safe_open(path, framework="pt") as file:
+            features = file.get_tensor("features")  # memory-mapped
+        method.prepare(Subset(features, range(len(features))))
+        method.train()
+        step = stepper(method, dtype)
+        kinds: dict[str, Callable[[Tensor], None]] = {
+            "cached": lambda chosen: step(features[chosen]),
+            "recomputed": lambda chosen: step(encode(pixels[chosen])),
+        }
+        seconds: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
+        for k in range(rounds + 1):
+            for kind, run in kinds.items():
+                chosen = torch.randperm(2 * batch, generator=generator)[:batch]
+                wall, cpu = time.perf_counter(), time.process_time()
+                run(chosen)
+                if k:
+                    seconds[kind].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return {kind: np.array(found) for kind, found in seconds.items()}
+
+
+def row(label: str, method: Any, found: dict[str, np.ndarray]) -> str:
+    config, encoder = method.config, method.encoder
+    cached, again = found["cached"], found["recomputed"]  # rounds 2
+    best, cpu = again[:, 0].min() / cached[:, 0].min(), np.median(again[:, 1] / cached[:, 1])
+    trained = sum(p.numel() for p in method.parameters() if p.requires_grad) / 1e6
+    what = f"{encoder.name} {config.size[0]}"
+    return (
+        f"{label:24} {what:24} {config.batch:5} {trained:9.1f} {cached[:, 0].min():9.3f} "
+        f"{again[:, 0].min():11.3f} {best:7.2f} {cpu:6.2f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--batch", type=int, help="images a step; the methods' own where left out")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    dtype = choose_dtype(args.precision, CPU)
+    name = str(dtype).removeprefix("torch.")
+    print(f"CPU, {args.threads} threads, {name}; seconds a step, best of {args.rounds} rounds")
+    head = "batch  weights M  cached s  recomputed  x best  x cpu"
+    print(f"{'method':24} {'encoder, pixels':24} {head}")
+    for label, method in cases(args.batch):
+        print(row(label, method, measure(method, dtype, args.rounds)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
