@@ -57,7 +57,7 @@ def cache_key(method: Extractor, images: Images, dtype: torch.dtype) -> str:
     """SHA-256 of the weights, layers, frame, precision and the images' content, in hex."""
     frame = frame_of(method)
     parts = {
-        "format": 1,
+        "format": 2,  # raised when the features of the same encoder change; 2: bf16 with care
         "extract": getattr(type(method), "extract_id", type(method).__name__),
         "weights": method.encoder.digest,
         "layers": method.encoder.layers,
