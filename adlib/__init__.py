@@ -13,12 +13,25 @@ if TYPE_CHECKING:
     from adlib import metrics
     from adlib.data import load_data
     from adlib.engine import Options, evaluate, fit, load_run, predict
-    from adlib.methods import Dinomaly, DinomalyConfig, ProAD, ProADConfig
+    from adlib.methods import (
+        Dinomaly,
+        DinomalyConfig,
+        INPFormer,
+        INPFormerConfig,
+        PatchCore,
+        PatchCoreConfig,
+        ProAD,
+        ProADConfig,
+    )
 
 _HOMES = {
     "load_data": "adlib.data",
     "Dinomaly": "adlib.methods",
     "DinomalyConfig": "adlib.methods",
+    "INPFormer": "adlib.methods",
+    "INPFormerConfig": "adlib.methods",
+    "PatchCore": "adlib.methods",
+    "PatchCoreConfig": "adlib.methods",
     "ProAD": "adlib.methods",
     "ProADConfig": "adlib.methods",
     "Options": "adlib.engine",
@@ -31,7 +44,11 @@ _HOMES = {
 __all__ = [
     "Dinomaly",
     "DinomalyConfig",
+    "INPFormer",
+    "INPFormerConfig",
     "Options",
+    "PatchCore",
+    "PatchCoreConfig",
     "ProAD",
     "ProADConfig",
     "evaluate",

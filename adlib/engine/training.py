@@ -207,8 +207,8 @@ def _train(
     Returns:
         The loss of every step, and what a run's provenance says of its speed.
     """
-    batch, clip, first = method.config.batch, method.config.clip, accelerator.is_main_process
     optimiser, schedule = method.optimiser(steps)
+    batch, clip, first = method.config.batch, method.config.clip, accelerator.is_main_process
     state = TrainingState(
         method=method, optimiser=optimiser, schedule=schedule, scaler=accelerator.scaler
     )

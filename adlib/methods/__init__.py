@@ -5,11 +5,28 @@ from types import MappingProxyType
 from typing import Any
 
 from adlib.methods.dinomaly import Dinomaly, DinomalyConfig
+from adlib.methods.inp_former import INPFormer, INPFormerConfig
+from adlib.methods.patchcore import PatchCore, PatchCoreConfig
 from adlib.methods.pro_ad import ProAD, ProADConfig
 
 METHODS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
-    {"pro-ad": (ProAD, ProADConfig), "dinomaly": (Dinomaly, DinomalyConfig)}
+    {
+        "pro-ad": (ProAD, ProADConfig),
+        "dinomaly": (Dinomaly, DinomalyConfig),
+        "inp-former": (INPFormer, INPFormerConfig),
+        "patchcore": (PatchCore, PatchCoreConfig),
+    }
 )
 """Name on the command line and in a record: the method's class and its config's."""
 
-__all__ = ["METHODS", "Dinomaly", "DinomalyConfig", "ProAD", "ProADConfig"]
+__all__ = [
+    "METHODS",
+    "Dinomaly",
+    "DinomalyConfig",
+    "INPFormer",
+    "INPFormerConfig",
+    "PatchCore",
+    "PatchCoreConfig",
+    "ProAD",
+    "ProADConfig",
+]

@@ -148,7 +148,7 @@ def run_orders(
                 continue
             order = running.pop(future.key)[1]
             result = _settle(future, order)
-            if result["status"] == "busy":
+            if result["status"] in ("busy", "stopped"):  # or its worker was closed under it
                 later.insert(0, (time.monotonic() + PAUSE, order))
             elif result["status"] == "failed" and left[order.id]:
                 left[order.id] -= 1

@@ -1,0 +1,285 @@
+r"""INP-Former: rebuild an image from a few prototypes that are drawn out of that image itself.
+
+A yardstick for Pro-AD on the same encoder and loop. Six learnt tokens gather, by attention, what is
+normal in the image at hand: its intrinsic normal prototypes (INPs). The decoder makes its output of
+them alone: attention weights are ReLU-sharpened, and the residual around the attention, by which an
+anomalous token could pass straight through, is removed.
+
+Marks: `INP-Former` stands for the authors' published code (Luo et al., CVPR 2025), read, its
+attention in copies of it; `ours` for the rest. One thing differs from it: the weights' deviation
+grows for encoders narrower than ViT-B.
+
+Notation: f_I fused input feature, x_l output of decoder block l (both b n c), T learnt tokens, P
+prototypes (b m c), LN layer norm, d the cosine distance of a token from its reconstruction.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Subset
+
+from adlib.calibration import Calibration
+from adlib.nn.attention import MLP, SoftmaxAttention
+from adlib.nn.encoder import Encoder
+from adlib.nn.reconstruction import (
+    GROUPS_ID,
+    cosine_distances,
+    distance_maps,
+    draw_decoder,
+    one_grid,
+    top_mean,
+    two_groups,
+    weighted_cosine_loss,
+)
+from adlib.nn.share import batch_mean
+from adlib.nn.stable_adamw import StableAdamW, warmup_cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class INPFormerConfig:
+    """What a run may change; each default ends with its origin.
+
+    The defaults suit two CPU cores; `INPFormerConfig.paper()` has the paper's size.
+    """
+
+    encoder: str = "dinov2-s-packaged"  # ours: works offline; ViT-B with registers in INP-Former
+    weights: Path | Literal["random"] | None = (
+        None  # a file in place of the preset's; "random" in tests
+    )
+    offline: bool = False  # never ask the network for weights
+    size: tuple[int, int] = (224, 224)  # pixels, height and width; ours, for the CPU
+    resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre
+    layers: tuple[int, ...] | None = None  # None: the preset's eight, blocks 2 to 9; INP-Former
+    prototypes: int = 6  # of each image; INP-Former
+    blocks: int = 2  # of the decoder; ours, for the CPU; 8 in INP-Former
+    heads: int | None = None  # None: width / 64; INP-Former
+    mlp_ratio: float = 2.0  # hidden width over width; ours, for the CPU; 4 in INP-Former
+    dropout: float = 0.0  # of the bottleneck, which INP-Former leaves without noise
+    hardness: float = 3.0  # exponent of the loss's gradient weights; INP-Former
+    coherence: float = 0.2  # weight of the coherence loss; INP-Former
+    top: float = 0.01  # share of pixels whose mean is the image score; INP-Former
+    batch: int = 8  # images; ours, for the CPU; 16 in INP-Former
+    steps: int = 800  # optimiser steps; ours, for the CPU; 45,200 in INP-Former on MVTec AD
+    lr: float = 1e-3  # falls to a tenth along a cosine; INP-Former
+    warmup: int = 100  # steps; INP-Former
+    clip: float = 0.1  # gradient norm; INP-Former
+
+    def __post_init__(self) -> None:
+        for name in ("prototypes", "blocks", "batch", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("dropout", "top"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        for name in ("hardness", "coherence"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.blocks % 2:
+            raise ValueError(f"blocks must be even (two groups of outputs), got {self.blocks}")
+
+    @staticmethod
+    def paper() -> "INPFormerConfig":
+        """The paper's size: ViT-B/14 at 392 pixels, eight blocks, 200 epochs of MVTec AD."""
+        return INPFormerConfig(
+            encoder="dinov2-b",
+            size=(392, 392),
+            resize=(448, 448),
+            blocks=8,
+            mlp_ratio=4.0,
+            batch=16,
+            steps=45_200,
+        )
+
+
+class PrototypeExtractor(nn.Module):
+    r"""Draw the prototypes of an image out of its tokens, by cross-attention A with softmax.
+
+    $$P' = T + \mathrm{A}(\mathrm{LN}\,T, \mathrm{LN}\,f_I),\qquad
+      P = P' + \mathrm{MLP}(\mathrm{LN}'\,P')$$
+
+    Queries are the learnt tokens T, keys and values the image's. Both go through one and the same
+    norm LN (INP-Former).
+    """
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.attention = SoftmaxAttention(width, heads)
+        self.mlp = MLP(width, mlp_ratio)
+        self.ln, self.ln_p = (nn.LayerNorm(width, eps=1e-8) for _ in range(2))  # INP-Former
+
+    def forward(
+        self, t: Float[Tensor, "b m c"], f_i: Float[Tensor, "b n c"]
+    ) -> Float[Tensor, "b m c"]:
+        p = t + self.attention(self.ln(t), self.ln(f_i))
+        return p + self.mlp(self.ln_p(p))
+
+
+class PrototypeAttention(nn.Module):
+    r"""Attention that reads what points the token's way and nothing else.
+
+    $$o_i = \sum_j \max\bigl(0,\, s_h \cos(q_i, k_j)\bigr)\, v_j$$
+
+    in head h, whose scale $s_h$ is learnt. There is no softmax and the weights of a token need not
+    sum to one: one that no key resembles reads zero (INP-Former).
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible by {heads} heads")
+        self.heads = heads
+        self.q = nn.Linear(width, width)
+        self.kv = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.scale = nn.Parameter(torch.ones(heads, 1, 1))
+
+    def forward(
+        self, a: Float[Tensor, "b n c"], b: Float[Tensor, "b m c"]
+    ) -> Float[Tensor, "b n c"]:
+        k, v = self.kv(b).chunk(2, dim=-1)
+        q, k, v = (
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.q(a), k, v)
+        )  # b heads n d, b heads m d
+        cosines = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT  # b heads n m
+        out = F.relu(self.scale * cosines) @ v  # b heads n d
+        return self.out(out.transpose(1, 2).flatten(2))
+
+
+class GuidedBlock(nn.Module):
+    r"""A block of the INP-guided decoder, PA being attention on the prototypes.
+
+    $$y = \mathrm{PA}(\mathrm{LN}\,x_{l-1}, \mathrm{LN}\,P),\qquad
+      x_l = y + \mathrm{MLP}(\mathrm{LN}'\,y)$$
+
+    No residual leads from $x_{l-1}$ to y, so that y is made of the prototypes' values alone. Tokens
+    and prototypes go through one and the same norm LN (INP-Former).
+    """
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.attention = PrototypeAttention(width, heads)
+        self.mlp = MLP(width, mlp_ratio)
+        self.ln, self.ln_y = (nn.LayerNorm(width, eps=1e-8) for _ in range(2))  # INP-Former
+
+    def forward(
+        self, x: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"]
+    ) -> Float[Tensor, "b n c"]:
+        y = self.attention(self.ln(x), self.ln(p))
+        return y + self.mlp(self.ln_y(y))
+
+
+def coherence_loss(f_i: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"]) -> Float[Tensor, ""]:
+    r"""$\mathrm{mean}_i \min_j (1 - \cos(f_i, p_j))$: each token has a prototype near it.
+
+    In fp32. Source: INP-Former's coherence loss.
+    """
+    with torch.autocast(f_i.device.type, enabled=False):
+        cosines = F.normalize(f_i.float(), dim=-1) @ F.normalize(p.float(), dim=-1).mT  # b n m
+    return (1 - cosines.max(dim=-1).values).mean()
+
+
+class INPFormer(nn.Module):
+    """The whole: frozen encoder, extractor, bottleneck, guided decoder, map and image score.
+
+    Args:
+        config: What a run may change.
+    Raises:
+        ValueError: A size or layer that does not fit the encoder.
+        WeightsError: The encoder's weights cannot be had.
+    """
+
+    name = "inp-former"
+    extract_id = GROUPS_ID
+
+    def __init__(self, config: INPFormerConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or INPFormerConfig()
+        self.encoder = Encoder(
+            config.encoder,
+            config.size,
+            layers=config.layers,
+            weights=config.weights,
+            offline=config.offline,
+        )
+        width, self.grid = one_grid(self.encoder)
+        heads = max(1, width // 64) if config.heads is None else config.heads
+        self.tokens = nn.Parameter(torch.empty(config.prototypes, width))
+        self.extractor = PrototypeExtractor(width, heads, config.mlp_ratio)
+        self.bottleneck = MLP(width, config.mlp_ratio, config.dropout)
+        self.decoder = nn.ModuleList(
+            GuidedBlock(width, heads, config.mlp_ratio) for _ in range(config.blocks)
+        )
+        self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
+        self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
+        self.reset(torch.Generator().manual_seed(0))
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw all trainable weights anew: as `draw_decoder` says, tokens N(0, 1), scales 1."""
+        for part in (self.extractor, self.bottleneck, self.decoder):
+            draw_decoder(part, self.tokens.shape[1], generator)
+        nn.init.normal_(self.tokens, generator=generator)
+        for module in self.decoder.modules():
+            if isinstance(module, PrototypeAttention):
+                nn.init.ones_(module.scale)
+
+    def optimiser(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
+        """StableAdamW with warm-up and cosine decay to a tenth; INP-Former."""
+        weights = [p for p in self.parameters() if p.requires_grad]
+        optimiser = StableAdamW(weights, lr=self.config.lr)
+        warmup = min(self.config.warmup, steps // 10)  # a short run warms up for a tenth; ours
+        return optimiser, LambdaLR(optimiser, lambda step: warmup_cosine(step, steps, warmup))
+
+    def prepare(self, normal: Subset[Tensor]) -> None:
+        """Do nothing: all is learnt step by step."""
+
+    def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
+        """Return the two groups of fused levels, the frozen part that the engine caches."""
+        return two_groups(self.encoder(images))
+
+    def forward(
+        self, groups: Float[Tensor, "b 2 n c"]
+    ) -> tuple[Float[Tensor, "b 2 n c"], Float[Tensor, "b m c"]]:
+        """Rebuild both groups from the image's prototypes, and return these as well."""
+        f_i = groups.mean(dim=1)  # the mean of all levels, for the groups are equally large
+        p = self.extractor(self.tokens.expand(f_i.shape[0], -1, -1), f_i)  # b m c
+        x = self.bottleneck(f_i)
+        outputs: list[Tensor] = []
+        for block in self.decoder:
+            x = block(x, p)
+            outputs.insert(0, x)  # the last blocks rebuild the first levels; INP-Former
+        return two_groups(outputs), p
+
+    def loss(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, ""]:
+        """Return the mean over images and groups of 1 - cos of the flattened maps, plus coherence.
+
+        Soft mining: the gradient of the first at each token is scaled by (d / mean d)^hardness, the
+        mean running over its group in the whole batch.
+        """
+        rebuilt, p = self(groups)
+        target, rebuilt = groups.float(), rebuilt.float()
+        d = cosine_distances(target, rebuilt.detach())
+        weight = (d / batch_mean(d, (0, 2))) ** self.config.hardness
+        coherence = coherence_loss(target.mean(dim=1), p)
+        return weighted_cosine_loss(target, rebuilt, weight) + self.config.coherence * coherence
+
+    def distances(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 2 n"]:
+        """Return each token's cosine distance from its reconstruction, in [0, 2]."""
+        return cosine_distances(groups, self(groups)[0])
+
+    def maps(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b h w"]:
+        """Return anomaly maps at the encoder's size, from cached groups; INP-Former."""
+        return distance_maps(self.distances(groups), self.grid, self.config.size)
+
+    def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
+        """Return one map an image; larger is more anomalous, on the scale of cosine distances."""
+        return self.maps(self.extract(images))
+
+    def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
+        """Return the mean of the top share of pixels; INP-Former, 1 %."""
+        return top_mean(maps, self.config.top)

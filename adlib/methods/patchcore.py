@@ -1,0 +1,310 @@
+r"""PatchCore: keep the most varied patches of normal images, and measure the distance to them.
+
+A yardstick that trains nothing: what a nearest neighbour in the encoder's features can do. Each
+patch of a test image is as anomalous as it is far from the nearest patch of a memory; the memory is
+a greedy k-center coreset of the normal images' patches.
+
+Marks: `PatchCore` stands for the paper (Roth et al., CVPR 2022) or the authors' published code,
+read; `inferred` for what follows from them; `ours` for the rest. Its setting is one model for each
+category on a convolutional encoder; here one memory serves all categories, on the ViT and the two
+groups of levels that the other methods have, so that all read one cache of features.
+
+Notation: x_i a patch (width D = 2c), M the memory, d_i the distance of a patch from it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils.data import Subset
+
+from adlib.calibration import Calibration
+from adlib.hardware import first_process
+from adlib.nn.encoder import Encoder
+from adlib.nn.reconstruction import GROUPS_ID, distance_maps, one_grid, top_mean, two_groups
+from adlib.progress import track
+
+ROWS = 2048  # of the memory that are compared at a time; bounds memory, changes no result
+BY_PRODUCTS = "use_mm_for_euclid_dist"  # always: left to choose, torch would look at the batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchCoreConfig:
+    """What a run may change; each default ends with its origin.
+
+    The defaults suit two CPU cores; `PatchCoreConfig.paper()` has the size of the other methods'
+    papers.
+    """
+
+    encoder: str = "dinov2-s-packaged"  # ours, as for the others; a WideResNet-50 in PatchCore
+    weights: Path | Literal["random"] | None = (
+        None  # a file in place of the preset's; "random" in tests
+    )
+    offline: bool = False  # never ask the network for weights
+    size: tuple[int, int] = (224, 224)  # pixels, height and width; PatchCore
+    resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre
+    layers: tuple[int, ...] | None = None  # None: the preset's eight, blocks 2 to 9; ours
+    patch: int = 3  # tokens a side of the neighbourhood that is averaged, odd; PatchCore
+    normalise: bool = True  # each group of a patch has length 1; ours, PatchCore takes it as it is
+    memory: int = 8_000  # patches kept, or all where there are fewer; ours, 1 to 25 % in PatchCore
+    candidates: int = 100_000  # patches to choose from, at most; ours, all in PatchCore
+    projection: int = 128  # width in which they are compared while choosing; PatchCore
+    reweight: bool = False  # maps times the paper's factor; off as in PatchCore's code
+    neighbours: int = 9  # memory patches that the factor looks at; ours, free in PatchCore
+    top: float = 0.0  # share of pixels whose mean is the image score; 0 is the maximum; PatchCore
+    batch: int = 8  # images read at a time; changes no result
+    steps: int = 0  # nothing is trained
+
+    def __post_init__(self) -> None:
+        for name in ("memory", "projection", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.neighbours < 2:  # the factor of a patch that is its own only neighbour is 0
+            raise ValueError(f"neighbours must be at least 2, got {self.neighbours}")
+        if self.patch < 1 or self.patch % 2 == 0:
+            raise ValueError(f"patch must be odd, with a token in its centre, got {self.patch}")
+        if self.candidates < self.memory:
+            raise ValueError(
+                f"candidates must not be fewer than the {self.memory} kept in memory, got "
+                f"{self.candidates}"
+            )
+        if not 0 <= self.top < 1:
+            raise ValueError(f"top must lie in [0, 1), got {self.top}")
+        if self.steps:
+            raise ValueError(f"patchcore trains nothing: steps must be 0, got {self.steps}")
+
+    @staticmethod
+    def paper() -> "PatchCoreConfig":
+        """ViT-B/14 at 392 pixels as in the other papers, and 1 % of MVTec AD's patches; ours."""
+        return PatchCoreConfig(
+            encoder="dinov2-b",
+            size=(392, 392),
+            resize=(448, 448),
+            memory=28_000,
+            candidates=2_800_000,
+            batch=16,
+        )
+
+
+def greedy_coreset(x: Float[Tensor, "n p"], size: int, start: int) -> Int[Tensor, " k"]:
+    r"""Choose rows one after another, each the farthest from all that were chosen before it.
+
+    $$i_{t+1} = \arg\max_i \min_{s \le t} \lVert x_i - x_{i_s} \rVert$$
+
+    No row is chosen twice, and the first k chosen are the coreset of size k. The largest distance
+    from any row to its nearest chosen one is at most twice the smallest that is possible.
+
+    Args:
+        x: n rows.
+        size: How many to choose.
+        start: The first.
+    Returns:
+        Their numbers in the order of choice. It takes 2 n p size FLOPs (a running minimum) and,
+        besides `x`, 4 n numbers.
+    Raises:
+        ValueError: There are fewer rows.
+    Source: Gonzalez 1985; PatchCore, Algorithm 1, which leaves the first open.
+    """
+    if size > len(x):
+        raise ValueError(f"cannot choose {size} of {len(x)} rows")
+    square = x.square().sum(dim=1)  # n
+    nearest = torch.full_like(square, float("inf"))  # squared distance from those chosen
+    chosen = torch.empty(size, dtype=torch.int64, device=x.device)
+    i = torch.tensor(start, device=x.device)
+    for t in track(range(size), "choose memory", unit="patch", show=first_process()):
+        chosen[t] = i
+        torch.minimum(nearest, torch.addmv(square, x, x[i], alpha=-2) + square[i], out=nearest)
+        nearest[i] = float("-inf")
+        i = nearest.argmax()  # stays on the device
+    return chosen
+
+
+def nearest_rows(
+    x: Float[Tensor, "n c"], memory: Float[Tensor, "m c"]
+) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
+    """Return the distance of each row from the nearest of the memory, and which that is.
+
+    Found by matrix products, `ROWS` of the memory at a time (2 n m c FLOPs), and then measured by
+    subtraction, so that equal rows are at distance 0 to the last bit.
+    """
+    distances, indices = [], []
+    for k, part in enumerate(memory.split(ROWS)):
+        found = torch.cdist(x, part, compute_mode=BY_PRODUCTS).min(dim=1)
+        distances.append(found.values)
+        indices.append(found.indices + k * ROWS)
+    best = torch.stack(distances).argmin(dim=0, keepdim=True)  # 1 n
+    j = torch.stack(indices).gather(0, best).squeeze(0)  # n
+    return (x - memory[j]).norm(dim=1), j
+
+
+class PatchCore(nn.Module):
+    """The whole: frozen encoder, patches, memory, map and image score.
+
+    Args:
+        config: What a run may change.
+    Attributes:
+        memory: Patches of normal images (m D), in the order of choice; saved with the weights.
+    Raises:
+        ValueError: A size or layer that does not fit the encoder.
+        WeightsError: The encoder's weights cannot be had.
+    """
+
+    name = "patchcore"
+    extract_id = GROUPS_ID
+    memory: Tensor
+
+    def __init__(self, config: PatchCoreConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or PatchCoreConfig()
+        self.encoder = Encoder(
+            config.encoder,
+            config.size,
+            layers=config.layers,
+            weights=config.weights,
+            offline=config.offline,
+        )
+        width, self.grid = one_grid(self.encoder)
+        self.register_buffer("memory", torch.empty(0, 2 * width))
+        self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
+        self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
+        self.reset(torch.Generator().manual_seed(0))
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Forget the memory, and draw the seed of what `prepare` draws."""
+        self.memory = self.memory[:0]
+        self.seed = int(torch.randint(2**62, (), generator=generator))
+
+    def optimiser(self, steps: int) -> NoReturn:
+        """Refuse: there is nothing to train."""
+        raise ValueError(f"patchcore trains nothing: fit it with steps=0, got {steps}")
+
+    def loss(self, groups: Float[Tensor, "b 2 n c"]) -> NoReturn:
+        """Refuse: there is nothing to train."""
+        raise ValueError("patchcore has no loss: its memory is made once, by `prepare`")
+
+    @torch.no_grad()
+    def prepare(self, normal: Subset[Tensor]) -> None:
+        """Make the memory: a coreset of the patches of all normal images, whatever their category.
+
+        Each image gives equally many of its patches, drawn at random, as candidates. These are
+        chosen from after a random projection, which keeps distances nearly (Johnson and
+        Lindenstrauss). The features are read twice, `batch` images at a time; in memory are the
+        projected candidates (candidates times projection numbers) and the memory. At the defaults
+        the choice takes 205 GFLOP, a minute of one core.
+        """
+        config, device = self.config, self.memory.device
+        generator = torch.Generator().manual_seed(self.seed)
+        n, tokens, width = len(normal), self.grid[0] * self.grid[1], self.memory.shape[1]
+        each = max(1, min(tokens, config.candidates // n))
+        drawn = torch.stack(
+            [torch.randperm(tokens, generator=generator)[:each].sort().values for _ in range(n)]
+        )  # n each
+        project = torch.eye(width)
+        if config.projection < width:
+            project = torch.randn(width, config.projection, generator=generator)
+            project /= config.projection**0.5  # so that squared distances are right on average
+        project = project.to(device)
+        projected = torch.empty(n * each, project.shape[1], device=device)
+        for rows, patches in self._read(normal):
+            mine = torch.cat([x[drawn[i]] for i, x in zip(rows, patches, strict=True)])
+            projected[rows[0] * each : (rows[-1] + 1) * each] = mine @ project
+        size = min(config.memory, len(projected))
+        start = int(torch.randint(len(projected), (), generator=generator))
+        chosen = greedy_coreset(projected, size, start).cpu()
+        memory = torch.empty(size, width, device=device)
+        image, token = chosen // each, drawn.flatten()[chosen]
+        for rows, patches in self._read(normal):
+            (at,) = torch.where((image >= rows[0]) & (image <= rows[-1]))
+            memory[at] = patches[image[at] - rows[0], token[at]]
+        self.memory = memory
+
+    def _read(self, normal: Subset[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
+        """Yield image numbers and the patches (b n D) of those images, in their order."""
+        batch = self.config.batch
+        starts, show = range(0, len(normal), batch), first_process()
+        for first in track(starts, "read patches", unit="batch", show=show):
+            rows = list(range(first, min(first + batch, len(normal))))
+            groups: Tensor = normal[rows]  # pyright: ignore[reportArgumentType]  # takes lists
+            yield rows, self.patches(groups.to(self.memory.device, torch.float32))
+
+    def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
+        """Return the two groups of fused levels, the frozen part that the engine caches."""
+        return two_groups(self.encoder(images))
+
+    def patches(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b n D"]:
+        r"""Average each token with its neighbours, and put both groups side by side.
+
+        At the border the average is over the tokens that there are. Each group weighs one half;
+        normalised, $\lVert x - y \rVert^2 = 2 \cdot \mathrm{mean}_g (1 - \cos(x_g, y_g))$.
+        """
+        side = self.config.patch
+        maps = groups.float().mT.unflatten(3, self.grid).flatten(0, 1)  # b*2 c rows columns
+        maps = F.avg_pool2d(maps, side, 1, side // 2, count_include_pad=False)
+        x = maps.unflatten(0, (-1, 2)).flatten(3)  # b 2 c n
+        if self.config.normalise:
+            x = F.normalize(x, dim=2)
+        return x.flatten(1, 2).mT / 2**0.5  # b n D
+
+    def rarity(
+        self, x: Float[Tensor, "b n D"], d: Float[Tensor, "b n"], j: Int[Tensor, "b n"]
+    ) -> Float[Tensor, " b"]:
+        r"""Return the paper's factor on the score of each image.
+
+        With x* the image's most distant patch and m* the nearest of the memory to it:
+
+        $$w = 1 - e^{\lVert x^* - m^* \rVert} \Big/ \sum_{m \in N} e^{\lVert x^* - m \rVert}$$
+
+        N are the memory's nearest of m*, itself among them (inferred: so that w lies in [0, 1)).
+        The more distant the neighbourhood, the rarer m* is among the normal, and the larger w.
+        """
+        worst = d.argmax(dim=1, keepdim=True)  # b 1
+        x_star = x.gather(1, worst.unsqueeze(2).expand(-1, -1, x.shape[2])).squeeze(1)  # b D
+        m_star = self.memory[j.gather(1, worst).squeeze(1)]  # b D
+        k = min(self.config.neighbours, self.memory.shape[0])
+        from_m = torch.cdist(m_star, self.memory, compute_mode=BY_PRODUCTS)  # b m
+        around = self.memory[from_m.topk(k, dim=1, largest=False).indices]  # b k D
+        from_x = (x_star.unsqueeze(1) - around).norm(dim=2)  # b k
+        return 1 - ((x_star - m_star).norm(dim=1) - from_x.logsumexp(dim=1)).exp()
+
+    def distances(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 1 n"]:
+        """Return each patch's distance from the memory, re-weighted if the config says so.
+
+        The paper has the factor for the score of an image, made at its most distant patch. Here it
+        multiplies all distances of that image, since scores are made of maps alone.
+
+        Raises:
+            ValueError: The memory is empty.
+        """
+        if not len(self.memory):
+            raise ValueError("patchcore's memory is empty: fit it, or load a run, first")
+        with torch.autocast(groups.device.type, enabled=False):  # in bf16, near ones are all alike
+            x = self.patches(groups)
+            d, j = nearest_rows(x.flatten(0, 1), self.memory)
+            d, j = d.unflatten(0, (-1, x.shape[1])), j.unflatten(0, (-1, x.shape[1]))  # b n
+            if self.config.reweight:
+                d = d * self.rarity(x, d, j).unsqueeze(1)
+        return d.unsqueeze(1)
+
+    def maps(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b h w"]:
+        """Return anomaly maps at the encoder's size, from cached groups."""
+        return distance_maps(self.distances(groups), self.grid, self.config.size)
+
+    def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
+        """Return one map an image; larger is more anomalous; [0, 2] if patches are normalised."""
+        return self.maps(self.extract(images))
+
+    def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
+        """Return the largest pixel, or the mean of the top share of them; PatchCore's maximum."""
+        return top_mean(maps, self.config.top)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kw: Any) -> None:
+        """Take a memory of any length, which torch would refuse."""
+        saved = state_dict.get(f"{prefix}memory")
+        if saved is not None and saved.shape[1:] == self.memory.shape[1:]:
+            self.memory = self.memory.new_empty(saved.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kw)

@@ -1,0 +1,344 @@
+"""PatchCore against slow versions of its definitions."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import Subset
+
+import adlib
+from adlib.methods import PatchCore, PatchCoreConfig, patchcore
+from adlib.methods.patchcore import greedy_coreset, nearest_rows
+from adlib.runs import trained_state
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def tiny_config(**changes: Any) -> PatchCoreConfig:
+    """PatchCore on 3 x 5 tokens of width 192 with random encoder weights."""
+    values: dict[str, Any] = {
+        "encoder": "vit-tiny",
+        "weights": Path("random"),
+        "layers": (0, 1),
+        "size": (48, 80),
+        "memory": 10,
+        "candidates": 1000,
+        "batch": 3,
+    }
+    return PatchCoreConfig(**(values | changes))
+
+
+def cached(images: int = 7, seed: int = 0) -> Tensor:
+    """Features as the cache holds them, with more images than are used."""
+    return random(images, 2, 15, 192, seed=seed).half()
+
+
+def fitted(images: Sequence[int] = (0, 1, 3, 6), **changes: Any) -> tuple[PatchCore, Tensor]:
+    """A method whose memory was made of some images, and their features."""
+    method, features = PatchCore(tiny_config(**changes)), cached()
+    method.prepare(Subset(features, images))  # pyright: ignore[reportArgumentType]  # indexable
+    return method.eval(), features[list(images)].float()
+
+
+# Patches
+
+
+def slow_patches(image: Tensor, side: int, normalise: bool) -> Tensor:
+    """Patches (15 2c) of one image (2 15 c) on 3 x 5 tokens, by their definition, in float64."""
+    rows = []
+    for i in range(15):
+        halves = []
+        for group in image.double():
+            r = side // 2
+            near = [
+                group[k] for k in range(15) if abs(k // 5 - i // 5) <= r and abs(k % 5 - i % 5) <= r
+            ]
+            mean = sum(near, torch.zeros(len(group[0])).double()) / len(near)
+            halves.append(mean / mean.square().sum().sqrt() if normalise else mean)
+        rows.append(torch.cat(halves) / math.sqrt(2))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize(("side", "normalise"), [(1, True), (3, True), (3, False)])
+def test_patches_average_their_neighbours(side: int, normalise: bool) -> None:
+    method = PatchCore(tiny_config(patch=side, normalise=normalise))
+    groups = random(2, 2, 15, 192)
+    groups[:, 1] *= 30  # the second group is far longer
+    expected = torch.stack([slow_patches(image, side, normalise) for image in groups])
+    torch.testing.assert_close(method.patches(groups).double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_normalised_distances_are_cosine_distances() -> None:
+    method = PatchCore(tiny_config(patch=1))
+    groups = random(2, 2, 15, 192)
+    x, y = method.patches(groups)
+    cosines = torch.cosine_similarity(groups[0], groups[1], dim=-1).mean(dim=0)  # 15
+    torch.testing.assert_close((x - y).square().sum(dim=1), 2 * (1 - cosines))
+
+
+# Coreset
+
+
+def naive_coreset(x: Tensor, size: int, start: int) -> list[int]:
+    """The definition: all distances, from every row to every one chosen, again and again."""
+    rows, chosen = x.double().tolist(), [start]
+    while len(chosen) < size:
+        gaps = [min(math.dist(row, rows[c]) for c in chosen) for row in rows]
+        chosen.append(max(range(len(rows)), key=lambda i: gaps[i]))
+    return chosen
+
+
+def radius(x: Tensor, chosen: Tensor | list[int]) -> float:
+    """The largest distance from any row to its nearest chosen one."""
+    return torch.cdist(x.double(), x[chosen].double()).min(dim=1).values.max().item()
+
+
+@pytest.mark.parametrize("start", [0, 17])
+def test_the_coreset_is_the_naive_one(start: int) -> None:
+    x = random(60, 5)
+    chosen = greedy_coreset(x, 20, start).tolist()
+    assert chosen == naive_coreset(x, 20, start)
+    assert greedy_coreset(x, 7, start).tolist() == chosen[:7]
+    assert sorted(greedy_coreset(x, 60, start).tolist()) == list(range(60))
+
+
+def test_the_coreset_covers_better_than_chance_and_at_most_twice_the_best() -> None:
+    blobs = random(20, 4, seed=1) * 10  # 20 clusters of unequal size, so that chance misses some
+    sizes = torch.tensor([400 if k < 4 else 5 for k in range(20)])
+    x = blobs.repeat_interleave(sizes, dim=0) + 0.1 * random(int(sizes.sum()), 4)
+    greedy = radius(x, greedy_coreset(x, 20, 0))
+    draws = [torch.randperm(len(x), generator=torch.Generator().manual_seed(k)) for k in range(20)]
+    assert greedy < 0.3 * min(radius(x, draw[:20]) for draw in draws)
+    centres = torch.arange(20).repeat_interleave(sizes)
+    best = (x - blobs[centres]).norm(dim=1).max().item()  # of 20 balls around these; none is better
+    assert greedy <= 2 * best
+
+
+def test_rows_that_are_equal_are_chosen_once_each() -> None:
+    x = random(3, 4).repeat(4, 1)
+    chosen = greedy_coreset(x, 12, 5).tolist()
+    assert sorted(chosen) == list(range(12))
+    assert {i % 3 for i in chosen[:3]} == {0, 1, 2}
+    with pytest.raises(ValueError, match="cannot choose 13 of 12 rows"):
+        greedy_coreset(x, 13, 0)
+
+
+# Distances
+
+
+@pytest.mark.parametrize("rows", [4, 16, 50])  # parts of the memory: many, a rest, one
+def test_distances_are_those_of_brute_force(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patchcore, "ROWS", rows)
+    x, memory = random(30, 8), random(50, 8, seed=1)
+    d, j = nearest_rows(x, memory)
+    for i in range(30):
+        gaps = [math.dist(x[i].tolist(), row) for row in memory.tolist()]
+        assert d[i].item() == pytest.approx(min(gaps), abs=1e-5)
+        assert j[i].item() == gaps.index(min(gaps))
+
+
+def test_the_images_in_a_full_memory_are_at_distance_zero() -> None:
+    method, features = fitted(memory=60)  # 4 images of 15 patches: all of them
+    assert torch.equal(method.distances(features), torch.zeros(4, 1, 15))
+    assert (method.distances(random(2, 2, 15, 192, seed=9)) > 0.1).all()
+
+
+def slow_distances(method: PatchCore, image: Tensor) -> list[float]:
+    """Distances of one image from the memory, with the paper's factor if asked for."""
+    memory = method.memory.double().tolist()
+    x = slow_patches(image, method.config.patch, method.config.normalise).tolist()
+    d = [min(math.dist(row, m) for m in memory) for row in x]
+    if method.config.reweight:
+        worst = max(range(15), key=lambda i: d[i])
+        nearest = min(memory, key=lambda m: math.dist(x[worst], m))
+        around = sorted(memory, key=lambda m: math.dist(nearest, m))[: method.config.neighbours]
+        total = sum(math.exp(math.dist(x[worst], m)) for m in around)
+        d = [value * (1 - math.exp(d[worst]) / total) for value in d]
+    return d
+
+
+@pytest.mark.parametrize("changes", [{}, {"reweight": True, "neighbours": 4}, {"normalise": False}])
+def test_a_map_enlarges_distances_from_the_memory(changes: dict) -> None:
+    method, _ = fitted(**changes)
+    groups = random(3, 2, 15, 192, seed=5)
+    heat = method.maps(groups)
+    for k in range(3):
+        d = slow_distances(method, groups[k])
+        assert method.distances(groups)[k, 0].tolist() == pytest.approx(d, rel=1e-4)
+        for i, (row, column) in {0: (0, 0), 4: (0, 79), 10: (47, 0), 14: (47, 79)}.items():
+            assert heat[k, row, column].item() == pytest.approx(d[i], rel=1e-4)  # aligned corners
+    scores = method.image_score(heat)
+    assert torch.equal(scores, heat.flatten(1).max(dim=1).values)
+
+
+def test_the_factor_is_smaller_where_the_memory_is_dense() -> None:
+    method = PatchCore(tiny_config(neighbours=3))
+    dense, sparse = torch.zeros(384), torch.full((384,), 2.0)
+    around = [dense, dense + 1e-3, dense - 1e-3, sparse, sparse + 0.5, sparse - 0.5]
+    method.memory = torch.stack(around)
+    x = torch.stack([dense, sparse]).unsqueeze(1).repeat(1, 2, 1)  # two images of two patches
+    x[:, 1, 0] += 0.1  # the second, as far from its nearest in the one as in the other
+    w = method.rarity(x, torch.tensor([[0, 0.1], [0, 0.1]]), torch.tensor([[1, 0], [4, 3]]))
+    assert w[0].item() == pytest.approx(2 / 3, abs=0.01)  # three neighbours equally far
+    assert 0.99 < w[1].item() < 1
+
+
+def test_a_map_knows_nothing_of_the_rest_of_its_batch() -> None:
+    method, _ = fitted(reweight=True)
+    images = torch.rand(4, 3, 48, 80, generator=torch.Generator().manual_seed(0))
+    together = method.anomaly_map(images)
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(method.anomaly_map(images[order]), together[order])
+    torch.testing.assert_close(method.anomaly_map(images[1:2]), together[1:2])
+    assert not torch.allclose(together[0], together[1])
+
+
+def test_bf16_does_not_touch_distances() -> None:
+    method, features = fitted(memory=60, reweight=True)
+    other = random(2, 2, 15, 192, seed=9)
+    exact = method.maps(other)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(method.maps(other), exact)
+        assert torch.equal(method.distances(features), torch.zeros(4, 1, 15))
+
+
+# Memory
+
+
+def test_the_memory_is_the_coreset_of_the_projected_patches() -> None:
+    method, features = fitted(projection=400)  # wider than a patch: nothing is projected
+    patches = method.patches(features).flatten(0, 1)
+    start = (method.memory[0] == patches).all(dim=1).nonzero().item()
+    torch.testing.assert_close(method.memory, patches[naive_coreset(patches, 10, int(start))])
+
+
+def test_a_projection_chooses_nearly_as_well() -> None:
+    method, features = fitted(projection=64)
+    patches = method.patches(features).flatten(0, 1)
+    assert method.memory.shape == (10, 384)  # exactly as many as asked for, at full width
+    assert all((row == patches).all(dim=1).any() for row in method.memory)
+    chosen = [int((row == patches).all(dim=1).nonzero()[0]) for row in method.memory]
+    assert len(set(chosen)) == 10
+    exact = radius(patches, naive_coreset(patches, 10, chosen[0]))
+    assert radius(patches, chosen) < 1.2 * exact
+
+
+def test_a_projection_keeps_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = seen_by_the_choice(monkeypatch)
+    method, features = fitted(projection=64)
+    true, projected = (torch.pdist(x) for x in (method.patches(features).flatten(0, 1), seen[0][0]))
+    assert seen[0][0].shape == (60, 64)
+    assert (projected / true).square().mean().item() == pytest.approx(1, abs=0.1)
+    assert (projected / true).square().std().item() < 1.5 * math.sqrt(2 / 64)  # chi-squared
+
+
+def seen_by_the_choice(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+    """What `prepare` chooses from from now on, and what is chosen of it."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def choose(x: Tensor, size: int, start: int) -> Tensor:
+        seen.append((x, greedy_coreset(x, size, start)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(patchcore, "greedy_coreset", choose)
+    return seen
+
+
+def test_candidates_are_drawn_alike_from_every_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = seen_by_the_choice(monkeypatch)
+    method, features = fitted(memory=5, candidates=11, projection=400)  # 4 images: 2 patches each
+    candidates, chosen = seen[0]
+    patches = method.patches(features)  # 4 15 384
+    owners = [(row == patches).all(dim=2).nonzero().squeeze(0).tolist() for row in candidates]
+    assert [image for image, _ in owners] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert len({token for _, token in owners}) > 2  # anywhere in the image
+    assert torch.equal(method.memory, candidates[chosen])
+    assert method.memory.shape == (5, 384)
+
+
+def test_reading_in_larger_parts_changes_nothing() -> None:
+    together, _ = fitted(batch=4, candidates=16)
+    one_by_one, _ = fitted(batch=1, candidates=16)
+    torch.testing.assert_close(together.memory, one_by_one.memory)
+
+
+def test_a_seed_decides_the_memory() -> None:
+    (method, features), (other, _) = fitted(), fitted()
+    assert torch.equal(method.memory, other.memory)
+    other.reset(torch.Generator().manual_seed(5))
+    assert len(other.memory) == 0
+    with pytest.raises(ValueError, match="patchcore's memory is empty: fit it, or load a run"):
+        other.maps(features)
+    other.prepare(Subset(features, range(4)))  # pyright: ignore[reportArgumentType]
+    assert not torch.equal(method.memory, other.memory)
+
+
+def test_a_memory_of_any_length_is_saved_and_loaded(tmp_path: Path) -> None:
+    method, features = fitted(memory=9)
+    save_file(trained_state(method), tmp_path / "weights.safetensors")
+    other = PatchCore(tiny_config(memory=500))  # its own would be longer
+    state = load_file(tmp_path / "weights.safetensors")
+    assert set(state) == {"memory"}
+    missing, unexpected = other.load_state_dict(state, strict=False)
+    assert all(name.startswith("encoder.") for name in missing)
+    assert not unexpected
+    assert torch.equal(other.memory, method.memory)
+    assert torch.equal(other.maps(features), method.maps(features))
+    with pytest.raises(RuntimeError, match="size mismatch for memory"):
+        other.load_state_dict({"memory": torch.zeros(4, 7)}, strict=False)
+
+
+def test_a_run_is_fitted_written_and_read_back(folder: Callable[..., Path]) -> None:
+    data = adlib.load_data(folder())
+    method = adlib.PatchCore(tiny_config(memory=40))
+    before = {k: v.clone() for k, v in method.encoder.state_dict().items()}
+    run = adlib.fit(method, data, out=folder().parent / "run", precision="fp32")
+    assert run.losses == []
+    assert run.provenance["steps"] == 0
+    for name, value in method.encoder.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    again = adlib.load_run(folder().parent / "run").method
+    assert again.memory.shape == (40, 384)
+    assert torch.equal(again.memory, method.memory)
+    record = adlib.evaluate(again, data)
+    assert record["mean"]["image_auroc"] == 1  # a bright square on noise
+    with pytest.raises(ValueError, match="patchcore trains nothing: fit it with steps=0, got 3"):
+        method.optimiser(3)
+    with pytest.raises(ValueError, match="patchcore has no loss"):
+        method.loss(cached().float())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"steps": 5}, "patchcore trains nothing: steps must be 0, got 5"),
+        ({"memory": 0}, "memory must be at least 1, got 0"),
+        ({"neighbours": 1}, "neighbours must be at least 2, got 1"),
+        ({"patch": 2}, "patch must be odd, with a token in its centre, got 2"),
+        ({"candidates": 100}, "candidates must not be fewer than the 8000 kept in memory, got 100"),
+        ({"top": 1.0}, r"top must lie in \[0, 1\), got 1.0"),
+    ],
+)
+def test_a_config_refuses_nonsense(changes: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        PatchCoreConfig(**changes)
+
+
+def test_the_papers_size_takes_all_patches_as_candidates() -> None:
+    config = PatchCoreConfig.paper()
+    assert (config.encoder, config.size, config.resize) == ("dinov2-b", (392, 392), (448, 448))
+    images = round(0.9 * 3629)  # of MVTec AD, less those held out
+    assert config.candidates // images >= 28 * 28
+    assert config.memory == pytest.approx(0.01 * 3629 * 28 * 28, rel=0.02)
+
+
+def test_an_encoder_of_several_grids_is_refused() -> None:
+    with pytest.raises(ValueError, match="must share one width and one grid"):
+        PatchCore(tiny_config(encoder="resnet18", layers=(2, 3), size=(64, 64)))
