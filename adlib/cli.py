@@ -144,8 +144,14 @@ class Export:
     """version of ONNX's operators; raise it where a program asks for a newer one"""
 
 
+@dataclasses.dataclass(kw_only=True)
+class AboutData:
+    """Show what is kept here of data, and remove it: adlib data cache."""
+
+
 COMMANDS = {
     "info": Info,
+    "data": AboutData,  # its own commands are read by `about_data`
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
@@ -251,7 +257,7 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
 
 
 def about_data(words: list[str]) -> None:
-    """Run one of the commands about data."""
+    """Run one of the commands about data, which stand below `adlib data`."""
     command = tyro.extras.subcommand_cli_from_dict(
         {"cache": Cache}, prog="adlib data", description="What is kept here of data.", args=words
     )

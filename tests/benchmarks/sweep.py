@@ -9,7 +9,9 @@ the best time of each is reported, since other work on the machine only ever add
 over the whole command: start of the cluster, kernels, records. `one process` is the bare work of
 all points without a sweep, so its ratio to one worker is what a sweep costs; `two processes` is
 the same in two processes at once, so its ratio is what this machine has to give: two cores that
-share a clock or a core with others give less than 2. A benchmark, not a test: it asserts no time.
+share a clock or a core with others give less than 2. `--sleep` waits in place of counting, which
+shows what the sweep itself allows where the cores are not free. A benchmark, not a test: it
+asserts no time.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from pathlib import Path
 
 POINTS = 8
 WORK = "total = 0\nfor i in range(count):\n    total += i * i % 7\n"
+SLEEP = "import time\ntime.sleep(count / 1000)\n"
 ALONE = {  # each case, and the one that it is compared with
     "one process": "one process",
     "two processes": "one process",
@@ -32,9 +35,9 @@ ALONE = {  # each case, and the one that it is compared with
 SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-def write_sweep(folder: Path, count: int) -> Path:
+def write_sweep(folder: Path, work: str, count: int) -> Path:
     """A notebook that counts, and a sweep of it over seeds."""
-    cells = [("count = 1  # steps\nseed = 0  # of nothing", ["parameters"]), (WORK, [])]
+    cells = [("count = 1  # steps\nseed = 0  # of nothing", ["parameters"]), (work, [])]
     notebook = {
         "cells": [
             {"cell_type": "code", "id": f"cell-{i}", "metadata": {"tags": tags}, "source": source,
@@ -60,12 +63,12 @@ def calibrate(seconds: float) -> int:
     return int(trial * seconds / (time.perf_counter() - started))
 
 
-def measure(case: str, sweep: Path, count: int) -> float:
+def measure(case: str, sweep: Path, work: str, count: int) -> float:
     """Seconds of one case, from a folder that holds no point yet."""
     with tempfile.TemporaryDirectory() as out:
         if "process" in case:
             parts = 1 if case == "one process" else 2
-            bare = f"for _ in range({POINTS // parts}):\n    exec({WORK!r}, {{'count': {count}}})"
+            bare = f"for _ in range({POINTS // parts}):\n    exec({work!r}, {{'count': {count}}})"
             commands = [[sys.executable, "-c", bare]] * parts
         else:
             workers = "1" if case == "one worker" else "2"
@@ -100,17 +103,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=5.0, help="of work in a point")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--sleep", action="store_true", help="wait, which needs no core")
     args = parser.parse_args()
-    count = calibrate(args.seconds)
+    work = SLEEP if args.sleep else WORK
+    count = round(1000 * args.seconds) if args.sleep else calibrate(args.seconds)
     found: dict[str, list[float]] = {case: [] for case in ALONE}
     with tempfile.TemporaryDirectory() as name:
-        sweep = write_sweep(Path(name), count)
+        sweep = write_sweep(Path(name), work, count)
         for _ in range(args.rounds):
             for case in ALONE:
-                found[case].append(measure(case, sweep, count))
-    print(
-        f"{POINTS} points, each counts to {count:,}; best of {args.rounds}, {os.cpu_count()} CPUs"
-    )
+                found[case].append(measure(case, sweep, work, count))
+    told = f"wait {args.seconds:g} s" if args.sleep else f"count to {count:,}"
+    print(f"{POINTS} points that {told}; best of {args.rounds}, {os.cpu_count()} CPUs")
     print(table(found))
 
 
