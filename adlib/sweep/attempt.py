@@ -149,8 +149,10 @@ def _execute(
                 if not wanted():
                     raise UnwantedError
         finally:
-            process.kill()
-            process.wait()
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+                time.sleep(PAUSE)  # its kernel dies with it, and then leaves its files alone
         if process.returncode and outcome.is_file():
             return json.loads(outcome.read_text(encoding="utf-8"))
     if process.returncode:
