@@ -52,7 +52,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException as error:
         if work is not None:
             work.unlink(missing_ok=True)
-        if isinstance(error, OSError | SafetensorError):
+        missing = isinstance(error, FileNotFoundError)  # an image that went, not what is written
+        if isinstance(error, OSError | SafetensorError) and not missing:
             raise OSError(
                 f"{path} could not be written: {error} "
                 f"({free_mib(path.parent):,.1f} MiB free there); what stood there is unchanged"
