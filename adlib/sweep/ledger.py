@@ -29,7 +29,7 @@ def metrics_of(record: Any) -> dict[str, float]:
     """The main numbers of a record: its `mean` over categories, else the numbers at its top."""
     source = record.get("mean", record) if isinstance(record, dict) else {}
     numbers = source.items() if isinstance(source, dict) else ()
-    return {k: v for k, v in numbers if isinstance(v, int | float) and not isinstance(v, bool)}
+    return {k: float(v) for k, v in numbers if type(v) in (int, float)}  # no truth values
 
 
 def summary(out: Path, point: str) -> Row:
