@@ -13,10 +13,8 @@ Notation: f_I fused input feature, x_l output of decoder block l (both b n c), L
 cosine distance of a token from its reconstruction.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -26,13 +24,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
 from adlib.calibration import Calibration
-from adlib.nn.attention import MLP, LinearAttention, SoftmaxAttention
+from adlib.nn.attention import MLP, Attention
 from adlib.nn.encoder import Encoder
 from adlib.nn.reconstruction import (
     GROUPS_ID,
     cosine_distances,
     distance_maps,
     draw_decoder,
+    easy_point_weights,
     one_grid,
     top_mean,
     two_groups,
@@ -83,9 +82,6 @@ class DinomalyConfig:
             raise ValueError(f"easy_gradient must lie in [0, 1], got {self.easy_gradient}")
         if self.blocks % 2:
             raise ValueError(f"blocks must be even (two groups of outputs), got {self.blocks}")
-        if self.attention not in ATTENTIONS:
-            known = ", ".join(ATTENTIONS)
-            raise ValueError(f"unknown attention {self.attention!r}; known are {known}")
 
     @staticmethod
     def paper() -> "DinomalyConfig":
@@ -99,11 +95,6 @@ class DinomalyConfig:
             batch=16,
             steps=10_000,
         )
-
-
-ATTENTIONS: Mapping[str, type[LinearAttention] | type[SoftmaxAttention]] = MappingProxyType(
-    {"linear": LinearAttention, "softmax": SoftmaxAttention}
-)
 
 
 class DecoderBlock(nn.Module):
@@ -125,21 +116,6 @@ class DecoderBlock(nn.Module):
         x_norm = self.ln_x(x)
         u = x + self.attention(x_norm, x_norm)
         return u + self.mlp(self.ln_u(u))
-
-
-def easy_point_weights(
-    d: Float[Tensor, "b g n"], everywhere: Float[Tensor, "a g n"], share: Tensor, factor: float
-) -> Float[Tensor, "b g n"]:
-    """Return `factor` for easy points and 1 for the rest.
-
-    Easy are those nearer to their reconstruction than the quantile `share` of their group over the
-    whole batch, `everywhere`, of which `d` is the part at hand. With a share of 0 none is.
-
-    Source: Dinomaly's hard mining; the quantile is one of the distances, never between two.
-    """
-    of_group = everywhere.transpose(0, 1).flatten(1)  # g a*n
-    threshold = torch.quantile(of_group, share.to(d.dtype), dim=1, interpolation="higher")  # g
-    return torch.where(d < threshold.unsqueeze(-1), factor, 1.0)
 
 
 class Dinomaly(nn.Module):
@@ -171,10 +147,11 @@ class Dinomaly(nn.Module):
         )
         self.width, self.grid = one_grid(self.encoder)
         heads = max(1, self.width // 64) if config.heads is None else config.heads
-        attention = ATTENTIONS[config.attention]
         self.bottleneck = MLP(self.width, config.mlp_ratio, config.dropout)
         self.decoder = nn.ModuleList(
-            DecoderBlock(self.width, config.mlp_ratio, attention(self.width, heads))
+            DecoderBlock(
+                self.width, config.mlp_ratio, Attention(self.width, heads, config.attention)
+            )
             for _ in range(config.blocks)
         )
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))

@@ -25,19 +25,20 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
 from adlib.calibration import Calibration
-from adlib.nn.attention import MLP, SoftmaxAttention
+from adlib.nn.attention import MLP, Attention
 from adlib.nn.encoder import Encoder
 from adlib.nn.reconstruction import (
     GROUPS_ID,
+    coherence_loss,
     cosine_distances,
     distance_maps,
+    distance_weights,
     draw_decoder,
     one_grid,
     top_mean,
     two_groups,
     weighted_cosine_loss,
 )
-from adlib.nn.share import batch_mean
 from adlib.nn.stable_adamw import StableAdamW, warmup_cosine
 
 
@@ -109,7 +110,7 @@ class PrototypeExtractor(nn.Module):
 
     def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
         super().__init__()
-        self.attention = SoftmaxAttention(width, heads)
+        self.attention = Attention(width, heads, "softmax")
         self.mlp = MLP(width, mlp_ratio)
         self.ln, self.ln_p = (nn.LayerNorm(width, eps=1e-8) for _ in range(2))  # INP-Former
 
@@ -172,16 +173,6 @@ class GuidedBlock(nn.Module):
     ) -> Float[Tensor, "b n c"]:
         y = self.attention(self.ln(x), self.ln(p))
         return y + self.mlp(self.ln_y(y))
-
-
-def coherence_loss(f_i: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"]) -> Float[Tensor, ""]:
-    r"""$\mathrm{mean}_i \min_j (1 - \cos(f_i, p_j))$: each token has a prototype near it.
-
-    In fp32. Source: INP-Former's coherence loss.
-    """
-    with torch.autocast(f_i.device.type, enabled=False):
-        cosines = F.normalize(f_i.float(), dim=-1) @ F.normalize(p.float(), dim=-1).mT  # b n m
-    return (1 - cosines.max(dim=-1).values).mean()
 
 
 class INPFormer(nn.Module):
@@ -264,7 +255,7 @@ class INPFormer(nn.Module):
         rebuilt, p = self(groups)
         target, rebuilt = groups.float(), rebuilt.float()
         d = cosine_distances(target, rebuilt.detach())
-        weight = (d / batch_mean(d, (0, 2))) ** self.config.hardness
+        weight = distance_weights(d, self.config.hardness)
         coherence = coherence_loss(target.mean(dim=1), p)
         return weighted_cosine_loss(target, rebuilt, weight) + self.config.coherence * coherence
 

@@ -5,14 +5,13 @@ of the introduction could be read. Marks: `abstract` (read), `second-hand` (a ma
 review), `inferred` (from what is named), `ours`. The book's table "Where we differ, where we
 guess" has a row for each.
 
-Notation: x_l target stream, P_l prototype stream (both b n c), LCA linear cross-attention, LN layer
-norm, F_I the fused input feature. Everything between the frozen encoder and the map is here.
+Notation: x_l target stream (b n c), P_l prototype stream (b m c), A attention, LN layer norm, F_I
+the fused input feature. Everything between the frozen encoder and the map is here; the forms of the
+constraint R are in `adlib.nn.constraint`.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -22,27 +21,36 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
 from adlib.calibration import Calibration
-from adlib.nn.attention import MLP, LinearAttention
+from adlib.nn.attention import MLP, Attention
+from adlib.nn.constraint import constraint
 from adlib.nn.encoder import Encoder
+from adlib.nn.noise import Dropout
 from adlib.nn.reconstruction import (
     GROUPS_ID,
+    coherence_loss,
     cosine_distances,
     distance_maps,
+    distance_weights,
     draw_decoder,
+    easy_point_weights,
     one_grid,
     top_mean,
     two_groups,
     weighted_cosine_loss,
 )
-from adlib.nn.share import batch_mean
+from adlib.nn.share import gather_batch, last_part
 from adlib.nn.stable_adamw import StableAdamW, warmup_cosine
+
+RAMP = 1_000  # steps until what is ramped has its full size; Dinomaly
+EASY, EASY_GRADIENT = 0.9, 0.1  # share of easy points, factor on their gradient; Dinomaly
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProADConfig:
     """What a run may change; each default ends with its origin.
 
-    The defaults suit two CPU cores; `ProADConfig.paper()` has the papers' size.
+    The defaults suit two CPU cores; `ProADConfig.paper()` has the papers' size. From `update` on,
+    each field is an arm of the ablations that moves one thing.
     """
 
     encoder: str = "dinov2-s-packaged"  # ours: works offline; second-hand: a DINOv2 ViT
@@ -58,7 +66,6 @@ class ProADConfig:
     heads: int | None = None  # None: width / 64; inferred from Dinomaly
     mlp_ratio: float = 2.0  # hidden width over width; ours, for the CPU; 4 inferred from Dinomaly
     dropout: float = 0.2  # of the noisy bottleneck; inferred from Dinomaly (0.4 on Real-IAD)
-    constraint: Literal["anchor", "none", "nores"] = "anchor"  # ours: the paper's form is unknown
     hardness: float = 3.0  # exponent of the loss's gradient weights; inferred from INP-Former
     top: float = 0.01  # share of pixels whose mean is the image score; inferred from both
     batch: int = 8  # images; ours, for the CPU; 16 in Dinomaly
@@ -66,6 +73,23 @@ class ProADConfig:
     lr: float = 2e-3  # inferred from Dinomaly
     warmup: int = 100  # steps; inferred from Dinomaly
     clip: float = 0.1  # gradient norm; inferred from Dinomaly
+
+    update: Literal["never", "once", "every-block"] = "every-block"
+    """When the image updates the prototypes. Every block: the bidirectional decoder (abstract).
+    Once, from F_I before a one-way decoder: as INP-Former. Never: static, and one-way."""
+    attention: Literal["linear", "softmax"] = "linear"  # second-hand: a keyword of the paper
+    context: bool = True  # the target attends to itself; abstract, "its own context"
+    constraint: Literal[
+        "none", "nores", "anchor", "nearest", "content", "scaled", "topk", "gate", "project",
+        "limit",
+    ] = "anchor"  # fmt: skip  # ours: the paper's form is unknown
+    coherence: float = 0.0  # weight of INP-Former's coherence loss on the last prototypes; ours
+    noise: Literal["fixed", "ramped"] = "fixed"  # ours: what is adaptive is unknown
+    mining: Literal["distance", "easy-points"] = "distance"  # inferred: INP-Former; or Dinomaly's
+    start: Literal["random", "features"] = "random"  # prototypes: drawn, or normal tokens; ours
+    own: bool = False  # each block starts from prototypes of its own; ours
+    prototype_lr: float = 1.0  # factor on the prototypes' learning rate; ours
+    fade: int = 0  # steps over which the target's residual fades from 1 to 0; ours
 
     def __post_init__(self) -> None:
         for name in ("blocks", "batch", "steps"):
@@ -76,11 +100,14 @@ class ProADConfig:
         for name in ("dropout", "top"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        for name in ("hardness", "coherence", "prototype_lr", "fade"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.blocks % 2:
             raise ValueError(f"blocks must be even (two groups of outputs), got {self.blocks}")
-        if self.constraint not in CONSTRAINTS:
-            known = ", ".join(CONSTRAINTS)
-            raise ValueError(f"unknown constraint {self.constraint!r}; known are {known}")
+        constraint(self.constraint, 1)  # refuses what it does not know
+        if self.own and self.update == "once":
+            raise ValueError("own prototypes are gathered by every block or never, not once")
 
     @staticmethod
     def paper() -> "ProADConfig":
@@ -96,67 +123,100 @@ class ProADConfig:
         )
 
 
-# Reconstruction with the prototype-based constraint: y = R(u, P), where a(u, P) is the read-out of
-# the prototypes. The paper's form is unknown; each is ours.
+class Aggregation(nn.Module):
+    r"""Prototypes gather normal information from the image's features (abstract).
 
-Reconstruct = Callable[[Tensor, Tensor, Tensor], Tensor]
+    $$P' = P_{l-1} + \mathrm{A}(\mathrm{LN}\,P_{l-1}, \mathrm{LN}\,x_{l-1}),\qquad
+      P_l = P' + \mathrm{MLP}(\mathrm{LN}\,P')$$
 
-
-def anchor(u: Tensor, p: Tensor, read_out: Tensor) -> Tensor:
-    """Y = P + LCA(u, P): the prototypes' own residual takes the place of the target's.
-
-    Token i is anchored on prototype i, so the numbers of both must be equal. UniAD and OneNIP keep
-    the residual on the normal side in the same way.
-    """
-    return p + read_out
-
-
-def none(u: Tensor, p: Tensor, read_out: Tensor) -> Tensor:
-    """Y = u + LCA(u, P): no constraint, the target passes straight through."""
-    return u + read_out
-
-
-def nores(u: Tensor, p: Tensor, read_out: Tensor) -> Tensor:
-    """Y = LCA(u, P): INP-Former's removed residual; the output is made of prototypes only."""
-    return read_out
-
-
-CONSTRAINTS: Mapping[str, Reconstruct] = MappingProxyType(
-    {"anchor": anchor, "none": none, "nores": nores}
-)
-
-
-class BidirectionalBlock(nn.Module):
-    r"""One block of the dynamic bidirectional decoder (DBD).
-
-    1. aggregation (prototypes gather normal information from the image's features):
-       $P' = P_{l-1} + \mathrm{LCA}(P_{l-1}, x_{l-1})$, $P_l = P' + \mathrm{MLP}(\mathrm{LN} P')$
-    2. context (the target sees its own surroundings):
-       $u = x_{l-1} + \mathrm{LSA}(\mathrm{LN}\, x_{l-1})$
-    3. constrained reconstruction: $y = R(u, P_l)$, $x_l = y + \mathrm{MLP}(\mathrm{LN}\, y)$
-
-    The three parts are the abstract's; their inner form is inferred from OneNIP and ours.
+    Inner form inferred from OneNIP.
     """
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, reconstruct: Reconstruct) -> None:
+    def __init__(self, width: int, heads: int, mlp_ratio: float, attention: str) -> None:
         super().__init__()
-        self.reconstruct = reconstruct
-        self.gather = LinearAttention(width, heads)
-        self.context = LinearAttention(width, heads)
-        self.read = LinearAttention(width, heads)
-        self.mlp_p, self.mlp_x = MLP(width, mlp_ratio), MLP(width, mlp_ratio)
-        self.ln_p, self.ln_p2, self.ln_p3 = (nn.LayerNorm(width, eps=1e-8) for _ in range(3))
-        self.ln_x, self.ln_u, self.ln_y = (nn.LayerNorm(width, eps=1e-8) for _ in range(3))
+        self.attention = Attention(width, heads, attention)
+        self.mlp = MLP(width, mlp_ratio)
+        self.ln_p, self.ln_x, self.ln_p2 = (nn.LayerNorm(width, eps=1e-8) for _ in range(3))
 
     def forward(
-        self, x: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"]
-    ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b m c"]]:
+        self, p: Float[Tensor, "b m c"], x: Float[Tensor, "b n c"]
+    ) -> Float[Tensor, "b m c"]:
+        p = p + self.attention(self.ln_p(p), self.ln_x(x))
+        return p + self.mlp(self.ln_p2(p))
+
+
+class Context(nn.Module):
+    r"""The target sees its own surroundings: $u = x_{l-1} + \mathrm{A}(\mathrm{LN}\,x_{l-1})$.
+
+    "Its own context" (abstract); the form is inferred from Dinomaly.
+    """
+
+    def __init__(self, width: int, heads: int, attention: str) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, attention)
+        self.ln_x = nn.LayerNorm(width, eps=1e-8)
+
+    def forward(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
         x_norm = self.ln_x(x)
-        p = p + self.gather(self.ln_p(p), x_norm)
-        p = p + self.mlp_p(self.ln_p2(p))
-        u = x + self.context(x_norm, x_norm)
-        y = self.reconstruct(u, p, self.read(self.ln_u(u), self.ln_p3(p)))
-        return y + self.mlp_x(self.ln_y(y)), p
+        return x + self.attention(x_norm, x_norm)
+
+
+class Reconstruction(nn.Module):
+    r"""The target is rebuilt from the prototypes, under the constraint R (abstract).
+
+    $$r = \mathrm{A}(\mathrm{LN}\,u, \mathrm{LN}\,P_l),\qquad y = R(u, P_l, r) + \lambda u,\qquad
+      x_l = y + \mathrm{MLP}(\mathrm{LN}\,y)$$
+
+    $\lambda$ is 0 but during `ProADConfig.fade`. All but the constraint is inferred from OneNIP.
+    """
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float, attention: str, form: str) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, "topk" if form == "topk" else attention)
+        self.constraint = constraint(form, width)
+        self.mlp = MLP(width, mlp_ratio)
+        self.ln_u, self.ln_p, self.ln_y = (nn.LayerNorm(width, eps=1e-8) for _ in range(3))
+
+    def before_mlp(
+        self, u: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"], fade: float | Tensor = 0.0
+    ) -> Float[Tensor, "b n c"]:
+        """Return y."""
+        r = self.attention(self.ln_u(u), self.ln_p(p))
+        return self.constraint(u, p, r) + fade * u
+
+    def forward(
+        self, u: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"], fade: float | Tensor = 0.0
+    ) -> Float[Tensor, "b n c"]:
+        y = self.before_mlp(u, p, fade)
+        return y + self.mlp(self.ln_y(y))
+
+
+class Keep(nn.Module):
+    """An aggregation that leaves the prototypes as they are."""
+
+    def forward(
+        self, p: Float[Tensor, "b m c"], x: Float[Tensor, "b n c"]
+    ) -> Float[Tensor, "b m c"]:
+        return p
+
+
+class DecoderBlock(nn.Module):
+    """One block of the dynamic bidirectional decoder: aggregation, context, reconstruction."""
+
+    def __init__(self, width: int, heads: int, config: ProADConfig) -> None:
+        super().__init__()
+        ratio, kind = config.mlp_ratio, config.attention
+        each = config.update == "every-block"
+        self.aggregation = Aggregation(width, heads, ratio, kind) if each else Keep()
+        self.context = Context(width, heads, kind) if config.context else nn.Identity()
+        self.reconstruction = Reconstruction(width, heads, ratio, kind, config.constraint)
+
+    def forward(
+        self, x: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"], fade: float | Tensor = 0.0
+    ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b m c"]]:
+        p = self.aggregation(p, x)
+        u = self.context(x)
+        return self.reconstruction(u, p, fade), p
 
 
 class ProAD(nn.Module):
@@ -164,6 +224,9 @@ class ProAD(nn.Module):
 
     Args:
         config: What a run may change.
+    Attributes:
+        prototypes: One set of m, or one for each block; shared by all images and categories.
+        step: Batches trained on, by which what is ramped goes; saved with the weights.
     Raises:
         ValueError: A size, layer or constraint that does not fit the encoder.
         WeightsError: The encoder's weights cannot be had.
@@ -171,6 +234,7 @@ class ProAD(nn.Module):
 
     name = "pro-ad"
     extract_id = GROUPS_ID
+    step: Tensor
 
     def __init__(self, config: ProADConfig | None = None) -> None:
         super().__init__()
@@ -182,7 +246,7 @@ class ProAD(nn.Module):
             weights=config.weights,
             offline=config.offline,
         )
-        width, self.grid = one_grid(self.encoder)
+        self.width, self.grid = one_grid(self.encoder)
         tokens = self.grid[0] * self.grid[1]
         m = tokens if config.prototypes is None else config.prototypes
         if config.constraint == "anchor" and m != tokens:
@@ -190,28 +254,33 @@ class ProAD(nn.Module):
                 f"the constraint 'anchor' needs one prototype a token, {tokens} at size "
                 f"{config.size}; got prototypes={m}"
             )
-        heads = max(1, width // 64) if config.heads is None else config.heads
-        reconstruct = CONSTRAINTS[config.constraint]
-        self.bottleneck = MLP(width, config.mlp_ratio, config.dropout)
-        self.prototypes = nn.Parameter(torch.empty(m, width))
-        self.decoder = nn.ModuleList(
-            BidirectionalBlock(width, heads, config.mlp_ratio, reconstruct)
-            for _ in range(config.blocks)
+        heads = max(1, self.width // 64) if config.heads is None else config.heads
+        once = config.update == "once"
+        self.bottleneck = MLP(self.width, config.mlp_ratio, config.dropout)
+        self.prototypes = nn.Parameter(
+            torch.empty(config.blocks if config.own else 1, m, self.width)
         )
+        self.extractor = (
+            Aggregation(self.width, heads, config.mlp_ratio, config.attention) if once else Keep()
+        )
+        self.decoder = nn.ModuleList(
+            DecoderBlock(self.width, heads, config) for _ in range(config.blocks)
+        )
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
         self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
         self.reset(torch.Generator().manual_seed(0))
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draw all trainable weights anew.
+        """Draw all trainable weights anew, and count steps from 0.
 
-        Linear weights: normal of deviation 0.01 at width 768 (Dinomaly), scaled by sqrt(768 / c)
-        for narrower ones, cut at three deviations; prototypes: deviation 0.02; both ours beyond
-        Dinomaly's number.
+        Linear weights as `draw_decoder` says; prototypes: deviation 0.02, cut at three; ours.
         """
-        for part in (self.bottleneck, self.decoder):
-            draw_decoder(part, self.prototypes.shape[1], generator)
+        for part in (self.bottleneck, self.extractor, self.decoder):
+            draw_decoder(part, self.width, generator)
         nn.init.trunc_normal_(self.prototypes, 0.0, 0.02, -0.06, 0.06, generator)
+        self.seed = int(torch.randint(2**31, (), generator=generator))  # of `prepare`
+        self.step.zero_()
 
     def optimiser(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
         """StableAdamW with warm-up and cosine decay to a tenth; inferred from Dinomaly.
@@ -220,13 +289,33 @@ class ProAD(nn.Module):
         ours.
         """
         others = [p for n, p in self.named_parameters() if p.requires_grad and n != "prototypes"]
-        groups = [{"params": others}, {"params": [self.prototypes], "decay": 0.0}]
-        optimiser = StableAdamW(groups, lr=self.config.lr)
+        lr, factor = self.config.lr, self.config.prototype_lr
+        groups = [
+            {"params": others},
+            {"params": [self.prototypes], "decay": 0.0, "lr": factor * lr},
+        ]
+        optimiser = StableAdamW(groups, lr=lr)
         warmup = min(self.config.warmup, steps // 10)  # a short run warms up for a tenth; ours
         return optimiser, LambdaLR(optimiser, lambda step: warmup_cosine(step, steps, warmup))
 
+    @torch.no_grad()
     def prepare(self, normal: Subset[Tensor]) -> None:
-        """Do nothing: the prototypes are learnt."""
+        """Let the prototypes start as tokens of normal images, if the config says so; ours.
+
+        Each is the fused feature F_I of one place in one image, drawn without replacement of
+        images as long as there are any.
+        """
+        if self.config.start == "random":
+            return
+        generator = torch.Generator().manual_seed(self.seed)
+        for prototypes in self.prototypes:  # m c
+            m = len(prototypes)
+            turns = -(-m // len(normal))
+            order = [torch.randperm(len(normal), generator=generator) for _ in range(turns)]
+            for j, i in enumerate(torch.cat(order)[:m].tolist()):
+                f_i = normal[i].float().mean(dim=0)  # n c
+                place = torch.randint(len(f_i), (), generator=generator)
+                prototypes[j] = f_i[int(place)]
 
     def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
         """Return the two groups of fused levels, the frozen part that the engine caches.
@@ -236,32 +325,63 @@ class ProAD(nn.Module):
         """
         return two_groups(self.encoder(images))
 
-    def forward(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 2 n c"]:
-        """Rebuild both groups from the prototypes."""
+    def forward(
+        self, groups: Float[Tensor, "b 2 n c"]
+    ) -> tuple[Float[Tensor, "b 2 n c"], Float[Tensor, "b m c"]]:
+        """Rebuild both groups from the prototypes, and return the last of these as well."""
         f_i = groups.mean(dim=1)  # F_I: second-hand as a sum; the mean as Dinomaly does
         x = self.bottleneck(f_i)  # adaptive noisy bottleneck; what is adaptive is unknown
-        p = self.prototypes.expand(x.shape[0], -1, -1)  # b m c
+        p = self.extractor(self.start_of(0, x), f_i)
+        fade = self.faded()
         outputs: list[Tensor] = []
-        for block in self.decoder:
-            x, p = block(x, p)
+        for block, decode in enumerate(self.decoder):
+            if self.config.own:
+                p = self.start_of(block, x)
+            x, p = decode(x, p, fade)
             outputs.insert(0, x)  # the last block rebuilds the first levels; inferred
-        return two_groups(outputs)
+        return two_groups(outputs), p
+
+    def start_of(self, block: int, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b m c"]:
+        """Return the learnt prototypes of a block, P_0, for each image."""
+        return self.prototypes[block].expand(x.shape[0], -1, -1)
+
+    def ramp(self, steps: int) -> Float[Tensor, ""]:
+        """Return the share of `steps` that lies behind, up to 1."""
+        return (self.step / max(1, steps)).clamp(max=1).float()
+
+    def faded(self) -> float | Tensor:
+        """Return what is left of the target's residual at this step."""
+        return 1 - self.ramp(self.config.fade) if self.config.fade and self.training else 0.0
 
     def loss(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, ""]:
         """Return the mean over images and groups of 1 - cos of the flattened maps.
 
         The gradient at each token is scaled by (d / mean d)^hardness, d its own cosine distance:
         what is rebuilt well already matters less. Inferred from INP-Former; the paper's
-        "distance-weighted decay loss" is a second-hand keyword.
+        "distance-weighted decay loss" is a second-hand keyword. In training, the call for the last
+        part of a batch ends a step.
         """
-        target, rebuilt = groups.float(), self(groups).float()
+        if self.config.noise == "ramped":
+            for part in self.bottleneck:
+                if isinstance(part, Dropout):
+                    part.p = self.config.dropout * self.ramp(RAMP).item()
+        rebuilt, p = self(groups)
+        target, rebuilt = groups.float(), rebuilt.float()
         d = cosine_distances(target, rebuilt.detach())
-        weight = (d / batch_mean(d, (0, 2))) ** self.config.hardness
-        return weighted_cosine_loss(target, rebuilt, weight)
+        if self.config.mining == "distance":
+            weight = distance_weights(d, self.config.hardness)
+        else:
+            weight = easy_point_weights(d, gather_batch(d), EASY * self.ramp(RAMP), EASY_GRADIENT)
+        loss = weighted_cosine_loss(target, rebuilt, weight)
+        if self.config.coherence:
+            loss = loss + self.config.coherence * coherence_loss(target.mean(dim=1), p)
+        if self.training and last_part():
+            self.step += 1
+        return loss
 
     def distances(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 2 n"]:
         """Return each token's cosine distance from its reconstruction, in [0, 2]."""
-        return cosine_distances(groups, self(groups))
+        return cosine_distances(groups, self(groups)[0])
 
     def maps(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b h w"]:
         """Return anomaly maps at the encoder's size, from cached groups; inferred from both."""

@@ -1,4 +1,12 @@
-"""Attention, linear (its cost grows with n + m and not with n times m) and with softmax; MLPs."""
+"""Multi-head attention in four kinds, and MLPs.
+
+Linear attention's cost grows with n + m, that of the others with n times m, for n queries and m
+keys. Each kind is a function of what its projections give; `weights` writes the same attention out
+as a matrix, to look at.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -8,82 +16,132 @@ from torch import Tensor, nn
 from adlib.nn.noise import Dropout
 
 EPSILON = 1e-6  # in the divisor; the value that Dinomaly's authors advise against NaN
+TOP = 16  # keys that a query may read with the kind "topk"; ours
+
+
+def phi(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    r"""Return the feature map $\mathrm{elu}(x) + 1 > 0$ of linear attention (Katharopoulos)."""
+    return F.elu(x) + 1
 
 
 def linear_attention(
-    q: Float[Tensor, "b n c"],
-    k: Float[Tensor, "b m c"],
-    v: Float[Tensor, "b m c"],
-    heads: int,
-) -> Float[Tensor, "b n c"]:
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float[Tensor, "b h m d"]
+) -> Float[Tensor, "b h n d"]:
     r"""Attend with the feature map $\phi(x) = \mathrm{elu}(x) + 1$ in place of softmax.
 
     $$o_i = \frac{\phi(q_i)^\top S}{\phi(q_i)^\top z + \epsilon},\qquad
       S = \sum_j \phi(k_j) v_j^\top,\qquad z = \sum_j \phi(k_j)$$
 
-    per head of width d = c / heads; S is d by d, so the prototypes' number never enters the cost
-    of reading. The sums are taken in fp32 whatever the inputs are.
+    per head of width d; S is d by d, so the number of keys never enters the cost of reading, and
+    all that is read of them goes through d numbers a head. Sums are in fp32 whatever comes in.
 
     Source: Katharopoulos et al. 2020; the form without scaling is Dinomaly's.
     """
-    b, n, c = q.shape
     with torch.autocast(q.device.type, enabled=False):
-        phi_q, phi_k = (
-            F.elu(x.float()).add(1).view(b, -1, heads, c // heads).transpose(1, 2) for x in (q, k)
-        )  # b heads n d, b heads m d
-        values = v.float().view(b, -1, heads, c // heads).transpose(1, 2)  # b heads m d
-        s = phi_k.mT @ values  # b heads d d
-        z = phi_k.sum(dim=2).unsqueeze(-1)  # b heads d 1
-        out = (phi_q @ s) / (phi_q @ z + EPSILON)  # b heads n d
-    return out.transpose(1, 2).reshape(b, n, c).to(v.dtype)
+        phi_q, phi_k = phi(q.float()), phi(k.float())
+        s = phi_k.mT @ v.float()  # b h d d
+        z = phi_k.sum(dim=2).unsqueeze(-1)  # b h d 1
+        out = (phi_q @ s) / (phi_q @ z + EPSILON)  # b h n d
+    return out.to(v.dtype)
 
 
-class LinearAttention(nn.Module):
-    """LCA(a, b): queries from `a`, keys and values from `b`, both already normalised.
+def softmax_attention(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float[Tensor, "b h m d"]
+) -> Float[Tensor, "b h n d"]:
+    r"""$\mathrm{softmax}(q k^\top / \sqrt d)\, v$, as of Vaswani et al. 2017."""
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+def top_attention(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float[Tensor, "b h m d"]
+) -> Float[Tensor, "b h n d"]:
+    """Softmax attention in which each query reads only the keys that resemble it most; ours."""
+    return top_weights(q, k).to(v.dtype) @ v
+
+
+def linear_weights(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"]
+) -> Float[Tensor, "b h n m"]:
+    r"""$\phi(q_i)^\top\phi(k_j)$ over its sum along j: what `linear_attention` mixes by."""
+    products = phi(q.float()) @ phi(k.float()).mT
+    return products / (products.sum(dim=-1, keepdim=True) + EPSILON)
+
+
+def softmax_weights(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"]
+) -> Float[Tensor, "b h n m"]:
+    """What `softmax_attention` mixes by."""
+    return (q.float() @ k.float().mT / q.shape[-1] ** 0.5).softmax(dim=-1)
+
+
+def top_weights(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], top: int = TOP
+) -> Float[Tensor, "b h n m"]:
+    """Softmax over the `top` keys that score highest on the mean of all heads; 0 elsewhere."""
+    with torch.autocast(q.device.type, enabled=False):
+        scores = q.float() @ k.float().mT / q.shape[-1] ** 0.5  # b h n m
+    joint = scores.mean(dim=1, keepdim=True)  # b 1 n m
+    best = joint.topk(min(top, k.shape[2]), dim=-1).indices
+    left = torch.ones_like(joint, dtype=torch.bool).scatter(-1, best, False)  # left out
+    return scores.masked_fill(left, -torch.inf).softmax(dim=-1)
+
+
+Read = Callable[[Tensor, Tensor, Tensor], Tensor]
+Weigh = Callable[[Tensor, Tensor], Tensor]
+
+KINDS: Mapping[str, tuple[Read, Weigh]] = MappingProxyType(
+    {
+        "linear": (linear_attention, linear_weights),
+        "softmax": (softmax_attention, softmax_weights),
+        "topk": (top_attention, top_weights),
+    }
+)
+
+
+class Attention(nn.Module):
+    """A(a, b): queries from `a`, keys and values from `b`, both already normalised.
 
     With a = b it is self-attention.
+
+    Args:
+        width: Of the tokens, c.
+        heads: Each of width c / heads.
+        kind: A key of `KINDS`.
+    Raises:
+        ValueError: The heads do not divide the width, or the kind is unknown.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, kind: str = "linear") -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not divisible by {heads} heads")
-        self.heads = heads
+        if kind not in KINDS:
+            raise ValueError(f"unknown attention {kind!r}; known are {', '.join(KINDS)}")
+        self.heads, self.kind = heads, kind
         self.q = nn.Linear(width, width)
         self.kv = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
+
+    def split(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b h n d"]:
+        """Return the heads apart."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def forward(
         self, a: Float[Tensor, "b n c"], b: Float[Tensor, "b m c"]
     ) -> Float[Tensor, "b n c"]:
         k, v = self.kv(b).chunk(2, dim=-1)
-        return self.out(linear_attention(self.q(a), k, v, self.heads))
-
-
-class SoftmaxAttention(nn.Module):
-    """Attention as of Vaswani et al. 2017 on the projections of `LinearAttention`, in its place.
-
-    Scores are divided by the root of the head's width; the cost grows with n times m.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        if width % heads:
-            raise ValueError(f"width {width} is not divisible by {heads} heads")
-        self.heads = heads
-        self.q = nn.Linear(width, width)
-        self.kv = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(
-        self, a: Float[Tensor, "b n c"], b: Float[Tensor, "b m c"]
-    ) -> Float[Tensor, "b n c"]:
-        k, v = self.kv(b).chunk(2, dim=-1)
-        q, k, v = (
-            x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.q(a), k, v)
-        )  # b heads n d, b heads m d
-        out = F.scaled_dot_product_attention(q, k, v)  # b heads n d
+        out = KINDS[self.kind][0](self.split(self.q(a)), self.split(k), self.split(v))
         return self.out(out.transpose(1, 2).flatten(2))
+
+    def weights(
+        self, a: Float[Tensor, "b n c"], b: Float[Tensor, "b m c"]
+    ) -> Float[Tensor, "b h n m"]:
+        """Return what each token of `a` reads of each of `b`; each row sums to 1."""
+        k, _ = self.kv(b).chunk(2, dim=-1)
+        return KINDS[self.kind][1](self.split(self.q(a)), self.split(k))
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}, kind={self.kind}"
 
 
 class MLP(nn.Sequential):

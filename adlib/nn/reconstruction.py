@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from adlib.nn.encoder import Encoder
+from adlib.nn.share import batch_mean
 
 GROUPS_ID = "two groups, each the mean of its levels"  # names what the feature cache holds
 
@@ -60,6 +61,39 @@ def weighted_cosine_loss(
     if rebuilt.requires_grad:
         rebuilt.register_hook(lambda gradient: gradient * weight.unsqueeze(-1))
     return (1 - F.cosine_similarity(target.flatten(2), rebuilt.flatten(2), dim=-1)).mean()
+
+
+def distance_weights(d: Float[Tensor, "b g n"], hardness: float) -> Float[Tensor, "b g n"]:
+    """Return (d / mean d)^hardness, the mean running over a group in the whole batch.
+
+    Source: INP-Former's soft mining, with an exponent of 3.
+    """
+    return (d / batch_mean(d, (0, 2))) ** hardness
+
+
+def easy_point_weights(
+    d: Float[Tensor, "b g n"], everywhere: Float[Tensor, "a g n"], share: Tensor, factor: float
+) -> Float[Tensor, "b g n"]:
+    """Return `factor` for easy points and 1 for the rest.
+
+    Easy are those nearer to their reconstruction than the quantile `share` of their group over the
+    whole batch, `everywhere`, of which `d` is the part at hand. With a share of 0 none is.
+
+    Source: Dinomaly's hard mining; the quantile is one of the distances, never between two.
+    """
+    of_group = everywhere.transpose(0, 1).flatten(1)  # g a*n
+    threshold = torch.quantile(of_group, share.to(d.dtype), dim=1, interpolation="higher")  # g
+    return torch.where(d < threshold.unsqueeze(-1), factor, 1.0)
+
+
+def coherence_loss(f_i: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"]) -> Float[Tensor, ""]:
+    r"""$\mathrm{mean}_i \min_j (1 - \cos(f_i, p_j))$: each token has a prototype near it.
+
+    In fp32. Source: INP-Former's coherence loss.
+    """
+    with torch.autocast(f_i.device.type, enabled=False):
+        cosines = F.normalize(f_i.float(), dim=-1) @ F.normalize(p.float(), dim=-1).mT  # b n m
+    return (1 - cosines.max(dim=-1).values).mean()
 
 
 def distance_maps(

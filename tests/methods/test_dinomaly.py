@@ -13,8 +13,8 @@ from torch import Tensor, nn
 import adlib
 from adlib.engine import Options
 from adlib.methods import Dinomaly, DinomalyConfig, dinomaly
-from adlib.methods.dinomaly import easy_point_weights
 from adlib.nn import share
+from adlib.nn.reconstruction import easy_point_weights
 from adlib.nn.share import Share, sharing
 
 Vector = list[float]

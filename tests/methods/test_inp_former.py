@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import adlib
-from adlib.methods import INPFormer, INPFormerConfig, inp_former
-from adlib.methods.inp_former import PrototypeAttention, coherence_loss
+from adlib.methods import INPFormer, INPFormerConfig
+from adlib.methods.inp_former import PrototypeAttention
+from adlib.nn import reconstruction
+from adlib.nn.reconstruction import coherence_loss
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -244,7 +246,7 @@ def test_the_mean_distance_is_asked_of_the_whole_batch(
         asked.append((d, dim))
         return d.mean(dim=dim, keepdim=True)
 
-    monkeypatch.setattr(inp_former, "batch_mean", whole)
+    monkeypatch.setattr(reconstruction, "batch_mean", whole)
     groups = random(3, 2, 6, 192)
     tiny.loss(groups)
     (d, dim) = asked[0]

@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import Subset
 
 from adlib.methods import ProAD, ProADConfig
-from adlib.methods.pro_ad import CONSTRAINTS, BidirectionalBlock
-from adlib.nn.attention import LinearAttention
+from adlib.methods.pro_ad import DecoderBlock
+from adlib.nn.reconstruction import cosine_distances, distance_weights, weighted_cosine_loss
 from tests.conftest import tiny_config
 
 
@@ -18,8 +20,8 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def slow_attention(part: LinearAttention, a: Tensor, b: Tensor) -> Tensor:
-    """LCA(a, b) with its n by m weights written out."""
+def slow_attention(part: Any, a: Tensor, b: Tensor) -> Tensor:
+    """A(a, b), linear, with its n by m weights written out."""
     q, (k, v) = part.q(a), part.kv(b).chunk(2, dim=-1)
     phi_q, phi_k = F.elu(q) + 1, F.elu(k) + 1
     outs = []
@@ -29,19 +31,63 @@ def slow_attention(part: LinearAttention, a: Tensor, b: Tensor) -> Tensor:
     return part.out(torch.cat(outs, dim=-1))
 
 
-@pytest.mark.parametrize("constraint", CONSTRAINTS)
-def test_a_block_is_its_three_equations(constraint: str) -> None:
-    block = BidirectionalBlock(12, 3, 2.0, CONSTRAINTS[constraint])
+def small_block(**changes: Any) -> Any:
+    """A decoder block of 3 heads on tokens of width 12, its weights as reset draws them."""
+    return DecoderBlock(12, 3, ProADConfig(**changes))
+
+
+@pytest.mark.parametrize("form", ["anchor", "none", "nores"])
+def test_a_block_is_its_equations(form: str) -> None:
+    block = small_block(constraint=form)
+    gather, look, rebuild = block.aggregation, block.context, block.reconstruction
     x, p0 = random(2, 5, 12), random(2, 5, 12, seed=1)
-    p = p0 + slow_attention(block.gather, block.ln_p(p0), block.ln_x(x))
-    p = p + block.mlp_p(block.ln_p2(p))
-    u = x + slow_attention(block.context, block.ln_x(x), block.ln_x(x))
-    read = slow_attention(block.read, block.ln_u(u), block.ln_p3(p))
-    y = {"anchor": p + read, "none": u + read, "nores": read}[constraint]
-    expected = y + block.mlp_x(block.ln_y(y))
-    x_new, p_new = block(x, p0)
+    p = p0 + slow_attention(gather.attention, gather.ln_p(p0), gather.ln_x(x))
+    p = p + gather.mlp(gather.ln_p2(p))
+    u = x + slow_attention(look.attention, look.ln_x(x), look.ln_x(x))
+    r = slow_attention(rebuild.attention, rebuild.ln_u(u), rebuild.ln_p(p))
+    y = {"anchor": p + r, "none": u + r, "nores": r}[form] + 0.25 * u
+    expected = y + rebuild.mlp(rebuild.ln_y(y))
+    x_new, p_new = block(x, p0, 0.25)
     torch.testing.assert_close(p_new, p, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(x_new, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_static_prototypes_stay_and_no_context_is_no_context() -> None:
+    block = small_block(update="never", context=False, constraint="none")
+    x, p = random(2, 5, 12), random(2, 7, 12, seed=1)
+    x_new, p_new = block(x, p)
+    assert torch.equal(p_new, p)
+    y = x + slow_attention(
+        block.reconstruction.attention, block.reconstruction.ln_u(x), block.reconstruction.ln_p(p)
+    )
+    expected = y + block.reconstruction.mlp(block.reconstruction.ln_y(y))
+    torch.testing.assert_close(x_new, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_prototypes_gathered_once_are_the_same_in_every_block() -> None:
+    method: Any = ProAD(tiny_config(update="once", constraint="nores", prototypes=4))
+    seen: list[Tensor] = []
+    for block in method.decoder:
+        block.reconstruction.ln_p.register_forward_hook(lambda m, a, out: seen.append(a[0]))
+    groups = random(2, 2, 6, 192)
+    method.eval()(groups)
+    start = method.prototypes[0].expand(2, -1, -1)
+    expected = method.extractor(start, groups.mean(dim=1))
+    assert len(seen) == 2
+    for p in seen:
+        torch.testing.assert_close(p, expected)
+    assert not torch.equal(expected[0], expected[1])  # each image has its own
+
+
+def test_own_prototypes_start_anew_in_each_block() -> None:
+    method: Any = ProAD(tiny_config(own=True, update="never", constraint="nores", prototypes=4))
+    assert tuple(method.prototypes.shape) == (2, 4, 192)
+    seen: list[Tensor] = []
+    for block in method.decoder:
+        block.reconstruction.ln_p.register_forward_hook(lambda m, a, out: seen.append(a[0]))
+    method.eval()(random(2, 2, 6, 192))
+    for block in range(2):
+        assert torch.equal(seen[block][1], method.prototypes[block])
 
 
 def test_the_last_blocks_rebuild_the_first_levels(tiny: ProAD) -> None:
@@ -50,11 +96,11 @@ def test_the_last_blocks_rebuild_the_first_levels(tiny: ProAD) -> None:
             super().__init__()
             self.value = value
 
-        def forward(self, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        def forward(self, x: Tensor, p: Tensor, fade: float) -> tuple[Tensor, Tensor]:
             return torch.full_like(x, self.value), p
 
     tiny.decoder = nn.ModuleList(Fixed(v) for v in (1.0, 2.0, 4.0, 8.0))
-    rebuilt = tiny(random(3, 2, 6, 192))
+    rebuilt, _ = tiny(random(3, 2, 6, 192))
     assert rebuilt[:, 0].unique().item() == (4 + 8) / 2
     assert rebuilt[:, 1].unique().item() == (1 + 2) / 2
 
@@ -72,7 +118,7 @@ def test_loss_is_the_cosine_distance_of_flattened_maps(
     tiny: ProAD, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups, rebuilt = random(3, 2, 6, 192), random(3, 2, 6, 192, seed=1)
-    monkeypatch.setattr(tiny, "forward", lambda groups: rebuilt)
+    monkeypatch.setattr(tiny, "forward", lambda groups: (rebuilt, tiny.prototypes))
     expected = 0.0
     for image in range(3):
         for g in range(2):
@@ -87,7 +133,7 @@ def test_gradients_are_weighted_by_the_cube_of_relative_distance(
     groups = random(3, 2, 6, 192)
     rebuilt = (groups + 0.5 * random(3, 2, 6, 192, seed=1)).requires_grad_()
     monkeypatch.setattr(
-        tiny, "forward", lambda groups: rebuilt * 1.0
+        tiny, "forward", lambda groups: (rebuilt * 1.0, tiny.prototypes)
     )  # the hook sits on the decoder's output
     tiny.loss(groups).backward()
 
@@ -111,9 +157,9 @@ def test_a_perfect_decoder_maps_to_zero_and_an_opposite_one_to_two(
     tiny: ProAD, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = random(2, 2, 6, 192)
-    monkeypatch.setattr(tiny, "forward", lambda groups: groups)
+    monkeypatch.setattr(tiny, "forward", lambda groups: (groups, tiny.prototypes))
     torch.testing.assert_close(tiny.maps(groups), torch.zeros(2, 32, 48), atol=1e-5, rtol=0)
-    monkeypatch.setattr(tiny, "forward", lambda groups: -groups)
+    monkeypatch.setattr(tiny, "forward", lambda groups: (-groups, tiny.prototypes))
     torch.testing.assert_close(tiny.maps(groups), torch.full((2, 32, 48), 2.0))
 
 
@@ -121,7 +167,7 @@ def test_a_map_lies_over_its_tokens(tiny: ProAD, monkeypatch: pytest.MonkeyPatch
     groups = random(1, 2, 6, 192)
     wrong = groups.clone()
     wrong[:, :, 4] *= -1  # second row, second column of the 2 x 3 grid
-    monkeypatch.setattr(tiny, "forward", lambda groups: wrong)
+    monkeypatch.setattr(tiny, "forward", lambda groups: (wrong, tiny.prototypes))
     heat = tiny.maps(groups)[0]
     corners = heat[[0, 0, 0, -1, -1, -1], [0, 23, 47, 0, 23, 47]]  # token centres, aligned corners
     assert heat.argmax().item() // 48 == 31
@@ -150,7 +196,7 @@ def test_every_trainable_weight_learns_and_the_encoder_does_not(tiny: ProAD) -> 
         schedule.step()
     gradient = tiny.prototypes.grad
     assert gradient is not None
-    assert (gradient.abs().sum(dim=1) > 0).all()  # every prototype
+    assert (gradient.abs().sum(dim=2) > 0).all()  # every prototype
     for name, value in tiny.state_dict().items():
         moved = not torch.equal(value, before[name])
         assert moved != name.startswith("encoder."), name
@@ -166,14 +212,30 @@ def test_a_map_knows_nothing_of_the_rest_of_its_batch(tiny: ProAD) -> None:
         torch.testing.assert_close(tiny.anomaly_map(images[1:2]), together[1:2])
 
 
-def test_anchor_ignores_the_targets_own_residual() -> None:
-    block = BidirectionalBlock(8, 2, 2.0, CONSTRAINTS["anchor"])
-    silenced = ("read.out.weight", "read.out.bias", "mlp_x.4.weight", "mlp_x.4.bias")
-    for name in silenced:  # the read-out, and the target's MLP
-        nn.init.zeros_(dict(block.named_parameters())[name])
-    x, p = random(2, 5, 8), random(2, 5, 8, seed=1)
-    out, p_new = block(x, p)
-    assert torch.equal(out, p_new)  # what is left is the prototype stream, and no u
+def test_anchor_holds_any_image_near_the_prototypes() -> None:
+    """Whatever comes in, y_i lies in P_i plus the affine span of what P's values project to."""
+    method: Any = ProAD(tiny_config(heads=1, update="never")).eval()
+    noise = 30 * random(3, 2, 6, 192)
+    p = method.prototypes.detach().expand(3, -1, -1)  # b 6 c: a span of 5 dimensions in 192
+    x = method.bottleneck(noise.mean(dim=1))
+    for block in method.decoder:
+        part = block.reconstruction
+        y = part.before_mlp(block.context(x), p)
+        _, values = part.attention.kv(part.ln_p(p)).chunk(2, dim=-1)
+        points = part.attention.out(values)  # b 6 c
+        directions = (points[:, 1:] - points[:, :1]).double()  # b 5 c
+        away = (y - p - points[:, :1]).double()  # b n c
+        shares = torch.linalg.lstsq(directions.mT, away.mT).solution
+        left = away - (directions.mT @ shares).mT
+        assert left.norm() < 1e-4 * away.norm()
+        x, p = block(x, p)
+
+
+def test_without_constraint_noise_passes() -> None:
+    block = small_block(constraint="none")
+    x, p = 30 * random(1, 5, 12), random(1, 5, 12, seed=1)
+    x_new, _ = block(x, p)
+    assert F.cosine_similarity(x_new, x, dim=-1).min() > 0.9
 
 
 def test_seeds_decide_the_weights(tiny: ProAD) -> None:
@@ -184,7 +246,7 @@ def test_seeds_decide_the_weights(tiny: ProAD) -> None:
     first, again, other = weights(3), weights(3), weights(4)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
-    linear = dict(tiny.named_parameters())["decoder.0.gather.q.weight"]
+    linear = dict(tiny.named_parameters())["decoder.0.aggregation.attention.q.weight"]
     assert linear.std().item() == pytest.approx(0.01 * (768 / 192) ** 0.5, rel=0.03)
     assert tiny.prototypes.std().item() == pytest.approx(0.02, rel=0.05)
 
@@ -206,7 +268,7 @@ def test_the_papers_size_has_the_papers_tokens(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(ProAD, "reset", lambda self, generator: None)
         method = ProAD(replace(config, weights=Path("random")))
     trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    assert tuple(method.prototypes.shape) == (784, 768)
+    assert tuple(method.prototypes.shape) == (1, 784, 768)
     assert trainable == pytest.approx(137.7e6 + 784 * 768, rel=0.01)  # counted by hand in the notes
 
 
@@ -217,6 +279,8 @@ def test_the_papers_size_has_the_papers_tokens(monkeypatch: pytest.MonkeyPatch) 
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
         ({"prototypes": 0}, "prototypes must be at least 1"),
+        ({"coherence": -0.1}, "coherence must not be negative, got -0.1"),
+        ({"own": True, "update": "once"}, "gathered by every block or never, not once"),
     ],
 )
 def test_a_config_refuses_nonsense(changes: dict, words: str) -> None:
@@ -239,3 +303,99 @@ def test_a_config_refuses_nonsense(changes: dict, words: str) -> None:
 def test_what_does_not_fit_the_encoder_is_refused(changes: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ProAD(tiny_config(**changes))
+
+
+ARMS = (
+    {"constraint": "none"},
+    {"constraint": "nores", "prototypes": 4},
+    {"constraint": "nearest", "prototypes": 9},
+    {"constraint": "content", "prototypes": 9, "attention": "softmax"},
+    {"constraint": "scaled", "prototypes": 4, "update": "never"},
+    {"constraint": "topk", "prototypes": 30, "update": "once"},
+    {"constraint": "gate", "context": False},
+    {"constraint": "project", "prototypes": 4},
+    {"constraint": "limit", "own": True, "coherence": 0.2},
+    {"mining": "easy-points", "noise": "ramped", "fade": 3},
+    {"start": "features", "prototype_lr": 0.5},
+)
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=str)
+def test_each_arm_trains_every_weight_and_maps_images_alone(arm: dict[str, Any]) -> None:
+    method = ProAD(tiny_config(**arm))
+    before = {k: v.clone() for k, v in method.state_dict().items()}
+    seen = method.extract(torch.rand(9, 3, 32, 48, generator=torch.Generator().manual_seed(0)))
+    method.prepare(Subset(cast(Any, list(seen)), range(9)))
+    optimiser, schedule = method.optimiser(steps=8)
+    method.train()
+    losses = []
+    for _ in range(8):
+        optimiser.zero_grad()
+        loss = method.loss(seen)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    for name, value in method.state_dict().items():
+        moved = not torch.equal(value, before[name])
+        assert moved != name.startswith("encoder."), name
+    method.eval()
+    with torch.no_grad():
+        together = method.maps(seen[:4])
+        order = torch.tensor([2, 0, 3, 1])
+        torch.testing.assert_close(method.maps(seen[order]), together[order], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(method.maps(seen[1:2]), together[1:2], atol=1e-5, rtol=1e-4)
+
+
+def test_prototypes_start_as_tokens_of_different_images() -> None:
+    method = ProAD(tiny_config(start="features", prototypes=5, constraint="none", own=True))
+    normal = random(7, 2, 6, 192)
+    method.prepare(Subset(cast(Any, list(normal)), range(7)))
+    fused = normal.mean(dim=1)  # 7 6 c
+    for prototypes in method.prototypes.detach():
+        same = (prototypes[:, None, None] == fused).all(dim=-1)  # 5 7 6
+        assert same.flatten(1).sum(dim=1).tolist() == [1] * 5
+        assert same.any(dim=2).any(dim=0).sum() == 5  # five images
+
+
+def test_noise_and_mining_ramp_over_a_thousand_steps() -> None:
+    method = ProAD(tiny_config(noise="ramped", mining="easy-points"))
+    method.train()
+    groups = random(3, 2, 6, 192)
+    noise: Any = method.bottleneck[0]
+    for step, expected in ((0, 0.0), (500, 0.1), (1_000, 0.2), (3_000, 0.2)):
+        method.step.fill_(step)
+        method.loss(groups)
+        assert noise.p == pytest.approx(expected)
+        assert method.step.item() == step + 1
+
+
+def test_the_targets_residual_fades_in_training_only() -> None:
+    method = ProAD(tiny_config(fade=4))
+    for step, expected in ((0, 1.0), (3, 0.25), (4, 0.0), (9, 0.0)):
+        method.step.fill_(step)
+        method.train()
+        assert float(method.faded()) == pytest.approx(expected)
+        method.eval()
+        assert method.faded() == 0.0
+
+
+def test_gradient_weights_are_those_of_the_weighted_loss() -> None:
+    """Finite differences of the loss in which each token's step is scaled by its weight."""
+    method = ProAD(tiny_config())
+    groups = random(2, 2, 6, 192).double()
+    rebuilt = groups + 0.5 * random(2, 2, 6, 192, seed=1).double()
+    d = cosine_distances(groups, rebuilt).double()
+    weight = distance_weights(d, method.config.hardness)
+    leaf = rebuilt.clone().requires_grad_()
+    weighted_cosine_loss(groups, leaf * 1.0, weight).backward()
+    assert leaf.grad is not None
+    direction = random(2, 2, 6, 192, seed=2).double()
+
+    def moved(step: float) -> Tensor:
+        at = rebuilt + step * weight.unsqueeze(-1) * direction
+        return weighted_cosine_loss(groups, at, weight)
+
+    slope = (moved(1e-5) - moved(-1e-5)) / 2e-5
+    torch.testing.assert_close((leaf.grad * direction).sum(), slope, rtol=1e-6, atol=0)

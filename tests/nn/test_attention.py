@@ -1,63 +1,104 @@
-"""Linear attention is attention: the same numbers as its quadratic definition."""
+"""Each kind of attention gives the numbers of its quadratic definition."""
 
 import pytest
 import torch
+from torch import Tensor
 
-from adlib.nn.attention import LinearAttention, linear_attention
+from adlib.nn.attention import KINDS, Attention, linear_attention, linear_weights, top_weights
 
 
-def by_definition(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:
-    """Weights for each pair of tokens, row by row, with no algebra done in advance."""
-    b, n, c = q.shape
-    d = c // heads
-    out = torch.zeros(b, n, c, dtype=torch.float64)
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
-    def phi(x: torch.Tensor) -> torch.Tensor:
+
+def by_definition(kind: str, q: Tensor, k: Tensor, top: int) -> Tensor:
+    """Weights of each pair, one by one, with no algebra done in advance; b h n m."""
+
+    def phi(x: Tensor) -> Tensor:
         return torch.where(x > 0, x + 1, x.exp())  # elu(x) + 1
 
+    b, h, n, d = q.shape
+    out = torch.zeros(b, h, n, k.shape[2], dtype=torch.float64)
     for i in range(b):
-        for h in range(heads):
-            part = slice(h * d, (h + 1) * d)
-            for t in range(n):
-                w = (phi(q[i, t, part].double()) * phi(k[i, :, part].double())).sum(dim=1)  # m
-                out[i, t, part] = (w / w.sum()) @ v[i, :, part].double()
+        for t in range(n):
+            scores = [(k[i, j].double() @ q[i, j, t].double()) / d**0.5 for j in range(h)]  # m
+            joint = torch.stack(scores).mean(dim=0)
+            read = joint >= joint.sort(descending=True).values[min(top, len(joint)) - 1]
+            for j in range(h):
+                if kind == "linear":
+                    w = (phi(k[i, j].double()) * phi(q[i, j, t].double())).sum(dim=1)
+                else:
+                    w = (scores[j] - scores[j].max()).exp()
+                    w = w * read if kind == "topk" else w
+                out[i, j, t] = w / w.sum()
     return out
 
 
-def test_linear_attention_equals_its_quadratic_definition() -> None:
-    g = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(2, n, 12, generator=g) for n in (5, 7, 7))
-    torch.testing.assert_close(
-        linear_attention(q, k, v, heads=3).double(), by_definition(q, k, v, 3), atol=1e-5, rtol=0
-    )
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_equals_its_quadratic_definition(kind: str) -> None:
+    q, k, v = random(2, 3, 5, 4), random(2, 3, 19, 4, seed=1), random(2, 3, 19, 4, seed=2)
+    read, weigh = KINDS[kind]
+    weights = by_definition(kind, q, k, top=16)
+    torch.testing.assert_close(weigh(q, k).double(), weights, atol=1e-5, rtol=0)
+    torch.testing.assert_close(read(q, k, v).double(), weights @ v.double(), atol=1e-5, rtol=0)
 
 
-def test_outputs_are_convex_mixtures_of_the_values() -> None:
-    g = torch.Generator().manual_seed(1)
-    q, k = (torch.randn(2, n, 8, generator=g) for n in (5, 7))
-    constant = torch.full((2, 7, 8), 3.25)
-    out = linear_attention(q, k, constant, heads=2)
+def test_topk_reads_so_many_keys_and_the_same_in_each_head() -> None:
+    weights = top_weights(random(2, 3, 5, 4), random(2, 3, 9, 4, seed=1), top=2)
+    read = weights > 0
+    assert (read.sum(dim=-1) == 2).all()
+    assert (read == read[:, :1]).all()
+    few = top_weights(random(2, 3, 5, 4), random(2, 3, 1, 4, seed=1), top=2)
+    assert torch.equal(few, torch.ones(2, 3, 5, 1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_module_mixes_values_by_its_weights(kind: str) -> None:
+    part = Attention(12, 3, kind)
+    a, b = random(2, 5, 12), random(2, 7, 12, seed=1)
+    values = part.split(part.kv(b)[..., 12:])  # the second half
+    mixed = part.weights(a, b) @ values  # b h n d
+    together = torch.cat(mixed.unbind(dim=1), dim=-1)
+    torch.testing.assert_close(part(a, b), part.out(together), atol=1e-5, rtol=1e-4)
+
+
+def test_linear_attention_reads_all_prototypes_through_one_small_matrix() -> None:
+    q, k = random(1, 1, 40, 4), random(1, 1, 60, 4, seed=1)
+    assert torch.linalg.matrix_rank(linear_weights(q, k).double(), rtol=1e-5).item() == 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_outputs_are_convex_mixtures_of_the_values(kind: str) -> None:
+    q, k = random(2, 2, 5, 4), random(2, 2, 7, 4, seed=1)
+    constant = torch.full((2, 2, 7, 4), 3.25)
+    out = KINDS[kind][0](q, k, constant)
     torch.testing.assert_close(out, torch.full_like(out, 3.25), atol=1e-5, rtol=0)
 
 
-def test_order_of_keys_does_not_count() -> None:
-    g = torch.Generator().manual_seed(2)
-    q, k, v = (torch.randn(1, n, 8, generator=g) for n in (3, 6, 6))
+@pytest.mark.parametrize("kind", KINDS)
+def test_order_of_keys_does_not_count(kind: str) -> None:
+    q, k, v = random(1, 2, 3, 4), random(1, 2, 6, 4, seed=1), random(1, 2, 6, 4, seed=2)
     order = torch.tensor([4, 2, 0, 5, 1, 3])
-    torch.testing.assert_close(
-        linear_attention(q, k, v, 2), linear_attention(q, k[:, order], v[:, order], 2)
-    )
+    read = KINDS[kind][0]
+    torch.testing.assert_close(read(q, k, v), read(q, k[:, :, order], v[:, :, order]))
 
 
 def test_vanishing_keys_in_bf16_stay_finite() -> None:
-    q = torch.zeros(1, 3, 8, dtype=torch.bfloat16)
-    k = torch.full((1, 5, 8), -1e4, dtype=torch.bfloat16)  # phi(k) underflows to zero
-    v = torch.ones(1, 5, 8, dtype=torch.bfloat16)
-    out = linear_attention(q, k, v, heads=2)
+    q = torch.zeros(1, 2, 3, 4, dtype=torch.bfloat16)
+    k = torch.full((1, 2, 5, 4), -1e4, dtype=torch.bfloat16)  # phi(k) underflows to zero
+    v = torch.ones(1, 2, 5, 4, dtype=torch.bfloat16)
+    out = linear_attention(q, k, v)
     assert out.dtype == torch.bfloat16
     assert out.isfinite().all()
 
 
-def test_a_width_that_heads_do_not_divide_is_refused() -> None:
-    with pytest.raises(ValueError, match="width 10 is not divisible by 3 heads"):
-        LinearAttention(10, 3)
+@pytest.mark.parametrize(
+    ("heads", "kind", "words"),
+    [
+        (3, "linear", "width 10 is not divisible by 3 heads"),
+        (2, "cubic", "unknown attention 'cubic'; known are linear, softmax, topk"),
+    ],
+)
+def test_what_cannot_be_is_refused(heads: int, kind: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Attention(10, heads, kind)
