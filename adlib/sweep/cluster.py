@@ -121,7 +121,12 @@ def connect(crew: Crew, resources: dict[str, float]) -> Iterator[Client]:
 
 
 def run_orders(
-    client: Client, orders: Sequence[Order], resources: dict[str, float], *, retries: int = 0
+    client: Client,
+    orders: Sequence[Order],
+    resources: dict[str, float],
+    *,
+    retries: int = 0,
+    stopped: Callable[[], bool] = bool,
 ) -> Generator[Result]:
     """Run all orders, and yield the result of each point when it is settled.
 
@@ -130,6 +135,7 @@ def run_orders(
 
     Raises:
         ConnectionError: The scheduler was lost.
+        KeyboardInterrupt: `stopped`, asked time and again, says so.
     """
     done: queue.SimpleQueue[Future] = queue.SimpleQueue()
     running: dict[Any, tuple[Future, Order]] = {}  # by Dask's key; a dropped future is cancelled
@@ -137,6 +143,8 @@ def run_orders(
     left = {order.id: retries for order in orders}
     try:
         while running or later:
+            if stopped():
+                raise KeyboardInterrupt
             while later and later[-1][0] <= time.monotonic():
                 order = later.pop()[1]
                 future = client.submit(work, order, pure=False, resources=resources or None)

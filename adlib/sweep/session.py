@@ -2,6 +2,7 @@
 
 import hashlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -111,10 +112,12 @@ def run_sweep(path: Path, settings: Settings, say: Callable[[str], None] = print
     say(f"{len(points)} points, {len(points) - len(orders)} of them finished before; into {out}")
     try:
         if orders:
-            with stopped_by_sigterm(), connect(crew, plan.resources) as client:
+            with stopped_by_signal() as stopped, connect(crew, plan.resources) as client:
                 if crew.scheduler is not None:
                     say(welcome(client, plan.resources))
-                asked = run_orders(client, orders, plan.resources, retries=settings.retries)
+                asked = run_orders(
+                    client, orders, plan.resources, retries=settings.retries, stopped=stopped
+                )
                 with closing(asked) as results:  # so that what runs is called off, come what may
                     for line in progress(results, len(orders)):
                         say(line)
@@ -200,21 +203,29 @@ def welcome(client: Client, resources: dict[str, float]) -> str:
 
 
 @contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Take SIGTERM, by which batch systems end a job, for Ctrl-C."""
+def stopped_by_signal() -> Iterator[Callable[[], bool]]:
+    """Note Ctrl-C, and SIGTERM by which batch systems end a job; gives whether one came.
+
+    Python would raise KeyboardInterrupt wherever it stands, such as in a callback of Dask's that
+    swallows it. A second Ctrl-C does so, for whoever cannot wait.
+    """
+    came = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
 
     def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+        if came.is_set():
+            raise KeyboardInterrupt
+        came.set()
 
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread, whose signals are its own
-        yield
+    if threading.current_thread() is not threading.main_thread():  # its signals are its own
+        yield came.is_set
         return
+    before = [signal.signal(number, stop) for number in numbers]
     try:
-        yield
+        yield came.is_set
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _digest(slot: Slot) -> str | None:
