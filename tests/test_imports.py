@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = (
     ("__main__",),
     ("cli",),
-    ("sweep", "report", "explore", "gallery", "export"),
+    ("sweep", "report", "explore", "gallery", "export", "mechanism", "cost"),
     ("engine",),
-    ("methods", "features", "runs", "figures"),
+    ("methods", "features", "runs", "figures", "linear_autoencoder"),
     ("data", "nn", "metrics", "calibration", "hardware", "progress", "disk"),
 )
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "scipy", "sklearn", "skimage", "pandas"}

@@ -1,0 +1,99 @@
+"""How a decoder reads its prototypes, block by block.
+
+Notation: u, P, r, y, x as in `adlib.methods.pro_ad`; n tokens, m prototypes, width c, h heads. The
+figures are ours.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from adlib.methods import INPFormer, ProAD
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one decoder block made of its input, and how it read the prototypes."""
+
+    u: Float[Tensor, "b n c"]  # the target after its context
+    p: Float[Tensor, "b m c"]  # the prototypes that this block reads
+    r: Float[Tensor, "b n c"]  # what it read of them
+    y: Float[Tensor, "b n c"]  # the constrained sum
+    x: Float[Tensor, "b n c"]  # the block's output
+    weights: Float[Tensor, "b h n m"]  # of the reading; of INP-Former not brought to the sum 1
+
+
+def steps(method: ProAD | INPFormer, groups: Float[Tensor, "b 2 n c"]) -> Iterator[Step]:
+    """Run the decoder in eval mode, and yield each block's step, so that one is held at a time."""
+    method.eval()
+    f_i, decoder = groups.mean(dim=1), list[Any](method.decoder)
+    x = method.bottleneck(f_i)
+    if isinstance(method, INPFormer):
+        p = method.extractor(method.tokens.expand(len(x), -1, -1), f_i)
+        for block in decoder:
+            a, b = block.ln(x), block.ln(p)
+            u, y = x, block.attention(a, b)
+            x = y + block.mlp(block.ln_y(y))
+            yield Step(u=u, p=p, r=y, y=y, x=x, weights=relu_weights(block.attention, a, b))
+        return
+    p = method.extractor(method.start_of(0, x), f_i)
+    for i, block in enumerate(decoder):
+        p = method.start_of(i, x) if method.config.own else p
+        p, u = block.aggregation(p, x), block.context(x)
+        part = block.reconstruction
+        a, b = part.ln_u(u), part.ln_p(p)
+        r, weights = part.attention(a, b), part.attention.weights(a, b)
+        y = part.constraint(u, p, r)  # nothing of the target's residual is left in eval mode
+        x = y + part.mlp(part.ln_y(y))
+        yield Step(u=u, p=p, r=r, y=y, x=x, weights=weights)
+
+
+def walk(method: ProAD | INPFormer, groups: Float[Tensor, "b 2 n c"]) -> list[Step]:
+    """Run the decoder block by block, in eval mode, and keep all that it makes."""
+    return list(steps(method, groups))
+
+
+def relu_weights(
+    part: Any, a: Float[Tensor, "b n c"], b: Float[Tensor, "b m c"]
+) -> Float[Tensor, "b h n m"]:
+    """Return what INP-Former's attention mixes values by; rows need not sum to 1."""
+    q, k = (
+        F.normalize(x.unflatten(-1, (part.heads, -1)).transpose(1, 2), dim=-1)
+        for x in (part.q(a), part.kv(b).chunk(2, dim=-1)[0])
+    )
+    return F.relu(part.scale * (q @ k.mT))
+
+
+def attention_entropy(weights: Float[Tensor, "b h n m"]) -> Float[Tensor, "b n"]:
+    """Return the entropy of each token's attention over log m, the mean over heads.
+
+    1: all prototypes alike; 0: one prototype, or m = 1. Rows are first brought to the sum 1, since
+    INP-Former's ReLU weights have any. A head that reads nothing is left out; NaN where all do.
+    """
+    m = weights.shape[-1]
+    if m == 1:
+        return torch.zeros_like(weights[:, 0, :, 0])
+    shares = weights / weights.sum(dim=-1, keepdim=True)  # 0 / 0 is NaN
+    return (torch.special.entr(shares).sum(dim=-1) / math.log(m)).nanmean(dim=1)
+
+
+def span_distance(x: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"]) -> Float[Tensor, "b n"]:
+    r"""$\lVert x - \Pi_P x \rVert / \lVert x \rVert$: how far a token is from the prototypes' span.
+
+    0 in the span (and for x = 0), 1 at a right angle to it. Only the directions of the prototypes
+    count: c independent ones span everything, and x drawn at random lies at about
+    $\sqrt{1 - m / c}$. Compare at equal m.
+    """
+    p = p[:1] if p.stride(0) == 0 else p  # the same for all images: factor it once
+    _, s, basis = torch.linalg.svd(p.float(), full_matrices=False)  # b k, b k c
+    rank = s > s[:, :1] * max(p.shape[1:]) * torch.finfo(s.dtype).eps  # as matrix_rank's
+    basis = basis * rank.unsqueeze(-1)
+    left = x.float() - x.float() @ basis.mT @ basis
+    length = x.float().norm(dim=-1).clamp(min=torch.finfo(s.dtype).tiny)
+    return (left.norm(dim=-1) / length).clamp(max=1)

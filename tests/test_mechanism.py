@@ -1,0 +1,409 @@
+"""The mechanism on cases whose answer is known."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import adlib
+from adlib.data.frame import Frame
+from adlib.data.order import hold_out
+from adlib.features import cached_features
+from adlib.mechanism import (
+    attention_entropy,
+    defect_shares,
+    held_out_distances,
+    measure,
+    noise_probe,
+    patch_classes,
+    separation,
+    span_distance,
+    token_distances,
+    walk,
+)
+from adlib.mechanism.separation import framed
+from adlib.methods import Dinomaly, INPFormer, PatchCore, ProAD
+from tests.conftest import tiny_config
+from tests.methods.test_dinomaly import tiny_config as tiny_dinomaly
+from tests.methods.test_inp_former import tiny_config as tiny_inp_former
+from tests.methods.test_patchcore import tiny_config as tiny_patchcore
+
+Folder = Callable[..., Path]
+CPU = torch.device("cpu")
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# Patches
+
+
+def test_defect_shares_are_areas_row_by_row() -> None:
+    masks = torch.zeros(2, 8, 15, dtype=torch.bool)  # patches of 4 x 5 pixels on 2 x 3
+    masks[0, 3:6, 4:6] = True  # one row in the upper patches, two in the lower; one column each
+    masks[1, 4:, 10:] = True
+    shares = defect_shares(masks, (2, 3))
+    assert (shares[0] * 20).round().tolist() == [1, 1, 0, 2, 2, 0]
+    assert shares[1].tolist() == [0, 0, 0, 0, 0, 1]
+    torch.testing.assert_close(defect_shares(masks.float() / 2, (2, 3)), shares / 2)
+    with pytest.raises(ValueError, match="2 x 4 patches does not tile masks of 8 x 15"):
+        defect_shares(masks, (2, 4))
+
+
+def test_a_framed_mask_keeps_its_area() -> None:
+    mask = np.zeros((9, 14), dtype=bool)
+    mask[2:5, 3:9] = True
+    whole = framed(mask, Frame(size=(6, 8)))
+    assert whole.mean() == pytest.approx(mask.mean(), abs=1e-12)
+    assert whole[1, 2] == pytest.approx(1 / 1.5 * (5.25 - 3.5) / 1.75)  # rows 1.5..3, from 2 on
+    np.testing.assert_allclose(framed(mask, Frame(size=(4, 4), resize=(6, 8))), whole[1:5, 2:6])
+    np.testing.assert_array_equal(framed(mask, Frame(size=(9, 14))), mask)
+
+
+def test_patches_with_a_little_defect_count_for_neither(folder: Folder) -> None:
+    images = adlib.load_data(folder()).test.of("bolt")
+    normal, anomalous = patch_classes(images, Frame(size=(32, 48)), (2, 3))
+    assert (images.labels.sum(), len(images)) == (3, 7)
+    good = torch.from_numpy(~images.labels)
+    assert normal[good].all()
+    assert not anomalous[good].any()
+    # Image i's defect has rows 10 to 22 of 40 and columns 14 + i to 30 + i of 50, so patches of
+    # 20 x 50/3 pixels are covered by half and by a tenth of their height.
+    for i, row in enumerate(np.flatnonzero(images.labels).tolist()):
+        left, middle = 50 / 3 - 14 - i, 30 + i - 50 / 3  # columns of the defect in each
+        shares = [left * 3 / 50 / 2, middle * 3 / 50 / 2, 0, left * 3 / 500, middle * 3 / 500, 0]
+        assert normal[row].tolist() == [s == 0 for s in shares]
+        assert anomalous[row].tolist() == [s >= 0.1 for s in shares]
+        assert sum(0 < s < 0.1 for s in shares) == 3
+    bare = adlib.load_data(folder(("washer",), masks=False)).test.of("washer")
+    normal, anomalous = patch_classes(bare, Frame(size=(32, 48)), (2, 3))
+    assert normal.sum(dim=1).tolist() == [0 if bad else 6 for bad in bare.labels]
+    assert not anomalous.any()
+
+
+def test_separation_of_numbers() -> None:
+    normal, anomalous = np.array([0.1, 0.3, 0.1, 0.3]), np.array([0.2, 0.6, 1.0])
+    found = separation(normal, anomalous)
+    assert asdict(found) == pytest.approx(
+        {
+            "d_normal": 0.2,
+            "d_anomalous": 0.6,
+            "ratio": 3.0,
+            "gap": 0.4,
+            "z": 4.0,  # the deviation is 0.1
+            "auroc": (2 + 4 + 4) / 12,
+            "normal_patches": 4,
+            "anomalous_patches": 3,
+        }
+    )
+    alone = separation(normal, np.array([]))
+    assert (alone.d_normal, alone.normal_patches) == (pytest.approx(0.2), 4)
+    assert {alone.d_anomalous, alone.ratio, alone.gap, alone.z, alone.auroc} == {None}
+    flat = separation(np.zeros(3), np.ones(2))
+    assert (flat.ratio, flat.z, flat.gap) == (None, None, 1.0)  # nothing to divide by
+
+
+# Reading
+
+
+def test_entropy_goes_from_one_prototype_to_all_alike() -> None:
+    alike, one = torch.full((2, 3, 5, 7), 1 / 7), torch.zeros(2, 3, 5, 7)
+    one[..., 4] = 1
+    torch.testing.assert_close(attention_entropy(alike), torch.ones(2, 5))
+    torch.testing.assert_close(attention_entropy(4 * alike), torch.ones(2, 5))  # rows of any sum
+    assert torch.equal(attention_entropy(one), torch.zeros(2, 5))
+    torch.testing.assert_close(
+        attention_entropy(torch.cat([alike, one], dim=1)), torch.full((2, 5), 0.5)
+    )
+    halves = torch.zeros(2, 3, 5, 7)
+    halves[..., 2:4] = 0.5
+    expected = torch.full((2, 5), math.log(2) / math.log(7))
+    torch.testing.assert_close(attention_entropy(halves), expected)
+    assert torch.equal(attention_entropy(torch.ones(2, 3, 5, 1)), torch.zeros(2, 5))
+
+
+def test_a_head_that_reads_nothing_has_no_entropy() -> None:
+    weights = torch.full((1, 3, 2, 7), 1 / 7)
+    weights[:, 0] = 0  # one head, and all heads of the second token
+    weights[:, :, 1] = 0
+    found = attention_entropy(weights)
+    assert found[0, 0].item() == pytest.approx(1)
+    assert found[0, 1].isnan()
+
+
+@pytest.mark.parametrize("m", [1, 4, 11, 20])
+def test_span_distance_is_the_sine_of_the_angle(m: int) -> None:
+    basis = torch.linalg.qr(random(2, 11, 11))[0].mT  # 2 11 11, orthonormal rows
+    rank = min(m, 4)
+    p = random(2, m, rank, seed=1) @ basis[:, :rank]  # deficient from m = 5 on
+    inside = random(2, 3, rank, seed=2) @ basis[:, :rank]
+    beside = random(2, 3, 11 - rank, seed=3) @ basis[:, rank:]
+    torch.testing.assert_close(span_distance(inside, p), torch.zeros(2, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(span_distance(beside, p), torch.ones(2, 3))
+    both = inside / inside.norm(dim=-1, keepdim=True) * 3
+    both = both + beside / beside.norm(dim=-1, keepdim=True) * 4
+    torch.testing.assert_close(span_distance(both, p), torch.full((2, 3), 0.8))
+
+
+def test_many_prototypes_span_everything_and_zero_is_in_every_span() -> None:
+    x = random(2, 3, 5)
+    everything = span_distance(x, random(2, 9, 5, seed=1))
+    torch.testing.assert_close(everything, torch.zeros(2, 3), atol=1e-5, rtol=0)
+    assert torch.equal(span_distance(torch.zeros(2, 3, 5), random(2, 4, 5)), torch.zeros(2, 3))
+    torch.testing.assert_close(span_distance(x, torch.zeros(2, 4, 5)), torch.ones(2, 3))
+    shared = random(4, 5, seed=2)
+    one = span_distance(x, shared.expand(2, -1, -1))
+    torch.testing.assert_close(one, span_distance(x, shared.repeat(2, 1, 1)))
+
+
+ARMS: tuple[dict[str, Any], ...] = (
+    {},
+    {"update": "never", "own": True, "prototypes": 5, "constraint": "none", "context": False},
+    {"update": "once", "prototypes": 7, "constraint": "nores", "attention": "softmax"},
+    {"own": True, "prototypes": 20, "constraint": "topk"},
+    {"prototypes": 5, "constraint": "scaled"},
+    {"prototypes": 9, "constraint": "gate", "fade": 10},
+)
+
+
+@pytest.mark.parametrize("changes", ARMS)
+def test_a_walk_ends_where_the_method_does(changes: dict[str, Any]) -> None:
+    method, groups = ProAD(tiny_config(blocks=4, **changes)), random(3, 2, 6, 192)
+    with torch.no_grad():
+        walked = walk(method.train(), groups)  # in eval mode whatever it was in
+        rebuilt, p = method.eval()(groups)
+    x = [step.x for step in walked]
+    torch.testing.assert_close(rebuilt[:, 0], (x[2] + x[3]) / 2)
+    torch.testing.assert_close(rebuilt[:, 1], (x[0] + x[1]) / 2)
+    torch.testing.assert_close(p, walked[-1].p)
+    for step, block in zip(walked, list[Any](method.decoder), strict=True):
+        attention = block.reconstruction.attention
+        v = attention.split(attention.kv(block.reconstruction.ln_p(step.p)).chunk(2, dim=-1)[1])
+        read = attention.out((step.weights @ v).transpose(1, 2).flatten(2))
+        torch.testing.assert_close(read, step.r, atol=1e-5, rtol=1e-4)
+        y = block.reconstruction.before_mlp(step.u, step.p)
+        torch.testing.assert_close(y, step.y)
+        torch.testing.assert_close(step.weights.sum(dim=-1), torch.ones(3, 3, 6))
+
+
+def test_inp_former_is_walked_too() -> None:
+    method, groups = INPFormer(tiny_inp_former()), random(3, 2, 6, 192)
+    with torch.no_grad():
+        walked = walk(method, groups)
+        rebuilt, p = method(groups)
+        x = [step.x for step in walked]
+        half = len(x) // 2
+        torch.testing.assert_close(rebuilt[:, 0], torch.stack(x[half:]).mean(dim=0))
+        torch.testing.assert_close(rebuilt[:, 1], torch.stack(x[:half]).mean(dim=0))
+        for step, block in zip(walked, list[Any](method.decoder), strict=True):
+            attention = block.attention
+            v = attention.kv(block.ln(p)).chunk(2, dim=-1)[1]
+            v = v.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
+            read = attention.out((step.weights @ v).transpose(1, 2).flatten(2))
+            torch.testing.assert_close(read, step.y)
+            assert torch.equal(step.p, p)
+
+
+# Measurement
+
+
+def test_patchcores_distance_is_a_cosine_too() -> None:
+    method, groups = PatchCore(tiny_patchcore(patch=1)), random(2, 2, 15, 192)
+    method.memory = method.patches(random(1, 2, 15, 192, seed=1))[0, :1]
+    known = random(1, 2, 15, 192, seed=1)[:, :, :1]
+    expected = (1 - F.cosine_similarity(groups, known, dim=-1)).mean(dim=1)
+    torch.testing.assert_close(token_distances(method, groups), expected)
+    with pytest.raises(ValueError, match=r"normalise=True and reweight=False only, got False"):
+        token_distances(PatchCore(tiny_patchcore(normalise=False)), groups)
+
+
+def constant(method: Any, monkeypatch: pytest.MonkeyPatch, token: Tensor) -> None:
+    """Let a Pro-AD rebuild one token a group, whatever comes in."""
+
+    def forward(groups: Tensor) -> tuple[Tensor, Tensor]:
+        return token[:, None].expand_as(groups), groups[:, 0]
+
+    monkeypatch.setattr(method, "forward", forward)
+
+
+def identity(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(method, "forward", lambda groups: (groups, groups[:, 0]))
+
+
+def test_the_noise_probe_knows_copying_from_remembering(
+    tiny: ProAD, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All tokens alike: what rebuilds the normal only misses a changed token by the angle between t
+    # and t + 0.7 |t| e, and a random e in 192 dimensions is nearly at a right angle to t.
+    token = random(2, 192)
+    features = token[:, None].repeat(5, 1, 1, 1).expand(-1, -1, 30, -1).half()
+    before = features.clone()
+    constant(tiny, monkeypatch, token.half().float())
+    changed, same = noise_probe(tiny, features, torch.Generator().manual_seed(0), batch=2)
+    assert changed == pytest.approx(1 - 1 / math.sqrt(1 + 0.7**2), abs=0.02)
+    assert same == pytest.approx(0, abs=1e-6)
+    assert torch.equal(features, before)
+    again = noise_probe(tiny, features, torch.Generator().manual_seed(0), batch=5)
+    assert again == pytest.approx((changed, same), abs=1e-6)  # batches draw the same
+    assert noise_probe(tiny, features, torch.Generator().manual_seed(1))[0] != changed
+    identity(tiny, monkeypatch)
+    copied = noise_probe(tiny, features, torch.Generator().manual_seed(0))
+    assert copied == pytest.approx((0, 0), abs=1e-6)
+
+
+def test_the_noise_probe_changes_a_tenth_and_in_both_groups_alike(
+    tiny: ProAD, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, seen = random(4, 2, 30, 192), []
+
+    def distances(groups: Tensor) -> Tensor:
+        seen.append(groups)
+        return groups.new_zeros(len(groups), 2, 30)
+
+    monkeypatch.setattr(tiny, "distances", distances)
+    noise_probe(tiny, features, torch.Generator().manual_seed(0))
+    added = torch.cat(seen) - features
+    size = added.norm(dim=-1)
+    assert ((size > 0).sum(dim=2) == 3).all()
+    torch.testing.assert_close(size[size > 0], 0.7 * features.norm(dim=-1)[size > 0])
+    unit = F.normalize(added, dim=-1)
+    torch.testing.assert_close(unit[:, 0], unit[:, 1])
+
+
+def test_held_out_images_are_those_that_calibrated(
+    folder: Folder, tiny: ProAD, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = adlib.load_data(folder(good=9))
+    adlib.fit(tiny, data, seed=3, holdout=0.3, precision="fp32")
+    features = cached_features(tiny, data.train, device=CPU, dtype=torch.float32).float()
+    held = hold_out(data.train, 0.3, seed=3)[1]
+    tiny.eval()
+    with torch.no_grad():
+        d = tiny.distances(features).mean(dim=(1, 2))
+    expected = {
+        c: d[[i for i in held if data.train.references[i].category == c]].mean().item()
+        for c in ("bolt", "nut")
+    }
+    assert held_out_distances(tiny, data, holdout=0.3) == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"held out 6 images of parts; holdout=0.1 gives 2"):
+        held_out_distances(tiny, data)
+    tiny.provenance = {}  # of another method, whose held-out images nobody knows
+    assert held_out_distances(tiny, data, holdout=0.0) == {}
+
+
+def test_an_identity_has_no_distance_and_no_ratio(
+    folder: Folder, tiny: ProAD, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity(tiny, monkeypatch)
+    found = measure(tiny, adlib.load_data(folder()))
+    for row in (*found["categories"].values(), found["mean"]):
+        names = ("d_normal", "d_anomalous", "gap", "noise_changed", "noise_unchanged", "d_held_out")
+        assert [row[name] for name in names] == pytest.approx([0] * 6, abs=1e-6)
+        assert row["ratio"] is None
+        assert row["z"] is None
+
+
+def test_a_constant_decoder_has_the_ratio_worked_out_by_hand(
+    folder: Folder, tiny: ProAD, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = adlib.load_data(folder())
+    train = cached_features(tiny, data.train, device=CPU, dtype=torch.float32).float()
+    token = train.mean(dim=(0, 2))  # 2 c
+    constant(tiny, monkeypatch, token)
+    test = cached_features(tiny, data.test, device=CPU, dtype=torch.float32).double()
+    d = 1 - F.cosine_similarity(test, token[:, None].double(), dim=-1).mean(dim=1)  # n 6
+    found, ratios = measure(tiny, data, batch=3), []
+    for category in data.categories:
+        normal, anomalous = [], []
+        for reference, distance in zip(data.test.references, d.tolist(), strict=True):
+            if reference.category != category:
+                continue
+            # The defect touches the four left patches; of these it covers the upper middle one by
+            # two fifths, and no other by a tenth.
+            normal += distance if not reference.label else [distance[2], distance[5]]
+            anomalous += [distance[1]] if reference.label else []
+        row = found["categories"][category]
+        assert (row["normal_patches"], row["anomalous_patches"]) == (4 * 6 + 3 * 2, 3)
+        assert row["d_normal"] == pytest.approx(np.mean(normal))
+        assert row["d_anomalous"] == pytest.approx(np.mean(anomalous))
+        ratios.append(np.mean(anomalous) / np.mean(normal))
+        assert row["ratio"] == pytest.approx(ratios[-1])
+        gap = np.mean(anomalous) - np.mean(normal)
+        assert row["z"] == pytest.approx(gap / np.std(normal), rel=1e-4)
+    assert found["mean"]["ratio"] == pytest.approx(np.mean(ratios))
+    assert ratios[0] != pytest.approx(ratios[1], rel=1e-3)
+    assert "normal_patches" not in found["mean"]
+
+
+def test_block_figures_are_means_over_the_patches_of_a_kind(folder: Folder, tiny: ProAD) -> None:
+    data = adlib.load_data(folder())
+    found = measure(tiny, data, batch=2)
+    nut = data.test.of("nut")
+    features = cached_features(tiny, nut, device=CPU, dtype=torch.float32).float()
+    with torch.no_grad():
+        step = walk(tiny, features)[1]
+    entropy, span = attention_entropy(step.weights), span_distance(step.y, step.p)
+    bad = torch.from_numpy(nut.labels)
+    normal = torch.cat([entropy[~bad].flatten(), entropy[bad][:, [2, 5]].flatten()])
+    block = found["categories"]["nut"]["blocks"][1]
+    assert block["entropy_normal"] == pytest.approx(normal.mean().item(), abs=1e-6)
+    assert block["span_anomalous"] == pytest.approx(span[bad][:, 1].mean().item(), abs=1e-6)
+    both = [found["categories"][c]["blocks"][0]["span_normal"] for c in ("bolt", "nut")]
+    assert found["mean"]["blocks"][0]["span_normal"] == pytest.approx(np.mean(both))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+@pytest.mark.parametrize(
+    ("method", "blocks"),
+    [
+        (lambda: Dinomaly(tiny_dinomaly()), False),
+        (lambda: INPFormer(tiny_inp_former()), True),
+        (lambda: PatchCore(tiny_patchcore()), False),
+    ],
+    ids=["dinomaly", "inp-former", "patchcore"],
+)
+def test_the_yardsticks_are_measured_alike(
+    folder: Folder, method: Callable[[], Any], blocks: bool
+) -> None:
+    data, fitted = adlib.load_data(folder()), method()
+    adlib.fit(fitted, data, steps=0 if fitted.name == "patchcore" else 2, precision="fp32")
+    found = measure(fitted, data)
+    assert found["method"] == fitted.name
+    mean = found["mean"]
+    assert mean["gap"] == pytest.approx(mean["d_anomalous"] - mean["d_normal"])
+    assert mean["d_held_out"] == pytest.approx(mean["noise_unchanged"], rel=0.5)  # both are normal
+    assert bool(mean["blocks"]) == blocks
+    for block in mean["blocks"]:
+        assert set(block) == {
+            f"{figure}_{kind}" for figure in ("entropy", "span") for kind in ("normal", "anomalous")
+        }
+        assert all(0 <= value <= 1 for value in block.values())
+
+
+def test_what_is_not_there_is_none(folder: Folder, tiny: ProAD) -> None:
+    folder(("bolt",))
+    root = folder(("nut",), masks=False)
+    found = measure(tiny, adlib.load_data(root))
+    bolt, nut, mean = (*(found["categories"][c] for c in ("bolt", "nut")), found["mean"])
+    for name in ("d_anomalous", "ratio", "gap", "z", "auroc"):
+        assert isinstance(bolt[name], float)
+        assert nut[name] is None
+        assert mean[name] is None
+    assert nut["anomalous_patches"] == 0
+    assert nut["normal_patches"] == 4 * 6
+    assert isinstance(mean["d_normal"], float)
+    assert mean["blocks"][0]["span_anomalous"] is None
+
+
+def test_a_method_without_distances_is_refused(folder: Folder) -> None:
+    with pytest.raises(TypeError, match="only methods with `distances` of tokens"):
+        measure(torch.nn.Identity(), adlib.load_data(folder()))
