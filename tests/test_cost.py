@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from adlib.cost import cost, flops
 from adlib.methods import DinomalyConfig, INPFormerConfig, PatchCoreConfig, ProADConfig
+from adlib.methods.pro_ad import DecoderBlock, Reconstruction
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.constraint import CONSTRAINTS, project
 from tests.conftest import tiny_config
@@ -67,24 +68,29 @@ def test_the_whole_is_its_parts() -> None:
 
 
 def test_arms_cost_what_they_do() -> None:
-    def of(**changes: Any) -> int:
-        return cost(tiny_config(**({"constraint": "none", "prototypes": 5} | changes)))["flops"]
+    n, m, c, heads = 6, 5, 192, 3
 
-    assert of(update="never") < of(update="once") < of()
-    assert of(context=False) < of()
-    assert of(prototypes=20) > of()
-    assert of(own=True) == of(constraint="none", fade=10) == of()
+    def of(**changes: Any) -> int:
+        config = tiny_config(constraint="none", **changes)
+        return flops(meta(DecoderBlock, c, heads, config), (1, n, c), (1, m, c))
+
+    assert of() - of(context=False) == attention(n, n, c, heads)
+    assert of() - of(update="never") == attention(m, n, c, heads) + mlp(m, c, 1)
+    reading = of(update="never", context=False)
+    softmax = 4 * n * m * c - (attention(n, m, c, heads) - 4 * n * c * c - 4 * m * c * c)
+    assert of(update="never", context=False, attention="softmax") - reading == softmax
 
 
 def test_every_constraint_is_counted() -> None:
-    plain = {"update": "never", "context": False}
-    costs = {form: cost(tiny_config(constraint=form, **plain)) for form in CONSTRAINTS}
-    nores = costs["nores"]
-    softmax = cost(tiny_config(constraint="nores", attention="softmax", **plain))
-    assert costs.pop("topk") == softmax  # weights are written out in both
-    for form, found in costs.items():
-        assert found["flops"] >= nores["flops"], form
-        assert found["parameters"] - nores["parameters"] == 2 * 192 * (form == "scaled"), form
+    n, c = 6, 192
+    parts = {f: meta(Reconstruction, c, 3, 1.0, "softmax", f) for f in CONSTRAINTS}
+    counted = {form: flops(part, (1, n, c), (1, n, c)) for form, part in parts.items()}
+    plain = counted["nores"]
+    assert counted["none"] == counted["anchor"] == counted["topk"] == plain  # they only add or sort
+    compare = 2 * n * n * c  # each token with each prototype
+    assert counted["nearest"] - plain == compare
+    assert counted["content"] - plain == 2 * compare  # and their mean
+    assert all(found >= plain for found in counted.values())
 
 
 def test_the_papers_sizes() -> None:

@@ -143,7 +143,7 @@ def measure(
     Args:
         method: A trained method that has `distances`.
         data: Its `test` images, and the held-out ones of `train`.
-        batch: Images at a time. Explicit attention takes about 8 h n m bytes an image.
+        batch: Images at a time. Explicit attention takes some 16 h n m bytes an image.
         device: Where; None leaves the method where it is.
         precision: Of the encoder, and with it which cache is read; the decoder runs in fp32.
         holdout: The share of normal images that `fit` held out.

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from adlib.nn.attention import KINDS, Attention, linear_attention, linear_weights, top_weights
+from adlib.nn.attention import KINDS, Attention, linear_attention, linear_weights, phi, top_weights
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -41,6 +42,16 @@ def test_each_kind_equals_its_quadratic_definition(kind: str) -> None:
     weights = by_definition(kind, q, k, top=16)
     torch.testing.assert_close(weigh(q, k).double(), weights, atol=1e-5, rtol=0)
     torch.testing.assert_close(read(q, k, v).double(), weights @ v.double(), atol=1e-5, rtol=0)
+
+
+def test_phi_is_elu_plus_one_and_so_is_its_slope() -> None:
+    x = torch.linspace(-6, 6, 97, requires_grad=True)  # 0 among them
+    plain = x.detach().clone().requires_grad_()
+    torch.testing.assert_close(phi(x), F.elu(plain) + 1)
+    factors = random(97)
+    (phi(x) * factors).sum().backward()
+    ((F.elu(plain) + 1) * factors).sum().backward()
+    torch.testing.assert_close(x.grad, plain.grad)
 
 
 def test_topk_reads_so_many_keys_and_the_same_in_each_head() -> None:
