@@ -38,7 +38,7 @@ def main() -> None:
     pixels = torch.from_numpy(np.stack([frame.image(s.image) for s in samples]))
     with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         features = method.extract(pixels).float()
-        rebuilt = method(features).float()
+        rebuilt = method(features)[0].float()
     found = adlib.predict(method, [s.image for s in samples])
     scale = (calibration.low, calibration.high)
     rows, titles = [], []
