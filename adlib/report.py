@@ -1,5 +1,12 @@
-"""Records to tables."""
+"""Records to tables, and tables to sentences.
 
+A sweep leaves a line of JSON for each run (`adlib.sweep`). The lines that the book was made from
+are in its repository under book/results, and travel with the installed package.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +21,11 @@ TITLES = {
     "pixel_f1_max": "pixel F1-max",
     "aupro": "AUPRO",
 }
+MECHANISM = (
+    "d_normal", "d_anomalous", "ratio", "gap", "z", "d_held_out", "noise_changed", "noise_unchanged"
+)  # fmt: skip
+LEVEL = 0.95  # of the intervals; ours
+Row = dict[str, Any]
 
 
 def table(record: dict[str, Any]) -> "DataFrame":
@@ -27,3 +39,153 @@ def table(record: dict[str, Any]) -> "DataFrame":
     frame = DataFrame.from_dict(rows, orient="index").rename(columns=TITLES)
     frame.index.name = "category"
     return frame.dropna(axis="columns", how="all").astype(float).mul(100).round(1)
+
+
+def results_folder() -> Path:
+    """Where the book's records are: in the package, or in the repository that it lies in."""
+    packaged = Path(__file__).parent / "results"
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "book" / "results"
+
+
+def read_results(name: str | Path) -> list[Row]:
+    """Read the lines of a sweep: of the book by its name, such as "ladder", or of your own by path.
+
+    Returns:
+        What each finished run left: its `parameters`, `seconds`, `commit` and JSON `files`.
+    Raises:
+        FileNotFoundError: There is none; says which there are.
+        ValueError: A line is no JSON object; says which.
+    """
+    path = name if isinstance(name, Path) else results_folder() / f"{name}.jsonl"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.jsonl"))) or "none"
+        raise FileNotFoundError(f"no records at {path.name}; there: {known}")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path.name}, line {number}: {error}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{path.name}, line {number}: expected an object, got {line[:40]!r}")
+        rows.append(row)
+    return rows
+
+
+def name_of(arm: dict[str, Any]) -> str:
+    """Name an arm as its `name` says, or by its method and what sets it apart."""
+    if "name" in arm:
+        return str(arm["name"])
+    rest = [f"{k} {v}" if k != "constraint" else str(v) for k, v in arm.items() if k != "method"]
+    return ", ".join(rest) or str(arm["method"])
+
+
+def runs_table(rows: Iterable[Row]) -> "DataFrame":
+    """One row a run: arm, prototypes, steps, seed, seven metrics, mechanism, seconds, commit.
+
+    Metrics are fractions in [0, 1]. Runs under another protocol, or on other data, than the first
+    are refused: they must not be averaged.
+
+    Raises:
+        ValueError: Two protocols or two data sets among the rows, or a run without record.
+    """
+    from pandas import DataFrame
+
+    found: list[Row] = []
+    first: tuple[Any, Any] | None = None
+    for row in rows:
+        record = row["files"].get("record.json")
+        if record is None:
+            raise ValueError(f"the run {row['id']} left no record.json")
+        kind = (record["protocol"], record["data"]["hash"])
+        first = first or kind
+        if kind != first:
+            raise ValueError(
+                f"the run {row['id']} has another protocol or other data than the first; "
+                "their numbers cannot be compared"
+            )
+        arm, config = record["arm"], record["config"]
+        mechanism = record["mechanism"]["mean"]
+        found.append(
+            {
+                "arm": name_of(arm),
+                "method": record["method"],
+                "constraint": config.get("constraint"),
+                "prototypes": config.get("prototypes"),
+                "steps": record["steps"],
+                "seed": record["seed"],
+                **record["mean"],
+                **{name: mechanism.get(name) for name in MECHANISM},
+                "parameters": (record.get("cost") or {}).get("parameters"),
+                "seconds": record["seconds"],
+                "commit": str(record["commit"])[:7],
+            }
+        )
+    return DataFrame(found)
+
+
+def spread(frame: "DataFrame", by: Sequence[str], columns: Sequence[str]) -> "DataFrame":
+    """Mean and standard deviation over the runs of each group, as text; and how many there are.
+
+    Metrics are in per cent with one decimal, the rest has three. Groups keep their first order.
+    """
+
+    def text(values: Any, column: str) -> str:
+        values = values.dropna().astype(float)
+        if values.empty:
+            return "–"
+        factor, digits = (100, 1) if column in TITLES else (1, 3)
+        mean = f"{factor * values.mean():.{digits}f}"
+        return mean if len(values) < 2 else f"{mean} ± {factor * values.std():.{digits}f}"
+
+    groups = frame.groupby(list(by), sort=False, dropna=False)
+    shown = groups.agg({c: lambda v, c=c: text(v, c) for c in columns})
+    shown.insert(0, "runs", groups.size())
+    return shown.rename(columns=TITLES)
+
+
+def difference(
+    one: "DataFrame", other: "DataFrame", column: str
+) -> tuple[float, float, float, int]:
+    """Compare two arms seed by seed: the mean of one minus other, and its interval.
+
+    Returns:
+        Mean, lower and upper end of the 95 % t-interval of the paired differences, and the number
+        of seeds that both have. With one seed the interval is unbounded.
+    Raises:
+        ValueError: No seed in common, or two runs of one seed.
+    Source: Student's t on paired differences; that seeds are drawn at random is assumed.
+    """
+    import numpy as np
+    from scipy.stats import t
+
+    pairs = one.merge(other, on="seed")[[f"{column}_x", f"{column}_y"]].dropna()
+    if pairs.empty or any(side["seed"].duplicated().any() for side in (one, other)):
+        raise ValueError(
+            f"expected one run of each seed on both sides, got seeds {sorted(one['seed'])} and "
+            f"{sorted(other['seed'])}"
+        )
+    gaps = np.asarray(pairs[f"{column}_x"], float) - np.asarray(pairs[f"{column}_y"], float)
+    mean, n = float(gaps.mean()), len(gaps)
+    half = float("inf")
+    if n > 1:
+        half = float(t.ppf((1 + LEVEL) / 2, n - 1) * gaps.std(ddof=1) / np.sqrt(n))
+    return mean, mean - half, mean + half, n
+
+
+def told(gap: tuple[float, float, float, int], *, percent: bool = True) -> str:
+    """Say a difference: "+1.2 points (95 % interval 0.3 to 2.1, 3 seeds)"."""
+    mean, low, high, n = gap
+    factor, digits, unit = (100, 1, " points") if percent else (1, 3, "")
+    if n < 2:
+        return f"{factor * mean:+.{digits}f}{unit} (one seed)"
+    return (
+        f"{factor * mean:+.{digits}f}{unit} (95 % interval {factor * low:+.{digits}f} to "
+        f"{factor * high:+.{digits}f}, {n} seeds)"
+    )
+
+
+def sign(gap: tuple[float, float, float, int]) -> int:
+    """1 or -1 if the interval leaves 0 out on that side, else 0."""
+    _, low, high, _ = gap
+    return 1 if low > 0 else -1 if high < 0 else 0

@@ -207,6 +207,25 @@ def test_a_record_that_is_no_json_is_a_failure(tmp_path: Path) -> None:
     assert finished_ids(tmp_path / "out") == []
 
 
+def test_the_kernel_takes_its_threads_and_not_what_dask_sets_for_its_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "MALLOC_TRIM_THRESHOLD_": "65536",
+        "MPLBACKEND": "agg",
+        "KEPT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    code = "import json, os\njson.dump(dict(os.environ), open(out + '/seen.json', 'w'))"
+    notebook = write_notebook(tmp_path / "n.ipynb", "out = None  # f", code)
+    attempt(order := order_for(tmp_path / "out", notebook, threads=3))
+    seen = json.loads((Slot(tmp_path / "out", order.id).finished / "seen.json").read_text())
+    assert seen["OMP_NUM_THREADS"] == "3"
+    assert seen["KEPT"] == "1"
+    assert "MALLOC_TRIM_THRESHOLD_" not in seen
+    assert "inline" in seen["MPLBACKEND"]  # the kernel's own, for pictures in the notebook
+
+
 def test_a_kernel_that_dies_and_an_attempt_nobody_wants(tmp_path: Path) -> None:
     notebook = write_notebook(tmp_path / "n.ipynb", "out = None  # f", "import os; os._exit(7)")
     result = attempt(order_for(tmp_path / "out", notebook))

@@ -22,7 +22,14 @@ from adlib.sweep.folder import Result, Slot, read_json_files
 from adlib.sweep.point import Values
 
 PAUSE = 0.2  # seconds between two looks at whether the point is still wanted; ours
-KERNEL_REFUSES = ("MPLBACKEND", "JPY_SESSION_NAME", LOG)  # pictures inline; nobody watches
+KERNEL_REFUSES = (
+    "MPLBACKEND",  # pictures inline
+    "JPY_SESSION_NAME",
+    LOG,  # nobody watches
+    # Dask's, for its workers: memory is given back at once, and training, which asks for it again
+    # at each step, spent half of its time on that.
+    "MALLOC_TRIM_THRESHOLD_",
+)
 KERNEL_ENVIRONMENT = {
     "TQDM_DISABLE": "1",  # a bar is for a person who waits
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a note of the debugger on stderr

@@ -1,0 +1,123 @@
+"""Records become tables and sentences, and unlike runs are kept apart."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from scipy.stats import ttest_rel
+
+from adlib import report
+
+PROTOCOL = {"name": "ours"}
+
+
+def row(arm: dict[str, Any], seed: int = 0, **changes: Any) -> report.Row:
+    """A line of a sweep with made numbers."""
+    record = {
+        "method": arm["method"],
+        "arm": arm,
+        "config": {"constraint": arm.get("constraint", "anchor"), "prototypes": None},
+        "data": {"name": "parts", "hash": "a1"},
+        "protocol": PROTOCOL,
+        "mean": {"image_auroc": 0.75 + seed / 100, "pixel_ap": None},
+        "mechanism": {"mean": {"d_normal": 0.1, "ratio": 2.0}},
+        "cost": {"parameters": 7},
+        "steps": 800,
+        "seed": seed,
+        "seconds": 60.5,
+        "commit": "0123456789",
+    } | changes
+    return {"id": f"point_{seed}", "files": {"record.json": record}}
+
+
+NONE = {"method": "pro-ad", "constraint": "none"}
+
+
+def test_a_run_is_a_row() -> None:
+    frame = report.runs_table([row(NONE), row({"name": "A0", "method": "dinomaly"}, 1)])
+    assert frame["arm"].tolist() == ["none", "A0"]
+    assert frame["image_auroc"].tolist() == [0.75, 0.76]
+    assert frame["ratio"].tolist() == [2.0, 2.0]
+    assert frame["commit"].tolist() == ["0123456", "0123456"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"protocol": {"name": "mvtec"}}, {"data": {"name": "parts", "hash": "b2"}}]
+)
+def test_unlike_runs_are_never_averaged(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="point_1 has another protocol or other data"):
+        report.runs_table([row(NONE), row(NONE, 1, **changes)])
+
+
+def test_a_run_without_record_is_named() -> None:
+    with pytest.raises(ValueError, match="point_9 left no record"):
+        report.runs_table([{"id": "point_9", "files": {}}])
+
+
+def test_an_arm_is_named_by_what_sets_it_apart() -> None:
+    assert report.name_of(NONE) == "none"
+    assert report.name_of({"method": "dinomaly"}) == "dinomaly"
+    assert report.name_of({**NONE, "update": "never"}) == "none, update never"
+    assert report.name_of({**NONE, "name": "A3"}) == "A3"
+
+
+def test_spread_is_mean_and_deviation_over_seeds() -> None:
+    frame = report.runs_table([row(NONE, seed) for seed in (0, 1, 2)])
+    shown = report.spread(frame, ["arm"], ["image_auroc", "pixel_ap", "ratio"])
+    assert shown.loc["none"].tolist() == [3, "76.0 ± 1.0", "–", "2.000 ± 0.000"]
+    assert shown.columns.tolist() == ["runs", "image AUROC", "pixel AP", "ratio"]
+    alone = report.spread(frame.head(1), ["arm"], ["image_auroc"])
+    assert alone.loc["none", "image AUROC"] == "75.0"
+
+
+def test_a_difference_is_the_paired_t_interval() -> None:
+    one = pd.DataFrame({"seed": [0, 1, 2, 3], "x": [0.5, 0.9, 0.4, 0.7]})
+    other = pd.DataFrame({"seed": [3, 1, 0, 2], "x": [0.6, 0.7, 0.45, 0.2]})
+    known = ttest_rel([0.5, 0.9, 0.4, 0.7], [0.45, 0.7, 0.2, 0.6])
+    interval = known.confidence_interval(0.95)
+    gap = report.difference(one, other, "x")
+    assert gap == pytest.approx((0.1375, interval.low, interval.high, 4))
+    assert report.sign(gap) == 1
+    assert report.sign((-0.1, -0.2, -0.05, 3)) == -1
+    assert report.sign((-0.1, -0.2, 0.05, 3)) == 0
+    assert report.told(gap).startswith("+13.8 points (95 % interval +")
+    assert report.told((0.25, 0.1, 0.4, 3), percent=False) == (
+        "+0.250 (95 % interval +0.100 to +0.400, 3 seeds)"
+    )
+
+
+def test_one_seed_decides_nothing() -> None:
+    one = pd.DataFrame({"seed": [0], "x": [0.9]})
+    gap = report.difference(one, one.assign(x=0.1), "x")
+    assert report.sign(gap) == 0
+    assert report.told(gap) == "+80.0 points (one seed)"
+
+
+@pytest.mark.parametrize("seeds", [[5, 6], [0, 0]])
+def test_seeds_must_pair(seeds: list[int]) -> None:
+    one = pd.DataFrame({"seed": [0, 1], "x": [0.9, 0.8]})
+    with pytest.raises(ValueError, match=r"one run of each seed on both sides, got seeds \[0, 1\]"):
+        report.difference(one, pd.DataFrame({"seed": seeds, "x": [0.1, 0.2]}), "x")
+
+
+def test_results_are_read_by_name_and_by_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "results_folder", lambda: tmp_path)
+    (tmp_path / "ladder.jsonl").write_text(json.dumps({"id": "a"}) + "\n")
+    assert report.read_results("ladder") == [{"id": "a"}]
+    assert report.read_results(tmp_path / "ladder.jsonl") == [{"id": "a"}]
+    with pytest.raises(FileNotFoundError, match=r"no records at forms\.jsonl; there: ladder"):
+        report.read_results("forms")
+    (tmp_path / "cut.jsonl").write_text('{"id": "a"}\n{"id": ')
+    with pytest.raises(ValueError, match=r"cut\.jsonl, line 2: "):
+        report.read_results("cut")
+    (tmp_path / "list.jsonl").write_text("[1]\n")
+    with pytest.raises(ValueError, match=r"line 1: expected an object, got '\[1\]'"):
+        report.read_results("list")
+
+
+def test_the_books_records_are_there() -> None:
+    assert (report.results_folder() / "README.md").is_file()
