@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 HEAT = "inferno"  # perceptually even and readable by the colour-blind; hot is anomalous
 NORMAL, DEFECT = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion
@@ -111,6 +111,57 @@ def token_colours(
     projected = [(u - centre) @ axes.T for u in units]  # n 3
     low, high = np.quantile(projected[0], [0.02, 0.98], axis=0)
     return [np.clip((p - low) / (high - low), 0, 1).reshape(*grid, 3) for p in projected]
+
+
+def token_maps(
+    maps: Sequence[Float[np.ndarray, "_ _"] | Shaped[np.ndarray, "_ _ 3"]],
+    titles: Sequence[str],
+    *,
+    columns: int = 4,
+    scale: tuple[float, float] | None = None,
+    colours: str = HEAT,
+    label: str = "",
+    ring: tuple[int, int] | None = None,
+    figure: FigureBase | None = None,
+) -> FigureBase:
+    """Lay maps of one number a token beside each other, and pictures between them.
+
+    Args:
+        maps: Numbers on a grid of tokens, or pictures (h, w, 3), which are shown as they are.
+        titles: One short line for each.
+        columns: Maps in a row.
+        scale: Cold and hot for all maps, with a bar beside them; without, each map has its own
+            range, which stands below it.
+        colours: A matplotlib colour map; `HEAT` is kept for what is anomalous.
+        label: Of the bar.
+        ring: Row and column of a token to mark in each map.
+        figure: Where to draw; None makes a figure.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    rows = -(-len(maps) // columns)
+    figure = figure or Figure(figsize=(1.6 * columns, 1.95 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, each, title in zip(grid.flat, maps, titles, strict=False):
+        low, high = scale or (float(each.min()), float(each.max()))
+        axes.imshow(each, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+        axes.set_title(title, fontsize=10)
+        if each.ndim == 2 and scale is None:
+            axes.set_xlabel(f"{low:.2g} to {high:.2g}", fontsize=9)
+        if each.ndim == 2 and ring is not None:
+            axes.plot(ring[1], ring[0], "o", markersize=9, fillstyle="none", color=OUTLINE)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for axes in grid.flat[len(maps) :]:
+        axes.set_visible(False)
+    if scale is not None:
+        beside = grid[:, -1].tolist()
+        bar = figure.colorbar(ScalarMappable(Normalize(*scale), colours), ax=beside, fraction=0.06)
+        bar.set_label(label, fontsize=9)
+        bar.ax.tick_params(labelsize=8)
+    return figure
 
 
 STAGES = ("photograph", "its features", "rebuilt from prototypes", "what could not be rebuilt")

@@ -1,7 +1,7 @@
 """Figures keep one scale, and say what they show."""
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
 from adlib import figures
@@ -71,6 +71,31 @@ def test_alike_tokens_are_alike_in_colour_whatever_their_length() -> None:
     np.testing.assert_allclose(first, second, atol=1e-12)
     np.testing.assert_allclose(first[1, 3], first[0, 2])  # tokens 7 and 2
     assert len(np.unique(first.reshape(-1, 3).round(6), axis=0)) == 11
+
+
+def test_token_maps_have_one_scale_or_say_their_own() -> None:
+    calm = np.linspace(0.25, 0.5, 15).reshape(3, 5)
+    wild = np.linspace(0.0, 20.0, 15).reshape(3, 5)
+    picture = np.full((6, 9, 3), 100, dtype=np.uint8)
+    own = figures.token_maps([picture, calm, wild], ["a", "b", "c"], columns=2, ring=(1, 4))
+    assert isinstance(own, Figure)
+    photo, first, second, left_over = own.axes
+    assert [axes.get_title() for axes in own.axes] == ["a", "b", "c", ""]
+    assert [axes.get_xlabel() for axes in own.axes[:3]] == ["", "0.25 to 0.5", "0 to 20"]
+    assert not left_over.get_visible()
+    assert first.images[0].get_clim() == (0.25, 0.5)
+    assert [len(axes.lines) for axes in (photo, first)] == [0, 1]
+    (ring,) = second.lines
+    assert (np.asarray(ring.get_xdata())[0], np.asarray(ring.get_ydata())[0]) == (4, 1)
+
+    same = figures.token_maps([calm, wild], ["b", "c"], scale=(0.0, 4.0), label="error")
+    assert isinstance(same, Figure)
+    assert [axes.images[0].get_clim() for axes in same.axes[:2]] == [(0.0, 4.0)] * 2
+    assert [axes.get_xlabel() for axes in same.axes[:2]] == ["", ""]
+    assert same.axes[-1].get_ylabel() == "error"
+    part = Figure().subfigures(1, 1)
+    assert isinstance(part, SubFigure)
+    assert figures.token_maps([calm], ["b"], columns=1, figure=part) is part
 
 
 def test_stages_stand_in_their_columns() -> None:

@@ -279,7 +279,7 @@ class ProAD(nn.Module):
         for part in (self.bottleneck, self.extractor, self.decoder):
             draw_decoder(part, self.width, generator)
         nn.init.trunc_normal_(self.prototypes, 0.0, 0.02, -0.06, 0.06, generator)
-        self.seed = int(torch.randint(2**31, (), generator=generator))  # of `prepare`
+        self.seed = generator.initial_seed()  # of `prepare`
         self.step.zero_()
 
     def optimiser(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
