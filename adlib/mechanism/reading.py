@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -26,7 +25,9 @@ class Step:
     r: Float[Tensor, "b n c"]  # what it read of them
     y: Float[Tensor, "b n c"]  # the constrained sum
     x: Float[Tensor, "b n c"]  # the block's output
-    weights: Float[Tensor, "b h n m"]  # of the reading; of INP-Former not brought to the sum 1
+    weights: Float[
+        Tensor, "b h n m"
+    ]  # of the reading; with ReLU, as INP-Former's, not brought to the sum 1
 
 
 def steps(method: ProAD | INPFormer, groups: Float[Tensor, "b 2 n c"]) -> Iterator[Step]:
@@ -40,7 +41,7 @@ def steps(method: ProAD | INPFormer, groups: Float[Tensor, "b 2 n c"]) -> Iterat
             a, b = block.ln(x), block.ln(p)
             u, y = x, block.attention(a, b)
             x = y + block.mlp(block.ln_y(y))
-            yield Step(u=u, p=p, r=y, y=y, x=x, weights=relu_weights(block.attention, a, b))
+            yield Step(u=u, p=p, r=y, y=y, x=x, weights=block.attention.weights(a, b))
         return
     p = method.extractor(method.start_of(0, x), f_i)
     for i, block in enumerate(decoder):
@@ -57,17 +58,6 @@ def steps(method: ProAD | INPFormer, groups: Float[Tensor, "b 2 n c"]) -> Iterat
 def walk(method: ProAD | INPFormer, groups: Float[Tensor, "b 2 n c"]) -> list[Step]:
     """Run the decoder block by block, in eval mode, and keep all that it makes."""
     return list(steps(method, groups))
-
-
-def relu_weights(
-    part: Any, a: Float[Tensor, "b n c"], b: Float[Tensor, "b m c"]
-) -> Float[Tensor, "b h n m"]:
-    """Return what INP-Former's attention mixes values by; rows need not sum to 1."""
-    q, k = (
-        F.normalize(x.unflatten(-1, (part.heads, -1)).transpose(1, 2), dim=-1)
-        for x in (part.q(a), part.kv(b).chunk(2, dim=-1)[0])
-    )
-    return F.relu(part.scale * (q @ k.mT))
 
 
 def attention_entropy(weights: Float[Tensor, "b h n m"]) -> Float[Tensor, "b n"]:

@@ -24,8 +24,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
 from adlib.calibration import Calibration
+from adlib.methods.config import check, encoder_of
 from adlib.nn.attention import MLP, Attention
-from adlib.nn.encoder import Encoder
 from adlib.nn.reconstruction import (
     GROUPS_ID,
     cosine_distances,
@@ -72,16 +72,13 @@ class DinomalyConfig:
     clip: float = 0.1  # gradient norm; Dinomaly
 
     def __post_init__(self) -> None:
-        for name in ("blocks", "batch", "steps", "ramp"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("dropout", "top", "easy"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        check(
+            self,
+            at_least_one=("blocks", "batch", "steps", "ramp"),
+            shares=("dropout", "top", "easy"),
+        )
         if not 0 <= self.easy_gradient <= 1:
             raise ValueError(f"easy_gradient must lie in [0, 1], got {self.easy_gradient}")
-        if self.blocks % 2:
-            raise ValueError(f"blocks must be even (two groups of outputs), got {self.blocks}")
 
     @staticmethod
     def paper() -> "DinomalyConfig":
@@ -138,13 +135,7 @@ class Dinomaly(nn.Module):
     def __init__(self, config: DinomalyConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or DinomalyConfig()
-        self.encoder = Encoder(
-            config.encoder,
-            config.size,
-            layers=config.layers,
-            weights=config.weights,
-            offline=config.offline,
-        )
+        self.encoder = encoder_of(config)
         self.width, self.grid = one_grid(self.encoder)
         heads = max(1, self.width // 64) if config.heads is None else config.heads
         self.bottleneck = MLP(self.width, config.mlp_ratio, config.dropout)

@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
 from adlib.calibration import Calibration
+from adlib.methods.config import check, encoder_of
 from adlib.nn.attention import MLP, Attention
-from adlib.nn.encoder import Encoder
 from adlib.nn.reconstruction import (
     GROUPS_ID,
     coherence_loss,
@@ -72,17 +71,12 @@ class INPFormerConfig:
     clip: float = 0.1  # gradient norm; INP-Former
 
     def __post_init__(self) -> None:
-        for name in ("prototypes", "blocks", "batch", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("dropout", "top"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        for name in ("hardness", "coherence"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.blocks % 2:
-            raise ValueError(f"blocks must be even (two groups of outputs), got {self.blocks}")
+        check(
+            self,
+            at_least_one=("prototypes", "blocks", "batch", "steps"),
+            shares=("dropout", "top"),
+            not_negative=("hardness", "coherence"),
+        )
 
     @staticmethod
     def paper() -> "INPFormerConfig":
@@ -121,39 +115,8 @@ class PrototypeExtractor(nn.Module):
         return p + self.mlp(self.ln_p(p))
 
 
-class PrototypeAttention(nn.Module):
-    r"""Attention that reads what points the token's way and nothing else.
-
-    $$o_i = \sum_j \max\bigl(0,\, s_h \cos(q_i, k_j)\bigr)\, v_j$$
-
-    in head h, whose scale $s_h$ is learnt. There is no softmax and the weights of a token need not
-    sum to one: one that no key resembles reads zero (INP-Former).
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        if width % heads:
-            raise ValueError(f"width {width} is not divisible by {heads} heads")
-        self.heads = heads
-        self.q = nn.Linear(width, width)
-        self.kv = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-        self.scale = nn.Parameter(torch.ones(heads, 1, 1))
-
-    def forward(
-        self, a: Float[Tensor, "b n c"], b: Float[Tensor, "b m c"]
-    ) -> Float[Tensor, "b n c"]:
-        k, v = self.kv(b).chunk(2, dim=-1)
-        q, k, v = (
-            x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.q(a), k, v)
-        )  # b heads n d, b heads m d
-        cosines = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT  # b heads n m
-        out = F.relu(self.scale * cosines) @ v  # b heads n d
-        return self.out(out.transpose(1, 2).flatten(2))
-
-
 class GuidedBlock(nn.Module):
-    r"""A block of the INP-guided decoder, PA being attention on the prototypes.
+    r"""A block of the INP-guided decoder, PA being attention with ReLU on the prototypes.
 
     $$y = \mathrm{PA}(\mathrm{LN}\,x_{l-1}, \mathrm{LN}\,P),\qquad
       x_l = y + \mathrm{MLP}(\mathrm{LN}'\,y)$$
@@ -164,7 +127,7 @@ class GuidedBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
         super().__init__()
-        self.attention = PrototypeAttention(width, heads)
+        self.attention = Attention(width, heads, "relu")
         self.mlp = MLP(width, mlp_ratio)
         self.ln, self.ln_y = (nn.LayerNorm(width, eps=1e-8) for _ in range(2))  # INP-Former
 
@@ -191,13 +154,7 @@ class INPFormer(nn.Module):
     def __init__(self, config: INPFormerConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or INPFormerConfig()
-        self.encoder = Encoder(
-            config.encoder,
-            config.size,
-            layers=config.layers,
-            weights=config.weights,
-            offline=config.offline,
-        )
+        self.encoder = encoder_of(config)
         width, self.grid = one_grid(self.encoder)
         heads = max(1, width // 64) if config.heads is None else config.heads
         self.tokens = nn.Parameter(torch.empty(config.prototypes, width))
@@ -215,9 +172,6 @@ class INPFormer(nn.Module):
         for part in (self.extractor, self.bottleneck, self.decoder):
             draw_decoder(part, self.tokens.shape[1], generator)
         nn.init.normal_(self.tokens, generator=generator)
-        for module in self.decoder.modules():
-            if isinstance(module, PrototypeAttention):
-                nn.init.ones_(module.scale)
 
     def optimiser(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
         """StableAdamW with warm-up and cosine decay to a tenth; INP-Former."""

@@ -25,7 +25,7 @@ from torch.utils.data import Subset
 
 from adlib.calibration import Calibration
 from adlib.hardware import first_process
-from adlib.nn.encoder import Encoder
+from adlib.methods.config import check, encoder_of
 from adlib.nn.reconstruction import GROUPS_ID, distance_maps, one_grid, top_mean, two_groups
 from adlib.progress import track
 
@@ -61,9 +61,12 @@ class PatchCoreConfig:
     steps: int = 0  # nothing is trained
 
     def __post_init__(self) -> None:
-        for name in ("memory", "projection", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check(
+            self,
+            at_least_one=("memory", "projection", "batch"),
+            shares=("top",),
+            even_blocks=False,
+        )
         if self.neighbours < 2:  # the factor of a patch that is its own only neighbour is 0
             raise ValueError(f"neighbours must be at least 2, got {self.neighbours}")
         if self.patch < 1 or self.patch % 2 == 0:
@@ -73,8 +76,6 @@ class PatchCoreConfig:
                 f"candidates must not be fewer than the {self.memory} kept in memory, got "
                 f"{self.candidates}"
             )
-        if not 0 <= self.top < 1:
-            raise ValueError(f"top must lie in [0, 1), got {self.top}")
         if self.steps:
             raise ValueError(f"patchcore trains nothing: steps must be 0, got {self.steps}")
 
@@ -161,13 +162,7 @@ class PatchCore(nn.Module):
     def __init__(self, config: PatchCoreConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or PatchCoreConfig()
-        self.encoder = Encoder(
-            config.encoder,
-            config.size,
-            layers=config.layers,
-            weights=config.weights,
-            offline=config.offline,
-        )
+        self.encoder = encoder_of(config)
         width, self.grid = one_grid(self.encoder)
         self.register_buffer("memory", torch.empty(0, 2 * width))
         self.calibration: Calibration | None = None  # what `fit` learns from held-out normals

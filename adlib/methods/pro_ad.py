@@ -21,9 +21,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
 from adlib.calibration import Calibration
+from adlib.methods.config import check, encoder_of
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.constraint import constraint
-from adlib.nn.encoder import Encoder
 from adlib.nn.noise import Dropout
 from adlib.nn.reconstruction import (
     GROUPS_ID,
@@ -32,6 +32,7 @@ from adlib.nn.reconstruction import (
     distance_maps,
     distance_weights,
     draw_decoder,
+    draw_tokens,
     easy_point_weights,
     one_grid,
     top_mean,
@@ -77,7 +78,7 @@ class ProADConfig:
     update: Literal["never", "once", "every-block"] = "every-block"
     """When the image updates the prototypes. Every block: the bidirectional decoder (abstract).
     Once, from F_I before a one-way decoder: as INP-Former. Never: static, and one-way."""
-    attention: Literal["linear", "softmax"] = "linear"  # second-hand: a keyword of the paper
+    attention: Literal["linear", "softmax", "relu"] = "linear"  # second-hand: a keyword
     context: bool = True  # the target attends to itself; abstract, "its own context"
     constraint: Literal[
         "none", "nores", "anchor", "nearest", "content", "scaled", "topk", "gate", "project",
@@ -92,19 +93,12 @@ class ProADConfig:
     fade: int = 0  # steps over which the target's residual fades from 1 to 0; ours
 
     def __post_init__(self) -> None:
-        for name in ("blocks", "batch", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.prototypes is not None and self.prototypes < 1:
-            raise ValueError(f"prototypes must be at least 1, got {self.prototypes}")
-        for name in ("dropout", "top"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        for name in ("hardness", "coherence", "prototype_lr", "fade"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.blocks % 2:
-            raise ValueError(f"blocks must be even (two groups of outputs), got {self.blocks}")
+        check(
+            self,
+            at_least_one=("prototypes", "blocks", "batch", "steps"),
+            shares=("dropout", "top"),
+            not_negative=("hardness", "coherence", "prototype_lr", "fade"),
+        )
         constraint(self.constraint, 1)  # refuses what it does not know
         if self.own and self.update == "once":
             raise ValueError("own prototypes are gathered by every block or never, not once")
@@ -167,7 +161,7 @@ class Reconstruction(nn.Module):
     $$r = \mathrm{A}(\mathrm{LN}\,u, \mathrm{LN}\,P_l),\qquad y = R(u, P_l, r) + \lambda u,\qquad
       x_l = y + \mathrm{MLP}(\mathrm{LN}\,y)$$
 
-    $\lambda$ is 0 but during `ProADConfig.fade`. All but the constraint is inferred from OneNIP.
+    $\lambda$ is 0 but for the steps of `ProADConfig.fade`. All but R is inferred from OneNIP.
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, attention: str, form: str) -> None:
@@ -178,14 +172,15 @@ class Reconstruction(nn.Module):
         self.ln_u, self.ln_p, self.ln_y = (nn.LayerNorm(width, eps=1e-8) for _ in range(3))
 
     def before_mlp(
-        self, u: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"], fade: float | Tensor = 0.0
+        self, u: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"], fade: Tensor | None = None
     ) -> Float[Tensor, "b n c"]:
         """Return y."""
         r = self.attention(self.ln_u(u), self.ln_p(p))
-        return self.constraint(u, p, r) + fade * u
+        y = self.constraint(u, p, r)
+        return y if fade is None else y + fade * u
 
     def forward(
-        self, u: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"], fade: float | Tensor = 0.0
+        self, u: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"], fade: Tensor | None = None
     ) -> Float[Tensor, "b n c"]:
         y = self.before_mlp(u, p, fade)
         return y + self.mlp(self.ln_y(y))
@@ -212,7 +207,7 @@ class DecoderBlock(nn.Module):
         self.reconstruction = Reconstruction(width, heads, ratio, kind, config.constraint)
 
     def forward(
-        self, x: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"], fade: float | Tensor = 0.0
+        self, x: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"], fade: Tensor | None = None
     ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b m c"]]:
         p = self.aggregation(p, x)
         u = self.context(x)
@@ -239,13 +234,7 @@ class ProAD(nn.Module):
     def __init__(self, config: ProADConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or ProADConfig()
-        self.encoder = Encoder(
-            config.encoder,
-            config.size,
-            layers=config.layers,
-            weights=config.weights,
-            offline=config.offline,
-        )
+        self.encoder = encoder_of(config)
         self.width, self.grid = one_grid(self.encoder)
         tokens = self.grid[0] * self.grid[1]
         m = tokens if config.prototypes is None else config.prototypes
@@ -300,22 +289,11 @@ class ProAD(nn.Module):
 
     @torch.no_grad()
     def prepare(self, normal: Subset[Tensor]) -> None:
-        """Let the prototypes start as tokens of normal images, if the config says so; ours.
-
-        Each is the fused feature F_I of one place in one image, drawn without replacement of
-        images as long as there are any.
-        """
-        if self.config.start == "random":
-            return
-        generator = torch.Generator().manual_seed(self.seed)
-        for prototypes in self.prototypes:  # m c
-            m = len(prototypes)
-            turns = -(-m // len(normal))
-            order = [torch.randperm(len(normal), generator=generator) for _ in range(turns)]
-            for j, i in enumerate(torch.cat(order)[:m].tolist()):
-                f_i = normal[i].float().mean(dim=0)  # n c
-                place = torch.randint(len(f_i), (), generator=generator)
-                prototypes[j] = f_i[int(place)]
+        """Let the prototypes start as tokens of normal images, if the config says so; ours."""
+        if self.config.start == "features":
+            generator = torch.Generator().manual_seed(self.seed)
+            for prototypes in self.prototypes:  # m c
+                prototypes.copy_(draw_tokens(normal, len(prototypes), generator))
 
     def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
         """Return the two groups of fused levels, the frozen part that the engine caches.
@@ -349,9 +327,9 @@ class ProAD(nn.Module):
         """Return the share of `steps` that lies behind, up to 1."""
         return (self.step / max(1, steps)).clamp(max=1).float()
 
-    def faded(self) -> float | Tensor:
-        """Return what is left of the target's residual at this step."""
-        return 1 - self.ramp(self.config.fade) if self.config.fade and self.training else 0.0
+    def faded(self) -> Tensor | None:
+        """Return what is left of the target's residual at this step; None after training."""
+        return 1 - self.ramp(self.config.fade) if self.config.fade and self.training else None
 
     def loss(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, ""]:
         """Return the mean over images and groups of 1 - cos of the flattened maps.

@@ -1,4 +1,4 @@
-"""Multi-head attention in four kinds, and MLPs.
+"""Multi-head attention of several kinds, and MLPs.
 
 Linear attention's cost grows with n + m, that of the others with n times m, for n queries and m
 keys. Each kind is a function of what its projections give; `weights` writes the same attention out
@@ -79,6 +79,17 @@ def top_attention(
     return top_weights(q, k).to(v.dtype) @ v
 
 
+def relu_attention(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float[Tensor, "b h m d"]
+) -> Float[Tensor, "b h n d"]:
+    r"""$\sum_j \max(0, q_i^\top k_j)\, v_j$: weights of a token need not sum to one (INP-Former).
+
+    One that no key resembles reads zero. `Attention` gives it queries and keys of length 1, and
+    the queries times a learnt scale of each head.
+    """
+    return relu_weights(q, k).to(v.dtype) @ v
+
+
 def linear_weights(
     q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"]
 ) -> Float[Tensor, "b h n m"]:
@@ -106,6 +117,13 @@ def top_weights(
     return scores.masked_fill(left, -torch.inf).softmax(dim=-1)
 
 
+def relu_weights(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"]
+) -> Float[Tensor, "b h n m"]:
+    """What `relu_attention` sums by."""
+    return F.relu(q @ k.mT)
+
+
 Read = Callable[[Tensor, Tensor, Tensor], Tensor]
 Weigh = Callable[[Tensor, Tensor], Tensor]
 
@@ -114,6 +132,7 @@ KINDS: Mapping[str, tuple[Read, Weigh]] = MappingProxyType(
         "linear": (linear_attention, linear_weights),
         "softmax": (softmax_attention, softmax_weights),
         "topk": (top_attention, top_weights),
+        "relu": (relu_attention, relu_weights),
     }
 )
 
@@ -141,6 +160,17 @@ class Attention(nn.Module):
         self.q = nn.Linear(width, width)
         self.kv = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
+        self.scale = nn.Parameter(torch.ones(heads, 1, 1)) if kind == "relu" else None
+
+    def project(
+        self, a: Float[Tensor, "b n c"], b: Float[Tensor, "b m c"]
+    ) -> tuple[Float[Tensor, "b h n d"], Float[Tensor, "b h m d"], Float[Tensor, "b h m d"]]:
+        """Return queries, keys and values, the heads apart."""
+        k, v = self.kv(b).chunk(2, dim=-1)
+        q, k, v = self.split(self.q(a)), self.split(k), self.split(v)
+        if self.scale is not None:
+            q, k = self.scale * F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        return q, k, v
 
     def split(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b h n d"]:
         """Return the heads apart."""
@@ -149,16 +179,15 @@ class Attention(nn.Module):
     def forward(
         self, a: Float[Tensor, "b n c"], b: Float[Tensor, "b m c"]
     ) -> Float[Tensor, "b n c"]:
-        k, v = self.kv(b).chunk(2, dim=-1)
-        out = KINDS[self.kind][0](self.split(self.q(a)), self.split(k), self.split(v))
+        out = KINDS[self.kind][0](*self.project(a, b))
         return self.out(out.transpose(1, 2).flatten(2))
 
     def weights(
         self, a: Float[Tensor, "b n c"], b: Float[Tensor, "b m c"]
     ) -> Float[Tensor, "b h n m"]:
-        """Return what each token of `a` reads of each of `b`; each row sums to 1."""
-        k, _ = self.kv(b).chunk(2, dim=-1)
-        return KINDS[self.kind][1](self.split(self.q(a)), self.split(k))
+        """Return what each token of `a` reads of each of `b`; rows sum to 1, but of "relu"."""
+        q, k, _ = self.project(a, b)
+        return KINDS[self.kind][1](q, k)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, kind={self.kind}"

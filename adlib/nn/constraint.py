@@ -112,10 +112,10 @@ class Scaled(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.g = nn.Parameter(torch.ones(width))
+        self.scale = nn.Parameter(torch.ones(width))
 
     def forward(self, u: Target, p: Prototypes, read: Target) -> Target:
-        return self.g * blend(u, p) + read
+        return self.scale * blend(u, p) + read
 
 
 CONSTRAINTS: Mapping[str, Constraint | type[Scaled]] = MappingProxyType(

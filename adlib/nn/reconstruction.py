@@ -11,7 +11,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.data import Subset
 
+from adlib.nn.attention import Attention
+from adlib.nn.constraint import Scaled
 from adlib.nn.encoder import Encoder
 from adlib.nn.share import batch_mean
 
@@ -119,7 +122,7 @@ def draw_decoder(part: nn.Module, width: int, generator: torch.Generator) -> Non
 
     Linear weights: normal of deviation 0.01 at width 768, cut at three deviations (Dinomaly), times
     sqrt(768 / width) for other widths (ours: at 0.01 narrow decoders start too close to silence).
-    Biases are 0; norms start as 1 and 0.
+    Biases are 0; norms start as 1 and 0, learnt scales as 1.
     """
     std = 0.01 * (768 / width) ** 0.5
     for module in part.modules():
@@ -128,3 +131,26 @@ def draw_decoder(part: nn.Module, width: int, generator: torch.Generator) -> Non
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
             module.reset_parameters()
+        elif isinstance(module, Attention | Scaled) and module.scale is not None:
+            nn.init.ones_(module.scale)
+
+
+def draw_tokens(
+    normal: Subset[Tensor], count: int, generator: torch.Generator
+) -> Float[Tensor, "count c"]:
+    """Draw tokens of normal images: of each the mean over groups, at one place in one image.
+
+    No image gives a second token before all have given one; ours.
+
+    Args:
+        normal: Cached features, g n c each.
+        count: How many.
+        generator: Draws images and places.
+    """
+    turns = -(-count // len(normal))
+    order = [torch.randperm(len(normal), generator=generator) for _ in range(turns)]
+    tokens = []
+    for i in torch.cat(order)[:count].tolist():
+        fused = normal[i].float().mean(dim=0)  # n c
+        tokens.append(fused[int(torch.randint(len(fused), (), generator=generator))])
+    return torch.stack(tokens)

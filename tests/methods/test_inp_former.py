@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import adlib
 from adlib.methods import INPFormer, INPFormerConfig
-from adlib.methods.inp_former import PrototypeAttention
 from adlib.nn import reconstruction
+from adlib.nn.attention import Attention
 from adlib.nn.reconstruction import coherence_loss
 
 
@@ -83,7 +83,7 @@ def attention(part: Any, queries: list[Tensor], keys: list[Tensor]) -> list[Tens
         q, mixed = linear(part.q, query), []
         for h in range(part.heads):
             at = slice(h * width, (h + 1) * width)
-            if isinstance(part, PrototypeAttention):
+            if isinstance(part, Attention) and part.scale is not None:
                 s = part.scale[h].item()
                 weights = [max(0.0, s * cosine(q[at], x[at])) for x in k]
             else:
@@ -164,7 +164,7 @@ def test_maps_enlarge_the_mean_of_the_groups_distances(tiny: INPFormer) -> None:
 
 
 def test_attention_reads_combinations_of_the_prototypes_only() -> None:
-    part = PrototypeAttention(width=12, heads=2).double()
+    part = Attention(width=12, heads=2, kind="relu").double()
     values = []
     with torch.no_grad():
         part.out.weight.copy_(torch.eye(12))
@@ -177,7 +177,8 @@ def test_attention_reads_combinations_of_the_prototypes_only() -> None:
 
 
 def test_what_points_away_from_all_prototypes_reads_nothing() -> None:
-    part = PrototypeAttention(width=6, heads=1)
+    part = Attention(width=6, heads=1, kind="relu")
+    assert part.scale is not None
     p = random(1, 1, 6)
     with torch.no_grad():
         for layer in (part.q, part.kv):

@@ -47,7 +47,7 @@ def test_a_block_is_its_equations(form: str) -> None:
     r = slow_attention(rebuild.attention, rebuild.ln_u(u), rebuild.ln_p(p))
     y = {"anchor": p + r, "none": u + r, "nores": r}[form] + 0.25 * u
     expected = y + rebuild.mlp(rebuild.ln_y(y))
-    x_new, p_new = block(x, p0, 0.25)
+    x_new, p_new = block(x, p0, torch.tensor(0.25))
     torch.testing.assert_close(p_new, p, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(x_new, expected, atol=1e-5, rtol=1e-5)
 
@@ -96,7 +96,7 @@ def test_the_last_blocks_rebuild_the_first_levels(tiny: ProAD) -> None:
             super().__init__()
             self.value = value
 
-        def forward(self, x: Tensor, p: Tensor, fade: float) -> tuple[Tensor, Tensor]:
+        def forward(self, x: Tensor, p: Tensor, fade: None) -> tuple[Tensor, Tensor]:
             return torch.full_like(x, self.value), p
 
     tiny.decoder = nn.ModuleList(Fixed(v) for v in (1.0, 2.0, 4.0, 8.0))
@@ -307,7 +307,7 @@ def test_what_does_not_fit_the_encoder_is_refused(changes: dict, words: str) -> 
 
 ARMS = (
     {"constraint": "none"},
-    {"constraint": "nores", "prototypes": 4},
+    {"constraint": "nores", "prototypes": 4, "attention": "relu"},
     {"constraint": "nearest", "prototypes": 9},
     {"constraint": "content", "prototypes": 9, "attention": "softmax"},
     {"constraint": "scaled", "prototypes": 4, "update": "never"},
@@ -376,9 +376,11 @@ def test_the_targets_residual_fades_in_training_only() -> None:
     for step, expected in ((0, 1.0), (3, 0.25), (4, 0.0), (9, 0.0)):
         method.step.fill_(step)
         method.train()
-        assert float(method.faded()) == pytest.approx(expected)
+        faded = method.faded()
+        assert faded is not None
+        assert faded.item() == pytest.approx(expected)
         method.eval()
-        assert method.faded() == 0.0
+        assert method.faded() is None
 
 
 def test_gradient_weights_are_those_of_the_weighted_loss() -> None:

@@ -28,6 +28,9 @@ def by_definition(kind: str, q: Tensor, k: Tensor, top: int) -> Tensor:
             for j in range(h):
                 if kind == "linear":
                     w = (phi(k[i, j].double()) * phi(q[i, j, t].double())).sum(dim=1)
+                elif kind == "relu":
+                    out[i, j, t] = (scores[j] * d**0.5).clamp(min=0)
+                    continue
                 else:
                     w = (scores[j] - scores[j].max()).exp()
                     w = w * read if kind == "topk" else w
@@ -67,6 +70,8 @@ def test_topk_reads_so_many_keys_and_the_same_in_each_head() -> None:
 def test_the_module_mixes_values_by_its_weights(kind: str) -> None:
     part = Attention(12, 3, kind)
     a, b = random(2, 5, 12), random(2, 7, 12, seed=1)
+    if part.scale is not None:
+        torch.nn.init.constant_(part.scale, 3.0)
     values = part.split(part.kv(b)[..., 12:])  # the second half
     mixed = part.weights(a, b) @ values  # b h n d
     together = torch.cat(mixed.unbind(dim=1), dim=-1)
@@ -78,7 +83,17 @@ def test_linear_attention_reads_all_prototypes_through_one_small_matrix() -> Non
     assert torch.linalg.matrix_rank(linear_weights(q, k).double(), rtol=1e-5).item() == 4
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_relu_weights_are_cosines_times_a_scale() -> None:
+    part = Attention(12, 3, "relu")
+    assert part.scale is not None
+    torch.nn.init.constant_(part.scale, 3.0)
+    a, b = random(2, 5, 12), random(2, 7, 12, seed=1)
+    q, k = part.split(part.q(a)), part.split(part.kv(b)[..., :12])
+    cosine = F.cosine_similarity(q.unsqueeze(3), k.unsqueeze(2), dim=-1)  # b h n m
+    torch.testing.assert_close(part.weights(a, b), 3 * cosine.clamp(min=0))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "relu"])
 def test_outputs_are_convex_mixtures_of_the_values(kind: str) -> None:
     q, k = random(2, 2, 5, 4), random(2, 2, 7, 4, seed=1)
     constant = torch.full((2, 2, 7, 4), 3.25)
@@ -107,7 +122,7 @@ def test_vanishing_keys_in_bf16_stay_finite() -> None:
     ("heads", "kind", "words"),
     [
         (3, "linear", "width 10 is not divisible by 3 heads"),
-        (2, "cubic", "unknown attention 'cubic'; known are linear, softmax, topk"),
+        (2, "cubic", "unknown attention 'cubic'; known are linear, softmax, topk, relu"),
     ],
 )
 def test_what_cannot_be_is_refused(heads: int, kind: str, words: str) -> None:
