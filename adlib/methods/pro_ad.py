@@ -88,6 +88,7 @@ class ProADConfig:
     noise: Literal["fixed", "ramped"] = "fixed"  # ours: what is adaptive is unknown
     mining: Literal["distance", "easy-points"] = "distance"  # inferred: INP-Former; or Dinomaly's
     start: Literal["random", "features"] = "random"  # prototypes: drawn, or normal tokens; ours
+    shortcut: bool = False  # F_I itself enters the decoder beside the bottleneck's output; ours
     own: bool = False  # each block starts from prototypes of its own; ours
     prototype_lr: float = 1.0  # factor on the prototypes' learning rate; ours
     fade: int = 0  # steps over which the target's residual fades from 1 to 0; ours
@@ -308,7 +309,7 @@ class ProAD(nn.Module):
     ) -> tuple[Float[Tensor, "b 2 n c"], Float[Tensor, "b m c"]]:
         """Rebuild both groups from the prototypes, and return the last of these as well."""
         f_i = groups.mean(dim=1)  # F_I: second-hand as a sum; the mean as Dinomaly does
-        x = self.bottleneck(f_i)  # adaptive noisy bottleneck; what is adaptive is unknown
+        x = self.bottled(f_i)
         p = self.extractor(self.start_of(0, x), f_i)
         fade = self.faded()
         outputs: list[Tensor] = []
@@ -318,6 +319,11 @@ class ProAD(nn.Module):
             x, p = decode(x, p, fade)
             outputs.insert(0, x)  # the last block rebuilds the first levels; inferred
         return two_groups(outputs), p
+
+    def bottled(self, f_i: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
+        """Return x_0 of the adaptive noisy bottleneck; what is adaptive is unknown."""
+        x = self.bottleneck(f_i)
+        return x + f_i if self.config.shortcut else x
 
     def start_of(self, block: int, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b m c"]:
         """Return the learnt prototypes of a block, P_0, for each image."""

@@ -316,7 +316,7 @@ ARMS = (
     {"constraint": "project", "prototypes": 4},
     {"constraint": "limit", "own": True, "coherence": 0.2},
     {"mining": "easy-points", "noise": "ramped", "fade": 3},
-    {"start": "features", "prototype_lr": 0.5},
+    {"start": "features", "prototype_lr": 0.5, "shortcut": True},
 )
 
 
@@ -357,6 +357,13 @@ def test_prototypes_start_as_tokens_of_different_images() -> None:
         same = (prototypes[:, None, None] == fused).all(dim=-1)  # 5 7 6
         assert same.flatten(1).sum(dim=1).tolist() == [1] * 5
         assert same.any(dim=2).any(dim=0).sum() == 5  # five images
+
+
+def test_a_shortcut_lets_the_input_itself_into_the_decoder(tiny: ProAD) -> None:
+    short = ProAD(tiny_config(shortcut=True)).eval()
+    short.load_state_dict(tiny.state_dict())
+    f_i = random(2, 6, 192)
+    torch.testing.assert_close(short.bottled(f_i), tiny.eval().bottled(f_i) + f_i)
 
 
 def test_noise_and_mining_ramp_over_a_thousand_steps() -> None:
