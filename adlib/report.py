@@ -189,3 +189,35 @@ def sign(gap: tuple[float, float, float, int]) -> int:
     """1 or -1 if the interval leaves 0 out on that side, else 0."""
     _, low, high, _ = gap
     return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def soft_identity(frame: "DataFrame") -> str:
+    """Say whether anomalies were rebuilt better, relative to what is normal, by more prototypes.
+
+    Args:
+        frame: Runs of one arm at several numbers of prototypes, the same seeds at each.
+    Returns:
+        A sentence on the ratio of anomalous to normal distance between the smallest and the
+        largest number, and whether that is what the abstract of Pro-AD claims.
+    Raises:
+        ValueError: Fewer than two numbers, or seeds that do not pair.
+    """
+    numbers = sorted({int(n) for n in frame["prototypes"].dropna()})
+    if len(numbers) < 2:
+        raise ValueError(f"expected runs at two numbers of prototypes at least, got {numbers}")
+    few, many = (frame.query("prototypes == @n") for n in (numbers[0], numbers[-1]))
+    gap = difference(many, few, "ratio")
+    outcome = {
+        -1: "it **fell**, as the claim of soft identity mapping says",
+        0: "which **cannot be told** from no change",
+        1: "it **rose**, against the claim of soft identity mapping",
+    }[sign(gap)]
+    distances = (
+        f"{name} from {few[column].mean():.3f} to {many[column].mean():.3f}"
+        for name, column in (("normal", "d_normal"), ("anomalous", "d_anomalous"))
+    )
+    return (
+        f"From {numbers[0]} to {numbers[-1]} prototypes the ratio of anomalous to "
+        f"normal distance changed by {told(gap, percent=False)}: {outcome}. The distance went, "
+        f"for patches that are {', and '.join(distances)}."
+    )

@@ -121,3 +121,27 @@ def test_results_are_read_by_name_and_by_path(
 
 def test_the_books_records_are_there() -> None:
     assert (report.results_folder() / "README.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("step", "word"), [(-0.2, "it **fell**"), (0.2, "it **rose**"), (0.0, "**cannot be told**")]
+)
+def test_the_claim_is_judged_by_the_ratio_and_its_interval(step: float, word: str) -> None:
+    rows = [
+        {
+            "prototypes": n,
+            "seed": seed,
+            "ratio": 2 + step * i + (0.01 if i else -0.01) * (seed - 1),
+            "d_normal": 0.1 / (i + 1),
+            "d_anomalous": 0.2 / (i + 1),
+        }
+        for i, n in enumerate((6, 64, 256))
+        for seed in (0, 1, 2)
+    ]
+    said = report.soft_identity(pd.DataFrame(rows))
+    assert word in said
+    assert said.startswith(f"From 6 to 256 prototypes the ratio of anomalous to normal distance "
+                           f"changed by {2 * step:+.3f} (95 % interval ")  # fmt: skip
+    assert "normal from 0.100 to 0.033, and anomalous from 0.200 to 0.067" in said
+    with pytest.raises(ValueError, match=r"two numbers of prototypes at least, got \[6\]"):
+        report.soft_identity(pd.DataFrame(rows[:3]))
