@@ -408,3 +408,19 @@ def test_gradient_weights_are_those_of_the_weighted_loss() -> None:
 
     slope = (moved(1e-5) - moved(-1e-5)) / 2e-5
     torch.testing.assert_close((leaf.grad * direction).sum(), slope, rtol=1e-6, atol=0)
+
+
+def test_the_papers_size_takes_a_step() -> None:
+    method = ProAD(replace(ProADConfig.paper(), weights="random"))
+    optimiser, _ = method.optimiser(steps=5)  # too few to warm up
+    before = method.prototypes.detach().clone()
+    loss = method.loss(random(1, 2, 784, 768))
+    loss.backward()
+    optimiser.step()
+    assert 0 < loss.item() < 2
+    assert all(
+        p.grad is not None and p.grad.isfinite().all()
+        for p in method.parameters()
+        if p.requires_grad
+    )
+    assert not torch.equal(method.prototypes, before)
