@@ -23,6 +23,12 @@ PATIENCE = 10  # seconds for a scheduler to answer, and for attempts to end; our
 DEATHS = 3  # workers that may die while they hold a point before it counts as failed; Dask's
 CORES_A_WORKER = 4  # where nothing else is said; ours
 LOOPBACK = "127.0.0.1"
+LOCAL = {  # Dask's settings on this machine, which its workers take over
+    "distributed.scheduler.allowed-failures": DEATHS,
+    # Points take minutes; looking after them each 10 or 20 ms took a tenth of a core.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +109,7 @@ def connect(crew: Crew, resources: dict[str, float]) -> Iterator[Client]:
             yield client
         return
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
+        dask.config.set(LOCAL),
         LocalCluster(
             n_workers=crew.workers,
             threads_per_worker=1,
