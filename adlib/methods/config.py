@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from adlib.nn.attention import check_kind
 from adlib.nn.encoder import Encoder
 
 
@@ -49,5 +50,7 @@ def check(
             value = getattr(config, name)
             if value is not None and not ok(value):
                 raise ValueError(f"{name} must {expected}, got {value}")
+    if hasattr(config, "attention"):
+        check_kind(config.attention)
     if even_blocks and config.blocks % 2:
         raise ValueError(f"blocks must be even (two groups of outputs), got {config.blocks}")
