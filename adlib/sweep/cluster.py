@@ -25,7 +25,7 @@ CORES_A_WORKER = 4  # where nothing else is said; ours
 LOOPBACK = "127.0.0.1"
 LOCAL = {  # Dask's settings on this machine, which its workers take over
     "distributed.scheduler.allowed-failures": DEATHS,
-    # Points take minutes; looking after them each 10 or 20 ms took a tenth of a core.
+    # Points take minutes; looking after them each 10 or 20 ms took 5 % of a core a process.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
 }
