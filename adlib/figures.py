@@ -143,7 +143,8 @@ def token_maps(
     rows = -(-len(maps) // columns)
     figure = figure or Figure(figsize=(1.6 * columns, 1.95 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    for axes, each, title in zip(grid.flat, maps, titles, strict=False):
+    titled = list(zip(maps, titles, strict=True))
+    for axes, (each, title) in zip(grid.flat, titled, strict=False):
         low, high = scale or (float(each.min()), float(each.max()))
         axes.imshow(each, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
         axes.set_title(title, fontsize=10)
