@@ -25,6 +25,7 @@ from torch import Tensor
 from adlib.data.frame import Frame
 from adlib.data.sample import Images, Sample
 from adlib.disk import BusyError, free_mib, locked, remove_leftovers, replacing
+from adlib.hardware import autocast
 from adlib.progress import track
 
 BATCH = 16  # images through the encoder at a time; ours
@@ -92,7 +93,7 @@ def extract(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     method.encoder.to(memory_format=layout)
     bar = track(range(len(images)), label, unit="image")
-    with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    with torch.no_grad(), autocast(device, dtype):
         for samples, pixels in batches(images, frame):
             yield method.extract(pixels.to(device, memory_format=layout))
             bar.update(len(samples))

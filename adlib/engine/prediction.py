@@ -15,9 +15,7 @@ from adlib.data.pictures import Picture, list_pictures, read_each
 from adlib.data.sample import Images
 from adlib.engine.scoring import score_features
 from adlib.features import frame_of
-from adlib.hardware import (
-    choose_dtype,
-)
+from adlib.hardware import autocast, choose_dtype
 from adlib.methods import METHODS
 from adlib.methods.method import Method
 from adlib.progress import track
@@ -91,7 +89,7 @@ def predict_each(
     pictures = list_pictures(images)
     for path, image in track(read_each(pictures), "predict", total=len(pictures), unit="image"):
         pixels = torch.from_numpy(frame.image(image)).unsqueeze(0).to(device)  # 1 3 h w
-        with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with torch.no_grad(), autocast(device, dtype):
             features = method.extract(pixels)
         maps, scores = score_features(method, features.half(), dtype)  # fp16, as from the cache
         whole = F.interpolate(torch.from_numpy(maps)[None], image.shape[:2], mode="bilinear")

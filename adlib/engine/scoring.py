@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adlib.data.sample import Images
 from adlib.features import frame_of
+from adlib.hardware import autocast
 from adlib.methods.method import Method
 from adlib.metrics import (
     EXACT_PIXELS,
@@ -40,7 +41,7 @@ def score_features(
     method.eval()
     device = next(method.parameters()).device
     maps: list[np.ndarray] = []
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    with autocast(device, dtype):
         for chunk in features.split(CHUNK):
             raw = method.maps(chunk.to(device, torch.float32)).float().cpu().numpy()
             maps.append(prepare_maps(frame_of(method).restore(raw), protocol))

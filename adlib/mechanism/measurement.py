@@ -1,7 +1,7 @@
 """A trained method's mechanism on a data set, as plain JSON.
 
-Distances are means over groups of 1 - cos, before any smoothing, in fp32. What is measured and how
-follows the pilot of this reconstruction, so all of it is ours.
+Distances are means over groups of 1 - cos, before any smoothing. What is measured and how follows
+the pilot of this reconstruction, so all of it is ours.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from torch import Tensor
 from adlib.data.order import hold_out
 from adlib.data.sample import Data
 from adlib.features import cached_features, frame_of
-from adlib.hardware import choose_dtype
+from adlib.hardware import autocast, choose_dtype
 from adlib.mechanism.reading import attention_entropy, span_distance, steps
 from adlib.mechanism.separation import patch_classes, separation
 from adlib.methods import INPFormer, PatchCore, ProAD
@@ -122,8 +122,9 @@ def held_out_distances(
     dtype = choose_dtype(precision, device)
     features = cached_features(method, data.train, device=device, dtype=dtype)
     found: dict[str, list[float]] = {}
-    parts = (token_distances(method, g) for g in _batches(method, features[held], batch))
-    for i, d in zip(held, torch.cat(list(parts)).mean(dim=1).tolist(), strict=True):
+    with autocast(device, dtype):
+        parts = [token_distances(method, g) for g in _batches(method, features[held], batch)]
+    for i, d in zip(held, torch.cat(parts).mean(dim=1).tolist(), strict=True):
         found.setdefault(data.train.references[i].category, []).append(d)
     return {category: float(np.mean(d)) for category, d in found.items()}
 
@@ -145,7 +146,8 @@ def measure(
         data: Its `test` images, and the held-out ones of `train`.
         batch: Images at a time. Explicit attention takes some 16 h n m bytes an image.
         device: Where; None leaves the method where it is.
-        precision: Of the encoder, and with it which cache is read; the decoder runs in fp32.
+        precision: Of encoder and decoder, as in `evaluate`; distances are taken in fp32, and so
+            are the figures of `blocks`, which rounding would move.
         holdout: The share of normal images that `fit` held out.
         seed: Of the noise probe, in each category anew.
     Returns:
@@ -176,19 +178,21 @@ def measure(
         mine = np.flatnonzero(names == category)
         images, part = data.test.select(mine), features[torch.from_numpy(mine)]
         normal, anomalous = patch_classes(images, frame_of(method), method.grid)
-        d = torch.cat([token_distances(method, g).cpu() for g in _batches(method, part, batch)])
-        rows[category] = asdict(separation(d[normal].numpy(), d[anomalous].numpy()))
         good, noise = part[torch.from_numpy(~images.labels)], (None, None)
-        if len(good):
-            generator = torch.Generator().manual_seed(seed)
-            noise = noise_probe(method, good, generator, batch=batch)
+        with autocast(place, dtype):
+            each = [token_distances(method, g).cpu() for g in _batches(method, part, batch)]
+            if len(good):
+                generator = torch.Generator().manual_seed(seed)
+                noise = noise_probe(method, good, generator, batch=batch)
+        d = torch.cat(each)
+        rows[category] = asdict(separation(d[normal].numpy(), d[anomalous].numpy()))
         rows[category] |= {"noise_changed": noise[0], "noise_unchanged": noise[1]}
         rows[category]["d_held_out"] = held.get(category)
         blocks[category] = _read(method, part, normal, anomalous, batch)
     mean: dict[str, Any] = mean_over(rows)
     mean = {name: value for name, value in mean.items() if not name.endswith("_patches")}
-    each = zip(*blocks.values(), strict=True)  # the same block of all categories
-    mean["blocks"] = [mean_over(dict(zip(blocks, same, strict=True))) for same in each]
+    alike = zip(*blocks.values(), strict=True)  # the same block of all categories
+    mean["blocks"] = [mean_over(dict(zip(blocks, same, strict=True))) for same in alike]
     for category, row in rows.items():
         row["blocks"] = blocks[category]
     return {"method": method.name, "categories": rows, "mean": mean}
