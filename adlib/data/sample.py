@@ -122,14 +122,20 @@ class Images:
         return self.select(np.array([r.category == category for r in self.references]))
 
     @cached_property
+    def fingerprints(self) -> tuple[bytes, ...]:
+        """Of each image, bytes that are equal where content and mask are; reads every file once."""
+        each = tqdm(self.references, desc="hashing images", delay=2, leave=False)
+        return tuple(self._fingerprint(r) for r in each)
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the set of images as hex digits: category, defect, file name, content, mask.
 
         Neither the order nor the place of the files counts. Reads every file, once.
         """
         lines = []
-        for r in tqdm(self.references, desc="hashing images", delay=2, leave=False):
-            parts = [s.encode() for s in (r.category, r.defect, r.name)] + [self._fingerprint(r)]
+        for r, mark in zip(self.references, self.fingerprints, strict=True):
+            parts = [s.encode() for s in (r.category, r.defect, r.name)] + [mark]
             # each part is hashed by itself, so that no separator can be forged by a name
             lines.append(b"".join(hashlib.sha256(part).digest() for part in parts))
         return hashlib.sha256(b"".join(sorted(lines))).hexdigest()
@@ -142,14 +148,18 @@ class Data:
     Attributes:
         name: What a record calls it.
         train: Normal images only.
-        test: Normal and anomalous images, none of them in `train`.
+        test: Normal and anomalous images, none of them in `train` or `seen`.
         notice: Licence and citation, to be shown before use; empty where nothing is asked.
+        seen: Defects to train on (`adlib.data.supervise`); None where nobody asked for some.
+        drawn: How many of each category were asked for, and the seed that drew them.
     """
 
     name: str
     train: Images
     test: Images
     notice: str = ""
+    seen: Images | None = None
+    drawn: tuple[int, int] | None = None
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -158,8 +168,11 @@ class Data:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the digests of both splits, as hex digits."""
-        return hashlib.sha256(f"{self.train.digest} {self.test.digest}".encode()).hexdigest()
+        """SHA-256 over the digests of the splits, as hex digits."""
+        splits = (
+            (self.train, self.test) if self.seen is None else (self.train, self.test, self.seen)
+        )
+        return hashlib.sha256(" ".join(split.digest for split in splits).encode()).hexdigest()
 
 
 def read_files(reference: Reference) -> Sample:

@@ -1,0 +1,99 @@
+"""The supervised split: a few defects leave the test set, to train on."""
+
+import warnings
+import zlib
+from collections.abc import Collection
+from itertools import islice
+
+import numpy as np
+
+from adlib.data.sample import Data, Images
+
+
+def supervise(data: Data, seen: int = 10, seed: int = 0) -> Data:
+    """Take some defects of each category out of the test set, for methods that learn from them.
+
+    They are drawn by the seed, and the kinds of defect take turns, so that ten defects of five
+    kinds are two of each. Which ones are drawn of a category does not depend on the others. A copy
+    of a drawn image, byte by byte and with the same mask, leaves the test set with it. Where a
+    category has no more than `seen`, half of them are drawn, so that some are left to test on.
+
+    Args:
+        data: With masks for the defects to draw from.
+        seen: Defects of each category; 0 draws none.
+        seed: Draws which.
+    Returns:
+        The same normal images, the drawn defects as `seen`, and the rest as `test`.
+    Raises:
+        ValueError: The data are split already, the number is negative, or no defect of a category
+            has a mask.
+    Warns:
+        RuntimeWarning: A category has too few.
+    Source: ten of each category as in the unofficial code of PRN; that kinds take turns is ours.
+    """
+    if data.seen is not None:
+        raise ValueError(f"{data.name} is split already: it has {len(data.seen)} seen defects")
+    if seen < 0:
+        raise ValueError(f"seen counts defects of each category, from 0 on; got {seen}")
+    drawn: list[int] = []
+    for category in data.test.categories if seen else ():
+        drawn += _draw(data, category, seen, seed)
+    chosen = data.test.select(drawn)
+    prints = data.test.fingerprints
+    taken = {prints[i] for i in drawn}
+    left = [i for i, mark in enumerate(prints) if mark not in taken]
+    return Data(data.name, data.train, data.test.select(left), data.notice, chosen, (seen, seed))
+
+
+def refuse_seen(seen: Collection[str], test: Images, name: str) -> None:
+    """Refuse to test on defects that were trained on.
+
+    Args:
+        seen: Fingerprints in hex of the defects that a run trained on.
+        test: The images to test on.
+        name: Of the data set, for the message.
+    Raises:
+        ValueError: Some are among them; names the first, and says what helps.
+    """
+    if not seen:
+        return  # and no file is read
+    both = zip(test.references, test.fingerprints, strict=True)
+    again = [reference.path for reference, mark in both if mark.hex() in seen]
+    if again:
+        raise ValueError(
+            f"{len(again)} test images of {name} were trained on, the first is {again[0]}; split "
+            "the data as the run did: supervise(data, seen, seed), or `adlib evaluate`, does it"
+        )
+
+
+def _draw(data: Data, category: str, seen: int, seed: int) -> list[int]:
+    """Return indices into the test set of the defects drawn of one category."""
+    references = data.test.references
+    defects = [i for i, r in enumerate(references) if r.label and r.category == category]
+    rng = np.random.default_rng([seed, zlib.crc32(category.encode())])
+    piles = [
+        rng.permutation([i for i in defects if references[i].defect == kind]).tolist()
+        for kind in rng.permutation(sorted({references[i].defect for i in defects}))
+    ]
+    turns = max(map(len, piles), default=0)
+    in_turn: list[int] = [pile[t] for t in range(turns) for pile in piles if t < len(pile)]
+    wanted = seen if len(defects) > seen else len(defects) // 2
+    drawn = list(islice((i for i in in_turn if _has_mask(data.test, i)), wanted))
+    if defects and wanted and not drawn:
+        raise ValueError(
+            f"{data.name}/{category}: learning from defects needs their masks, and none of "
+            f"{len(defects)} has one, such as {references[defects[0]].path}"
+        )
+    if len(drawn) < seen:
+        warnings.warn(
+            f"{data.name}/{category} has {len(defects)} defects in its test set, too few to take "
+            f"{seen} with a mask and leave some to test on: {len(drawn)} are taken",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return drawn
+
+
+def _has_mask(images: Images, i: int) -> bool:
+    """Whether a defect has a mask; what is rendered has one and no file for it."""
+    return images.references[i].mask is not None or images[i].mask is not None

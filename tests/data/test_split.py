@@ -1,0 +1,129 @@
+"""The supervised split: no image both trains and tests, and what is drawn follows the seed."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adlib.data import load_builtin, load_folder
+from adlib.data.sample import Data, Images
+from adlib.data.split import refuse_seen, supervise
+
+
+def made_folder(root: Path, kinds: Sequence[tuple[str, int]], masked: bool = True) -> Data:
+    """One category in the MVTec AD layout: two normal images each, and so many of each kind."""
+    rng = np.random.default_rng(0)
+
+    def save(path: Path, pixels: np.ndarray) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+
+    for split in ("train", "test"):
+        for i in range(2):
+            pixels = rng.integers(0, 256, (18, 21, 3), dtype=np.uint8)
+            save(root / "nut" / split / "good" / f"{i}.png", pixels)
+    for kind, count in kinds:
+        for i in range(count):
+            pixels = rng.integers(0, 256, (18, 21, 3), dtype=np.uint8)
+            save(root / "nut" / "test" / kind / f"{i}.png", pixels)
+            if masked:
+                mask = np.eye(18, 21, dtype=np.uint8) * 255
+                save(root / "nut" / "ground_truth" / kind / f"{i}_mask.png", mask)
+    return load_folder(root)
+
+
+def paths(images: Images) -> list[str]:
+    return [r.path for r in images.references]
+
+
+def test_no_image_both_trains_and_tests(tmp_path: Path) -> None:
+    data = made_folder(tmp_path, [("bent", 4), ("cut", 7), ("dent", 1)])
+    split = supervise(data, seen=5, seed=3)
+    assert split.seen is not None
+    assert len(split.seen) == 5
+    assert split.seen.labels.all()
+    assert not {*paths(split.seen)} & {*paths(split.test)}
+    assert {*paths(split.seen)} | {*paths(split.test)} == {*paths(data.test)}
+    assert not {*split.seen.fingerprints} & {*split.test.fingerprints}
+    assert split.train is data.train
+    assert split.drawn == (5, 3)
+    assert split.hash != data.hash
+
+
+def test_kinds_take_turns(tmp_path: Path) -> None:
+    data = made_folder(tmp_path, [("bent", 4), ("cut", 7), ("dent", 1)])
+    for seed in range(5):
+        seen = supervise(data, seen=6, seed=seed).seen
+        assert seen is not None
+        counts = Counter(r.defect for r in seen.references)
+        assert counts["dent"] == 1
+        assert {counts["bent"], counts["cut"]} <= {2, 3}
+
+
+def test_the_seed_draws_and_other_categories_change_nothing() -> None:
+    alone = load_builtin(48, train=1, test=24, categories=["screw"])
+    beside = load_builtin(48, train=1, test=24, categories=["board", "screw"])
+    drawn = [supervise(alone, 3, seed).seen for seed in (0, 0, 1, 2)]
+    names = [paths(seen) for seen in drawn]
+    assert names[0] == names[1]
+    assert len({tuple(sorted(n)) for n in names}) > 1
+    both = supervise(beside, 3, 0).seen
+    assert both is not None
+    assert [p for p in paths(both) if "screw" in p] == names[0]
+
+
+def test_a_copy_of_a_drawn_defect_leaves_the_test_set(tmp_path: Path) -> None:
+    made_folder(tmp_path, [("bent", 6)])
+    folder, truth = tmp_path / "nut" / "test" / "bent", tmp_path / "nut" / "ground_truth" / "bent"
+    for i in range(6):  # each defect once more, under another name
+        (folder / f"copy{i}.png").write_bytes((folder / f"{i}.png").read_bytes())
+        (truth / f"copy{i}_mask.png").write_bytes((truth / f"{i}_mask.png").read_bytes())
+    split = supervise(load_folder(tmp_path), seen=2)
+    assert split.seen is not None
+    assert not {*split.seen.fingerprints} & {*split.test.fingerprints}
+
+
+def test_none_seen_leaves_the_test_set_whole(tmp_path: Path) -> None:
+    data = made_folder(tmp_path, [("bent", 2)])
+    split = supervise(data, seen=0)
+    assert split.seen is not None
+    assert len(split.seen) == 0
+    assert paths(split.test) == paths(data.test)
+
+
+def test_too_few_defects_are_halved_and_said(tmp_path: Path) -> None:
+    data = made_folder(tmp_path, [("bent", 3), ("cut", 2)])
+    with pytest.warns(RuntimeWarning, match=r"nut has 5 defects .* too few to take 5 .*: 2 are"):
+        split = supervise(data, seen=5)
+    assert split.seen is not None
+    assert len(split.seen) == 2
+    assert split.test.labels.sum() == 3
+
+
+def test_defects_without_masks_are_refused(tmp_path: Path) -> None:
+    data = made_folder(tmp_path, [("bent", 3)], masked=False)
+    with pytest.raises(ValueError, match=r"nut: learning from defects needs their masks, and none"):
+        supervise(data, seen=1)
+
+
+def test_a_split_is_not_split_again(tmp_path: Path) -> None:
+    data = made_folder(tmp_path, [("bent", 4)])
+    split = supervise(data, seen=1)
+    with pytest.raises(ValueError, match="is split already: it has 1 seen"):
+        supervise(split, seen=1)
+    with pytest.raises(ValueError, match="from 0 on; got -1"):
+        supervise(data, seen=-1)
+
+
+def test_what_was_trained_on_is_not_tested_on(tmp_path: Path) -> None:
+    data = made_folder(tmp_path, [("bent", 4)])
+    split = supervise(data, seen=2)
+    assert split.seen is not None
+    seen = [mark.hex() for mark in split.seen.fingerprints]
+    refuse_seen(seen, split.test, split.name)
+    refuse_seen([], data.test, data.name)
+    with pytest.raises(ValueError, match=r"2 test images of .* were trained on, the first is "):
+        refuse_seen(seen, data.test, data.name)
