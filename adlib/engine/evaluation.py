@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from adlib import runs
 from adlib.data.sample import Data, Images
+from adlib.data.split import refuse_seen
 from adlib.disk import to_json
 from adlib.engine.scoring import OURS, SPAN, score_category, score_features
 from adlib.features import cached_features
@@ -51,9 +52,11 @@ def evaluate(
         [0, 1]. Pixel metrics are None where a defective image has no mask. Categories too
         large for memory are scored by streaming, whose error bounds stand in the record.
     Raises:
-        ValueError: A category without normal or without anomalous test images.
+        ValueError: A category without normal or without anomalous test images, or a test image
+            that the method was trained on.
     """
     started = time.perf_counter()
+    refuse_seen(method.provenance.get("seen", []), data.test, data.name)
     device = next(method.parameters()).device
     dtype = choose_dtype(precision, device)
     for category in data.test.categories:
@@ -80,6 +83,7 @@ def evaluate(
         "encoder": {"name": method.encoder.name, "sha256": method.encoder.digest},
         "data": {"name": data.name, "hash": data.hash},
         "trained_on": seen.get("data"),
+        "drawn": data.drawn,
         "categories": categories,
         "mean": mean_over(categories),
         "protocol": protocol.to_json(),

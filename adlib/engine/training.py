@@ -2,25 +2,25 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from adlib import runs
 from adlib.calibration import calibrate
-from adlib.data.order import batch_order, hold_out, noise_seed
+from adlib.data.order import hold_out, noise_seed
 from adlib.data.sample import Data
 from adlib.disk import to_json
 from adlib.engine.checkpoints import Keeper, TrainingState
+from adlib.engine.feed import Course, Portion, serve_cached, serve_made
 from adlib.engine.meter import Meter
 from adlib.engine.scoring import score_features
 from adlib.features import cached_features
@@ -33,7 +33,7 @@ from adlib.hardware import (
     make_accelerator,
     peak_memory_mib,
 )
-from adlib.methods.method import Method
+from adlib.methods.method import Method, Supervised
 from adlib.nn.share import Share, sharing
 from adlib.progress import track
 
@@ -47,12 +47,15 @@ class Options:
     compile: bool = False  # torch.compile the trained part; on a CPU it needs a C++ compiler
     channels_last: bool = False  # memory layout of the encoder; for convolutions
     checkpoint_every: int = 200  # steps, after which an interrupted run can go on; ours
+    workers: int = 0  # processes that make training images, for methods that learn from such
     tracker: str | None = None  # tensorboard, wandb, ...: any that Accelerate knows
 
     def __post_init__(self) -> None:
         for name in ("accumulate", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.workers < 0:
+            raise ValueError(f"workers must not be negative, got {self.workers}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema is a decay in (0, 1), got {self.ema}")
 
@@ -64,8 +67,8 @@ class _Loss(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.method.loss(features)
+    def forward(self, *batch: Tensor) -> Tensor:
+        return self.method.loss(*batch)
 
 
 def fit(
@@ -83,13 +86,14 @@ def fit(
     """Train a method on the normal images of a data set, and calibrate its threshold.
 
     One model for all categories. A share of the normal images is held out and only calibrates;
-    the test images are not looked at. Under `accelerate launch` every process takes its share of
+    the test images are not looked at. A method that learns from defects (it has `training_set`)
+    also gets `data.seen`. Under `accelerate launch` every process takes its share of
     each batch, and the first one writes. A run that was interrupted goes on where it stopped when
     it is begun again with the same `out` and settings, and ends with the same weights.
 
     Args:
         method: A method; its trainable weights are drawn anew from `seed`.
-        data: Its `train` images, all normal.
+        data: Its `train` images, all normal, and what `adlib.data.supervise` took as `seen`.
         steps: Optimiser steps; None takes the config's.
         seed: Draws weights, order, noise and the held-out images.
         out: A new folder for the run; None keeps it in memory.
@@ -142,6 +146,7 @@ def fit(
         method.reset(torch.Generator().manual_seed(seed))
         method.to(place)
         fitted, held = hold_out(data.train, holdout, seed)
+        seen = data.seen if isinstance(method, Supervised) else None
         features = cached_features(
             method, data.train, device=place, dtype=dtype, channels_last=options.channels_last
         )
@@ -153,9 +158,13 @@ def fit(
         losses: list[float] = []
         facts: runs.Record = {"seconds": 0.0, "resumed_at": []}
         if steps:  # a memory of normal features is made by `prepare` alone
-            names = [data.train.references[i].path for i in fitted]
-            part = Subset(features, fitted)  # pyright: ignore[reportArgumentType]
-            losses, facts = _train(method, part, names, steps, seed, accelerator, keeper, options)
+            if isinstance(method, Supervised):
+                made = method.training_set(data.train.select(fitted), seen, seed)
+                serve = partial(serve_made, made, workers=options.workers)
+            else:
+                names = [data.train.references[i].path for i in fitted]
+                serve = partial(serve_cached, features, fitted, names)
+            losses, facts = _train(method, serve, steps, seed, accelerator, keeper, options)
 
         if held:
             maps, scores = score_features(method, features[held], dtype)
@@ -172,7 +181,9 @@ def fit(
             "device": describe(place),
             "precision": about["precision"],
             "data": {"name": data.name, "hash": data.hash, "notice": data.notice},
-            "images": {"fit": len(fitted), "held_out": len(held)},
+            "images": {"fit": len(fitted), "held_out": len(held), "seen": len(seen or ())},
+            "drawn": None if seen is None else data.drawn,
+            "seen": [] if seen is None else [mark.hex() for mark in seen.fingerprints],
             "versions": runs.versions(),
             "commit": runs.commit(),
         }
@@ -185,8 +196,7 @@ def fit(
 
 def _train(
     method: Method,
-    normal: "Subset[Tensor]",
-    names: list[str],
+    serve: Callable[[Course], Iterator[Portion]],
     steps: int,
     seed: int,
     accelerator: Any,
@@ -197,8 +207,7 @@ def _train(
 
     Args:
         method: Prepared; its weights end as those of the last step.
-        normal: Cached features to train on.
-        names: Their images' files.
+        serve: Yields the batches of a course.
         steps: Of the whole run.
         seed: Draws order and noise.
         accelerator: Accelerate's view of precision and processes.
@@ -219,19 +228,19 @@ def _train(
     method.train()
     model, optimiser = accelerator.prepare(_Loss(method), optimiser)
     weights = [p for _, p in state.trained()]
-    order = batch_order(len(normal), batch, steps, torch.Generator().manual_seed(seed))
-    bar = track(islice(order, start, None), "train", total=steps, initial=start,
-                unit="step", show=first)  # fmt: skip
+    parts, rank = options.accumulate, accelerator.process_index
+    shares = [Share(rank * parts + i, accelerator.num_processes * parts) for i in range(parts)]
+    course = Course(start=start, steps=steps, batch=batch, shares=shares, seed=seed)
+    bar = track(serve(course), "train", total=steps, initial=start, unit="step", show=first)
     meter = Meter(bar, accelerator, options.tracker, batch, method.config)
     with torch.random.fork_rng(), keeper.stop_requests(), _compiled(method, options.compile):
-        for step, chosen in enumerate(bar, start):
-            noise = noise_seed(seed, step)
-            loss = _backward(model, normal, chosen, accelerator, options.accumulate, noise)
+        for step, portion in enumerate(bar, start):
+            loss = _backward(model, portion, shares, accelerator, noise_seed(seed, step))
             norm = accelerator.clip_grad_norm_(weights, clip).item()
             if not math.isfinite(loss) or not (math.isfinite(norm) or state.scaler):
                 raise FloatingPointError(
                     f"the loss is {loss} and its gradient's norm {norm} at step {step}, on "
-                    f"{[names[i] for i in chosen.tolist()]}; last good checkpoint: "
+                    f"{portion.names()}; last good checkpoint: "
                     f"{keeper.last or 'none'}"
                 )
             optimiser.step()
@@ -264,24 +273,22 @@ def _compiled(method: Method, wanted: bool) -> Iterator[None]:
 
 
 def _backward(
-    model: nn.Module,
-    normal: "Subset[Tensor]",
-    chosen: Int[Tensor, " b"],
-    accelerator: Any,
-    accumulate: int,
-    noise: int,
+    model: nn.Module, portion: Portion, shares: list[Share], accelerator: Any, noise: int
 ) -> float:
     """Add up the gradients of one batch over its parts; return the loss of the whole batch."""
-    features, fitted = normal.dataset, torch.tensor(normal.indices)
-    device, rank = next(model.parameters()).device, accelerator.process_index
+    device = next(model.parameters()).device
     total = torch.zeros((), device=device)
-    for part in range(accumulate):
-        last = part == accumulate - 1
-        mine = Share(rank * accumulate + part, accelerator.num_processes * accumulate)
-        batch = features[fitted[mine.of(chosen)]].to(device, torch.float32)
+    for share, part in zip(shares, portion.parts, strict=True):
+        batch = [_placed(x, device) for x in part]
         torch.manual_seed(noise)  # equal for every share, which cuts its own part of the noise
-        with sharing(mine), nullcontext() if last else accelerator.no_sync(model):
-            loss = model(batch) / accumulate
+        last = share == shares[-1]
+        with sharing(share), nullcontext() if last else accelerator.no_sync(model):
+            loss = model(*batch) / len(shares)
             accelerator.backward(loss)
         total += loss.detach()
     return accelerator.reduce(total, "mean").item()
+
+
+def _placed(x: Tensor, device: torch.device) -> Tensor:
+    """Move features and images as fp32, and masks as they are."""
+    return x.to(device, torch.float32) if x.is_floating_point() else x.to(device)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from adlib.calibration import Calibration
+from adlib.data.sample import Images
 
 
 @runtime_checkable
@@ -44,8 +45,8 @@ class Method(Protocol):
         """Return the optimiser and its schedule, both stepped once a batch."""
         ...
 
-    def loss(self, features: Float[Tensor, "b g t c"], /) -> Float[Tensor, ""]:
-        """Return what a step lowers."""
+    def loss(self, *batch: Tensor) -> Float[Tensor, ""]:
+        """Return what a step lowers, of cached features (b g t c)."""
         ...
 
     def maps(self, features: Float[Tensor, "b g t c"], /) -> Float[Tensor, "b h w"]:
@@ -54,4 +55,23 @@ class Method(Protocol):
 
     def image_score(self, maps: Float[Tensor, "b h w"], /) -> Float[Tensor, " b"]:
         """Return one score a map."""
+        ...
+
+
+@runtime_checkable
+class Supervised(Method, Protocol):
+    """What the engine asks of a method that learns from defects: images and masks to train on."""
+
+    def training_set(self, normal: Images, seen: Images | None, seed: int, /) -> Any:
+        """Return samples by index: an image (3 h w) in [0, 1], and where it is defective (h w).
+
+        `loss` takes batches of both in the place of features. Sample `i` belongs to slot
+        `i % batch` of step `i // batch` and follows from `seed` and `i` alone; `source(i)` names
+        the file that it was made from.
+
+        Args:
+            normal: Images that train, normal ones.
+            seen: Defects with masks; None where there are none.
+            seed: Draws whatever is drawn.
+        """
         ...
