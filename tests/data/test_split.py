@@ -35,7 +35,8 @@ def made_folder(root: Path, kinds: Sequence[tuple[str, int]], masked: bool = Tru
     return load_folder(root)
 
 
-def paths(images: Images) -> list[str]:
+def paths(images: Images | None) -> list[str]:
+    assert images is not None
     return [r.path for r in images.references]
 
 
