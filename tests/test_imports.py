@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = (
     ("__main__",),
     ("cli",),
-    ("sweep", "report", "explore", "gallery", "export", "mechanism", "cost"),
+    ("sweep", "report", "explore", "gallery", "export", "mechanism", "cost", "choice"),
     ("engine",),
     ("methods", "features", "runs", "figures", "linear_autoencoder"),
     ("data", "nn", "metrics", "calibration", "hardware", "progress", "disk"),

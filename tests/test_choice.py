@@ -1,0 +1,63 @@
+"""The rule that chooses Pro-AD's default arm, on runs whose outcome is known."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import pytest
+
+from adlib.choice import best_form, scores
+
+Runs = Mapping[tuple[str, int], Sequence[float]]
+
+
+def table(runs: Runs) -> pd.DataFrame:
+    """Runs of an arm and steps: image AUROC by seed; pixel AP is half of it."""
+    rows = [
+        {"arm": arm, "steps": steps, "seed": seed, "image_auroc": x, "pixel_ap": x / 2}
+        for (arm, steps), values in runs.items()
+        for seed, x in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+CLEAR: Runs = {
+    ("A4 project", 800): (0.70, 0.71, 0.72),
+    ("A4 project", 1600): (0.80, 0.81, 0.82),
+    ("A4 anchor", 800): (0.60, 0.61, 0.62),
+    ("A4 anchor", 1600): (0.70, 0.72, 0.71),
+    ("A3 bidirectional", 800): (0.90, 0.90, 0.90),
+    ("A3 bidirectional", 1600): (0.95, 0.95, 0.95),
+}
+
+
+def test_the_highest_of_the_constrained_wins() -> None:
+    assert best_form(table(CLEAR)) == "A4 project"
+
+
+def test_scores_are_the_mean_of_both_metrics_in_per_cent() -> None:
+    found = scores(table(CLEAR))
+    assert found.index[0] == "A3 bidirectional"
+    assert found.loc["A4 anchor", 1600] == pytest.approx(100 * (0.71 + 0.355) / 2)
+
+
+def test_within_one_standard_error_the_first_in_order_wins() -> None:
+    runs = {**CLEAR, ("A4 anchor", 1600): (0.83, 0.80, 0.79)}  # gaps -.03, .01, .03: error .018
+    assert best_form(table(runs)) == "A4 anchor"
+    runs = {**CLEAR, ("A4 anchor", 1600): (0.79, 0.80, 0.81)}  # gaps of .01 with no spread
+    assert best_form(table(runs)) == "A4 project"
+
+
+def test_a_changed_order_asks_for_longer_runs() -> None:
+    runs = {**CLEAR, ("A4 anchor", 800): (0.75, 0.75, 0.75)}
+    with pytest.raises(ValueError, match="A4 project and A4 anchor of 3200 steps"):
+        best_form(table(runs))
+    longer = {
+        ("A4 anchor", 3200): (0.88, 0.89, 0.90),
+        ("A4 project", 3200): (0.84, 0.85, 0.86),
+    }
+    assert best_form(table({**runs, **longer})) == "A4 anchor"
+
+
+def test_missing_runs_are_named() -> None:
+    with pytest.raises(ValueError, match=r"expected runs of \(800, 1600\) steps, got \[800\]"):
+        best_form(table({("A4 anchor", 800): (0.5, 0.6)}))
