@@ -22,7 +22,7 @@ def scores(runs: "DataFrame") -> "DataFrame":
         runs: As `adlib.report.runs_table` gives them; the mean is over seeds.
     """
     scored = runs.assign(score=50 * (runs["image_auroc"] + runs["pixel_ap"]))
-    table = scored.pivot_table("score", "arm", "steps", sort=False)
+    table = scored.pivot_table(values="score", index="arm", columns="steps", sort=False)
     return table.sort_values(table.columns[-1], ascending=False)
 
 
@@ -34,10 +34,10 @@ def best_form(runs: "DataFrame") -> str:
     """
     forms = runs[runs["arm"].str.startswith(RUNG)]
     forms = forms.assign(score=(forms["image_auroc"] + forms["pixel_ap"]) / 2)
-    means = forms.pivot_table("score", "arm", "steps")
+    means = forms.pivot_table(values="score", index="arm", columns="steps")
     if not {*STEPS} <= {*means.columns}:
         raise ValueError(f"expected runs of {STEPS} steps, got {list(means.columns)}")
-    first, second = map(str, means[STEPS[1]].nlargest(2).index)
+    first, second = map(str, means.nlargest(2, STEPS[1]).index)
     steps = STEPS[1]
     if means.loc[second, STEPS[0]] > means.loc[first, STEPS[0]]:
         steps = LONGER  # the order changes
