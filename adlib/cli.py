@@ -15,6 +15,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from adlib.data import load_data
 from adlib.data.sample import Data
+from adlib.data.split import SEEN, supervise
 from adlib.disk import check_new, write_json
 from adlib.progress import LOG
 from adlib.runs import check_free
@@ -52,7 +53,9 @@ class Train(Where):
     out: Path | None = None
     """a new folder for the run; runs/METHOD-DATA-SEED by default"""
     seed: int = 0
-    """draws weights, order, noise and the held-out images"""
+    """draws weights, order, noise, the held-out images and the seen defects"""
+    seen: int | None = None
+    """defects of each category to leave the test set; prn trains on them, 10 by default"""
     holdout: float = 0.1
     """share of the normal images that sets the threshold instead of training"""
 
@@ -77,6 +80,11 @@ class Evaluate(Where):
     """as for train"""
     categories: tuple[str, ...] = ()
     """only these; all by default"""
+    seen: int | None = None
+    """leave out of the test set what a run of prn with so many seen defects would train on;
+    a run that trained on some does it by itself"""
+    seed: int = 0
+    """draws these"""
     protocol: str = "ours"
     """how maps and masks become numbers: ours, dinomaly, inp-former, mvtec, anomalib"""
     out: Path | None = None
@@ -225,12 +233,17 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
     from adlib.hardware import first_process
     from adlib.methods import METHODS
 
-    data = _load(command.data, command.categories)
+    data, seen = _load(command.data, command.categories), command.seen
+    if seen is None and hasattr(METHODS[name][0], "training_set"):
+        seen = SEEN
+    data = data if seen is None else supervise(data, seen, command.seed)
     out = command.out or Path("runs") / f"{name}-{data.name}-{command.seed}"
     check_free(out)
     method = METHODS[name][0](config)
     say = print if first_process() else _silent
     say(f"{name} on {data.name}: {', '.join(data.categories)}; {len(data.train)} normal images")
+    if data.seen is not None:
+        say(f"{len(data.seen)} defects left the test set, {seen} of each category asked for")
     say(f"encoder {method.encoder.name} from {method.encoder.source}")
     before = cache_mib()
     run = fit(
@@ -292,6 +305,12 @@ def evaluate(command: Evaluate) -> None:
         raise ValueError(f"unknown protocol {command.protocol!r}; known are {', '.join(PROTOCOLS)}")
     run = engine.load_run(command.run)
     data = _load(command.data, command.categories)
+    drawn = run.provenance.get("drawn")  # of a run that trained on defects
+    if drawn is None and command.seen is not None:
+        drawn = command.seen, command.seed
+    if drawn is not None:
+        data = supervise(data, *drawn)
+        print(f"{len(data.seen or ())} defects left the test set, as in training on them")
     run.method.to(choose_device(command.device))
     record = engine.evaluate(
         run.method, data, protocol=PROTOCOLS[command.protocol], precision=command.precision

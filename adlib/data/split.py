@@ -9,8 +9,10 @@ import numpy as np
 
 from adlib.data.sample import Data, Images
 
+SEEN = 10  # defects of each category; the unofficial code of PRN
 
-def supervise(data: Data, seen: int = 10, seed: int = 0) -> Data:
+
+def supervise(data: Data, seen: int = SEEN, seed: int = 0) -> Data:
     """Take some defects of each category out of the test set, for methods that learn from them.
 
     They are drawn by the seed, and the kinds of defect take turns, so that ten defects of five
@@ -29,7 +31,7 @@ def supervise(data: Data, seen: int = 10, seed: int = 0) -> Data:
             has a mask.
     Warns:
         RuntimeWarning: A category has too few.
-    Source: ten of each category as in the unofficial code of PRN; that kinds take turns is ours.
+    Source: PRN trains on a few seen defects (abstract); that kinds take turns is ours.
     """
     if data.seen is not None:
         raise ValueError(f"{data.name} is split already: it has {len(data.seen)} seen defects")
@@ -82,7 +84,8 @@ def _draw(data: Data, category: str, seen: int, seed: int) -> list[int]:
     if defects and wanted and not drawn:
         raise ValueError(
             f"{data.name}/{category}: learning from defects needs their masks, and none of "
-            f"{len(defects)} has one, such as {references[defects[0]].path}"
+            f"{len(defects)} has one, such as {references[defects[0]].path}; with seen=0 a method "
+            "learns from made anomalies alone"
         )
     if len(drawn) < seen:
         warnings.warn(
