@@ -1,0 +1,123 @@
+"""What the records say about who is ahead, and what they cannot say: sentences made from them."""
+
+from collections.abc import Sequence
+
+from adlib.comparison.paired import ALPHA, Gap, Pair
+from adlib.comparison.ranks import Ranks
+from adlib.comparison.records import Section
+from adlib.comparison.tables import metrics_table
+from adlib.report import LEVEL, TITLES
+
+LISTED = 4  # differences named one by one in a sentence; the rest is in pairs.csv; ours
+TESTS = {
+    "seeds": "paired t-test",
+    "categories": "sign flips",
+    "images": "bootstrap",
+}
+
+
+def finding(section: Section, metric: str, pairs: Sequence[Pair], ranks: Ranks | None) -> str:
+    """One paragraph about one metric: the order, what is significant, what cannot be told.
+
+    Args:
+        section: Runs under one protocol on the same images.
+        metric: Its name.
+        pairs: Of this metric, as `adlib.comparison.paired.compare` returns them.
+        ranks: Of this metric, if there are any.
+    """
+    best = section.order(metric)
+    title = TITLES[metric]
+    if not best:
+        return f"No run has {title}: there were no masks."
+    means = metrics_table(section)[title]
+    leaders = "; ".join(f"{arm} ({means[arm]})" for arm in best[:LISTED])
+    more = f"; and {len(best) - LISTED} more" if len(best) > LISTED else ""
+    said = [f"By {title}, in the mean of {len(section.categories)} categories: {leaders}{more}."]
+    if len(best) < 2:
+        return f"{said[0]} Only one arm ran, so there is nothing to compare."
+    firsts = {pair.first for pair in pairs}
+    if len(firsts) == 1 and len(pairs) > 1:
+        said.append(f"Each arm is compared with one, {firsts.pop()}.")
+    said += [_about(kind, pairs, section) for kind in TESTS]
+    if ranks is not None:
+        said.append(_about_ranks(ranks))
+    return " ".join(said)
+
+
+def _about(kind: str, pairs: Sequence[Pair], section: Section) -> str:
+    tested = [(pair, gap) for pair in pairs if (gap := getattr(pair, kind)) is not None]
+    if not tested:
+        return {
+            "seeds": "Over seeds nothing can be said: no two arms have two seeds in common.",
+            "categories": "Over categories nothing can be said: there is one.",
+            "images": (
+                "Over test images nothing is tested: the records hold no image scores."
+                if not any(run.record.get("images") for run in section.runs)
+                else "Over test images this metric is not tested: records hold image scores only."
+            ),
+        }[kind]
+    sure = [(pair, gap) for pair, gap in tested if gap.significant]
+    sure.sort(key=lambda item: -abs(item[1].mean))
+    fewest = min(gap.n for _, gap in tested)
+    adjusted = ", Holm" if len(tested) > 1 else ""
+    head = f"Over {kind} ({TESTS[kind]}{adjusted})"
+    limit = ""
+    if kind == "categories" and 2 / 2**fewest > ALPHA:
+        limit = f", nor can it be: with {fewest} no p-value lies below {2 / 2**fewest:g}"
+    if not sure:
+        widest = max((gap for _, gap in tested), key=lambda gap: abs(gap.mean))
+        return (
+            f"{head} no difference of {len(tested)} is significant{limit}; the largest is "
+            f"{100 * abs(widest.mean):.1f} points."
+        )
+    named = "; ".join(_say(pair, gap, kind) for pair, gap in sure[:LISTED])
+    rest = f"; and {len(sure) - LISTED} more" if len(sure) > LISTED else ""
+    verb = "is" if len(sure) == 1 else "are"
+    tail = "; the others are not" if len(tested) > len(sure) else ""
+    return (
+        f"{head} {len(sure)} of {len(tested)} differences {verb} significant: {named}{rest}{tail}."
+    )
+
+
+def _say(pair: Pair, gap: Gap, kind: str) -> str:
+    sign = 1 if gap.mean >= 0 else -1
+    ahead, behind = (pair.first, pair.second)[::sign]
+    low, high = sorted((sign * gap.low, sign * gap.high))
+    return (
+        f"{ahead} over {behind} by {100 * abs(gap.mean):.1f} points ({LEVEL:.0%} interval "
+        f"{100 * low:+.1f} to {100 * high:+.1f}, {gap.n} {kind}, p = {gap.p:.2g})"
+    )
+
+
+def _about_ranks(ranks: Ranks) -> str:
+    each = [f"{a} ({r:.2f})" for a, r in zip(ranks.arms, ranks.average, strict=True)]
+    said = "; ".join(each) if len(each) <= LISTED else f"{each[0]} to {each[-1]}"
+    alike = "differ" if ranks.p <= ALPHA else "cannot be told apart"
+    critical = (
+        "with so few categories no difference of ranks could be significant"
+        if ranks.critical is None
+        else f"significant from a difference of {ranks.critical:.2f}"
+    )
+    return (
+        f"Average ranks over {ranks.categories} categories: {said}; {critical}. As a whole "
+        f"the arms {alike} (Friedman by drawn orders, p = {ranks.p:.2g})."
+    )
+
+
+def changes_of_order(sections: Sequence[Section], metric: str) -> str:
+    """Say in which sections of a source the arms stand in another order than in the first.
+
+    Only arms that ran in both count.
+    """
+    first, *others = sections
+    reference = first.order(metric)
+    changed = []
+    for section in others:
+        common = [arm for arm in section.order(metric) if arm in reference]
+        if common != [arm for arm in reference if arm in common]:
+            name = section.title.removeprefix(f"{section.source}: ")
+            changed.append(f"{name} ({' > '.join(common)})")
+    start = f"By {TITLES[metric]} the order in {first.title.removeprefix(f'{first.source}: ')}"
+    if not changed:
+        return f"{start} ({' > '.join(reference)}) holds in the other {len(others)}."
+    return f"{start} is {' > '.join(reference)}; it is another one in {'; '.join(changed)}."

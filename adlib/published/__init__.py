@@ -1,0 +1,197 @@
+"""Numbers that others published, as CSV files beside this one; each says where it stands.
+
+```text
+unsupervised.csv         means over categories, of methods that see normal images only
+dinomaly_categories.csv  Dinomaly's categories of MVTec AD, VisA and Real-IAD, one by one
+supervised.csv           PRN, its categories of MVTec AD, and its rivals; some defects were seen
+reruns.csv               what came out when others, or the authors again, ran a method
+```
+
+A row is a number: per cent, as it was printed. Its columns:
+
+- `setting`: "multi-class" (one model for all categories of a data set), "super-multi-class" (one
+  for several data sets), "one-per-category", "supervised" (one per category, seen defects).
+- `run`: "paper" (the authors' claim), "weights" (their weights, scored again by others),
+  "retrained" (trained again, by others or by them with another seed).
+- `protocol`: how maps became numbers: "dinomaly" and "inp-former" are `adlib.metrics.PROTOCOLS`;
+  "ader" is ADer's (256 pixels, image score after 16 x 16 mean pooling, pixel F1 at 21 thresholds);
+  "unknown" was not said where the number was read.
+- `mark`: "primary" was read in the text or repository of whoever measured it, "second-hand"
+  elsewhere. What is only remembered is not shipped.
+"""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+METRICS = ("image_auroc", "image_ap", "image_f1_max",
+           "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")  # fmt: skip
+SETTINGS = ("multi-class", "super-multi-class", "one-per-category", "supervised")
+RUNS = ("paper", "weights", "retrained")
+PROTOCOLS = ("dinomaly", "inp-former", "ader", "unknown")
+MARKS = ("primary", "second-hand")
+MEAN = "mean"  # in place of a category: the mean over all of them
+CATEGORIES = {"mvtec-ad": 15, "visa": 12, "real-iad": 30, "btad": 3}  # how many each data set has
+LEAST = 0.1  # points; ours: a digit of a table that has one decimal
+WORDS = {
+    "setting": SETTINGS,
+    "metric": METRICS,
+    "run": RUNS,
+    "protocol": PROTOCOLS,
+    "mark": MARKS,
+    "data": tuple(CATEGORIES),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """One published number; its columns are explained above."""
+
+    method: str  # as its authors write it
+    variant: str  # encoder or input size, where a method has several
+    data: str
+    setting: str
+    category: str  # or MEAN
+    metric: str
+    per_cent: float
+    run: str
+    protocol: str
+    mark: str
+    source: str  # where a stranger can look it up
+    note: str
+
+    def __post_init__(self) -> None:
+        for column, words in WORDS.items():
+            if getattr(self, column) not in words:
+                raise ValueError(
+                    f"{column} {getattr(self, column)!r}; expected one of {', '.join(words)}"
+                )
+        if not 0 <= self.per_cent <= 100:
+            raise ValueError(f"per_cent must lie in [0, 100], got {self.per_cent}")
+        if not (self.method and self.category and self.source):
+            raise ValueError("method, category and source must not be empty")
+
+    @property
+    def name(self) -> str:
+        """The method as the command line and a record name it."""
+        return self.method.lower()
+
+    @property
+    def fraction(self) -> float:
+        """The number as a record has it, in [0, 1]."""
+        return self.per_cent / 100
+
+
+COLUMNS = tuple(f.name for f in fields(Published))
+
+
+def read(path: Path) -> list[Published]:
+    """Read one file of published numbers.
+
+    Raises:
+        ValueError: Other columns, a line that is no row, or a number that stands there twice.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = csv.DictReader(file, strict=True)
+        if tuple(lines.fieldnames or ()) != COLUMNS:
+            raise ValueError(
+                f"{path.name}: expected the columns {', '.join(COLUMNS)}, got "
+                f"{', '.join(lines.fieldnames or ()) or 'none'}"
+            )
+        rows: dict[tuple[Any, ...], Published] = {}
+        for line in lines:
+            try:
+                cells = {k: v for k, v in line.items() if k is not None and v is not None}
+                if len(cells) != len(COLUMNS) or None in line:
+                    raise ValueError(f"expected {len(COLUMNS)} cells, got another number")
+                row = Published(**{**cells, "per_cent": float(cells["per_cent"])})
+            except ValueError as error:
+                raise ValueError(f"{path.name}, line {lines.line_num}: {error}") from error
+            key = tuple(v for k, v in asdict(row).items() if k not in ("per_cent", "mark", "note"))
+            if key in rows:
+                raise ValueError(f"{path.name}, line {lines.line_num}: stands there before: {row}")
+            rows[key] = row
+    return list(rows.values())
+
+
+@cache
+def everything() -> tuple[Published, ...]:
+    """All rows of all files, sorted by file."""
+    paths = sorted(Path(__file__).parent.glob("*.csv"))
+    return tuple(row for path in paths for row in read(path))
+
+
+def published(**wanted: str | None) -> list[Published]:
+    """Find rows by the words in their columns; `method` in any case.
+
+    Args:
+        wanted: Word by column, such as `data="visa", metric="aupro"`; None matches every word.
+    Raises:
+        ValueError: A column or a word that no row has; says which there are.
+    """
+    found: Iterable[Published] = everything()
+    for column, word in wanted.items():
+        if column not in COLUMNS or column == "per_cent":
+            raise ValueError(f"no column {column!r} to choose by; there are {', '.join(COLUMNS)}")
+        if word is None:
+            continue
+        attribute = "name" if column == "method" else column
+        word = word.lower() if column == "method" else word
+        known = {getattr(row, attribute) for row in everything()}
+        if word not in known:
+            raise ValueError(f"no {column} {word!r}; published are {', '.join(sorted(known))}")
+        found = [row for row in found if getattr(row, attribute) == word]
+    return list(found)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far a run that was made again landed from what was published, in points."""
+
+    points: float
+    rerun: Published
+    reference: Published
+
+
+def drifts(**wanted: str | None) -> list[Drift]:
+    """Reruns beside the number that they repeat: same method, setting, metric and protocol.
+
+    The reference is the paper's number, or the authors' weights scored again under the protocol of
+    the rerun. A rerun whose protocol is unknown, or that has no reference, is left out.
+
+    Args:
+        wanted: As for `published`; of the rerun.
+    """
+    same = ("method", "variant", "data", "setting", "category", "metric", "protocol")
+    references: dict[tuple[str, ...], Published] = {}
+    for row in [*published(run="weights"), *published(run="paper")]:  # the paper's comes last
+        references[tuple(getattr(row, k) for k in same)] = row
+    found = []
+    for row in published(run="retrained", **wanted):
+        reference = references.get(tuple(getattr(row, k) for k in same))
+        if reference is not None and row.protocol != "unknown":
+            found.append(Drift(round(row.per_cent - reference.per_cent, 3), row, reference))
+    return found
+
+
+def tolerance(row: Published) -> tuple[float, str] | None:
+    """How far a rerun may land from a published mean before it says something.
+
+    The largest drift among public reruns of this metric and setting, at least `LEAST`: of the same
+    method and data set, else on that data set, else of that method, else of any. Ours.
+
+    Returns:
+        Points, and the reruns that they come from; None where nothing was rerun.
+    """
+    alike = drifts(metric=row.metric, setting=row.setting, category=MEAN)
+    for columns in (("method", "data"), ("data",), ("method",), ()):
+        found = [d for d in alike if all(getattr(d.rerun, c) == getattr(row, c) for c in columns)]
+        if found:
+            most = max(found, key=lambda d: abs(d.points))
+            return max(abs(most.points), LEAST), (
+                f"{len(found)} reruns, the farthest by {most.points:+.2f}: {most.rerun.source}"
+            )
+    return None

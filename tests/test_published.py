@@ -1,0 +1,148 @@
+"""Published numbers are typed, sourced and marked, and their means agree with their categories."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from adlib import published as module
+from adlib.published import MEAN, Published, drifts, everything, published, read, tolerance
+from adlib.report import TITLES
+
+PRN_TYPO = ("PRN", "mvtec-ad", "image_auroc", "carpet")  # its note explains it
+ROUNDING = 0.06  # a mean is rounded by 0.05, that of the categories' roundings is small beside it
+LINE = "PRN,,btad,supervised,mean,aupro,78.0,paper,unknown,second-hand,a list,"
+
+
+def agreeing_means() -> dict[tuple[str, ...], tuple[float, list[float]]]:
+    """Each mean that has a row for each of its categories, and these."""
+    groups: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
+    for row in everything():
+        key = (row.method, row.variant, row.data, row.setting, row.run, row.metric, row.protocol)
+        groups[key].setdefault(row.category, row.per_cent)
+    return {
+        key: (row.pop(MEAN), list(row.values()))
+        for key, row in groups.items()
+        if len(row) == module.CATEGORIES[key[2]] + 1
+    }
+
+
+def test_means_agree_with_their_categories() -> None:
+    found = agreeing_means()
+    assert len(found) == 3 * 7 + 2 + 2  # Dinomaly's three data sets, PRN, and its rerun
+    off = {
+        key: (mean, round(sum(rows) / len(rows), 2))
+        for key, (mean, rows) in found.items()
+        if abs(mean - sum(rows) / len(rows)) > ROUNDING
+    }
+    prn = ("PRN", "", "mvtec-ad", "supervised", "paper", "image_auroc", "unknown")
+    assert off == {prn: (99.4, 99.24)}  # the typo below, and nothing else
+
+
+def test_prns_one_disagreement_is_its_carpet_and_is_explained() -> None:
+    rows = published(method="PRN", data="mvtec-ad", metric="image_auroc", run="paper")
+    values = {row.category: row.per_cent for row in rows}
+    (noted,) = [row for row in rows if row.note and row.category != MEAN]
+    assert (noted.method, noted.data, noted.metric, noted.category) == PRN_TYPO
+    assert "typo for 99.7" in noted.note
+    mean = values.pop(MEAN)
+    corrected = values | {"carpet": 99.7}
+    assert abs(sum(corrected.values()) / 15 - mean) <= ROUNDING
+
+
+def test_what_is_only_remembered_is_not_shipped() -> None:
+    assert {row.mark for row in everything()} == {"primary", "second-hand"}
+    prn = [row for row in published(method="prn") if row.category != MEAN]
+    assert {row.metric for row in prn} == {"image_auroc", "pixel_auroc"}
+    for rival in ("DevNet", "DRA"):
+        assert {(r.category, r.metric) for r in published(method=rival)} == {
+            (MEAN, "image_auroc"),
+            (MEAN, "pixel_auroc"),
+        }
+    btad = published(method="PRN", data="btad")
+    assert {row.category for row in btad} == {MEAN}
+    assert {row.data for row in published(method="PRN")} == {"mvtec-ad", "btad"}
+
+
+def test_every_row_can_be_looked_up() -> None:
+    known = ("arXiv", "repository", "issue", "GitHub", "hyper.ai", "ADer", "anomalib")
+    assert all(any(word in row.source for word in known) for row in everything())
+    assert set(module.METRICS) == set(TITLES)
+
+
+@pytest.mark.parametrize("data", ["mvtec-ad", "visa", "real-iad"])
+def test_the_named_methods_are_there(data: str) -> None:
+    named = "RD4AD UniAD SimpleNet DeSTSeg DiAD ViTAD MambaAD Dinomaly INP-Former HVQ-Trans"
+    rows = published(data=data, setting="multi-class", category=MEAN, run="paper")
+    complete = defaultdict(set)
+    for row in rows:
+        complete[row.method].add(row.metric)
+    for method in f"{named} ReContrast OmiAD RAD".split():
+        assert complete[method] == set(module.METRICS)
+    assert complete["Pro-AD"] == {"image_auroc", "pixel_auroc"}
+    (figure,) = [r for r in rows if (r.method, r.metric) == ("Pro-AD", "image_auroc")]
+    assert figure.mark == "second-hand"
+
+
+def test_rows_are_found_by_their_words_and_typos_are_refused() -> None:
+    (row,) = published(
+        method="dinomaly", data="visa", setting="multi-class", category="pcb2", metric="aupro"
+    )
+    assert (row.per_cent, row.fraction, row.name) == (91.3, pytest.approx(0.913), "dinomaly")
+    assert published(metric=None) == list(everything())
+    with pytest.raises(ValueError, match=r"no data 'mvtec'; published are btad, mvtec-ad, real-ia"):
+        published(data="mvtec")
+    with pytest.raises(ValueError, match="no column 'metrics' to choose by; there are method, "):
+        published(metrics="aupro")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (LINE.replace("second-hand", "recalled"), "mark 'recalled'; expected one of primary, sec"),
+        (LINE.replace("78.0", "780"), r"per_cent must lie in \[0, 100\], got 780.0"),
+        (LINE.replace("78.0", "n/a"), "could not convert string to float: 'n/a'"),
+        (LINE.replace("aupro", "pro"), "metric 'pro'; expected one of image_auroc, "),
+        (LINE.replace("a list", ""), "method, category and source must not be empty"),
+        (LINE + ",7", "expected 12 cells, got another number"),
+        ("PRN,,btad", "expected 12 cells, got another number"),
+        (LINE + "\n" + LINE.replace("78.0", "79.0"), "stands there before: "),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(",".join(module.COLUMNS) + "\n" + LINE.replace("aupro", "pixel_ap") + "\n")
+    assert read(path)[0].metric == "pixel_ap"
+    with path.open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(ValueError, match=rf"rows\.csv, line [34]: .*{message}"):
+        read(path)
+    path.write_text("method,value\nPRN,1\n")
+    with pytest.raises(ValueError, match=r"expected the columns method, .*, got method, value"):
+        read(path)
+
+
+def test_a_drift_compares_like_with_like() -> None:
+    found = drifts(method="INP-Former", data="real-iad", metric="pixel_ap", setting="multi-class")
+    (only,) = found  # masks > 0.5: not against the paper's 47.5, whose masks are > 0
+    assert (only.points, only.reference.run, only.reference.per_cent) == (-1.5, "weights", 44.19)
+    assert not drifts(method="PRN")  # nobody knows the protocols
+    assert all(d.rerun.protocol == d.reference.protocol for d in drifts())
+
+
+def test_a_tolerance_is_the_farthest_rerun() -> None:
+    def of(method: str, data: str, metric: str) -> Published:
+        wanted = {"setting": "multi-class", "category": MEAN, "run": "paper"}
+        rows = published(method=method, data=data, metric=metric, **wanted)
+        return next(row for row in rows if row.variant in ("ViT-B", ""))
+
+    points, why = tolerance(of("Dinomaly", "mvtec-ad", "pixel_ap")) or (0.0, "")
+    assert points == pytest.approx(69.3 - 68.64)
+    assert why.startswith("6 reruns, the farthest by -0.66: ")
+    assert (tolerance(of("Dinomaly", "visa", "image_auroc")) or (0,))[0] == module.LEAST
+    borrowed = tolerance(of("Pro-AD", "real-iad", "image_auroc"))
+    assert borrowed is not None
+    assert borrowed[0] == pytest.approx(0.52)
+    assert "INP-Former" in borrowed[1]
+    (prn,) = published(method="PRN", data="btad", metric="aupro")
+    assert tolerance(prn) is None
