@@ -16,8 +16,10 @@ from tyro.conf import OmitArgPrefixes, Positional
 from adlib.data import load_data
 from adlib.data.sample import Data
 from adlib.data.split import SEEN, supervise
+from adlib.data_commands import about_data
 from adlib.disk import check_new, write_json
 from adlib.progress import LOG
+from adlib.report_command import Report, report
 from adlib.runs import check_free
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -47,7 +49,7 @@ class Train(Where):
     """
 
     data: str
-    """solar, builtin, or a folder (MVTec AD layout, or good/ and bad/)"""
+    """a name of `adlib data list`, a folder (MVTec AD layout, or good/ and bad/), or a manifest"""
     categories: tuple[str, ...] = ()
     """only these; all by default"""
     out: Path | None = None
@@ -58,16 +60,6 @@ class Train(Where):
     """defects of each category to leave the test set; prn trains on them, 10 by default"""
     holdout: float = 0.1
     """share of the normal images that sets the threshold instead of training"""
-
-
-@dataclasses.dataclass(kw_only=True)
-class Cache:
-    """Show what the feature cache holds, and remove it if asked to."""
-
-    prune: bool = False
-    """remove the files, which are computed again when they are needed"""
-    days: float = 0.0
-    """with --prune: only what was not used for so many days"""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -154,16 +146,17 @@ class Export:
 
 @dataclasses.dataclass(kw_only=True)
 class AboutData:
-    """Show what is kept here of data, and remove it: adlib data cache."""
+    """List, check and get data sets, see what is kept: adlib data list | check | get | cache."""
 
 
 COMMANDS = {
     "info": Info,
-    "data": AboutData,  # its own commands are read by `about_data`
+    "data": AboutData,  # its own commands are read by `adlib.data_commands`
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
     "sweep": Sweep,
+    "report": Report,
     "export": Export,
 }
 
@@ -186,6 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 Evaluate: evaluate,
                 Predict: predict,
                 Sweep: sweep,
+                Report: report,
                 Export: export,
             }
             run[type(command)](command)
@@ -234,7 +228,7 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
     from adlib.methods import METHODS
 
     data, seen = _load(command.data, command.categories), command.seen
-    if seen is None and hasattr(METHODS[name][0], "training_set"):
+    if seen is None and data.seen is None and hasattr(METHODS[name][0], "training_set"):
         seen = SEEN
     data = data if seen is None else supervise(data, seen, command.seed)
     out = command.out or Path("runs") / f"{name}-{data.name}-{command.seed}"
@@ -243,7 +237,10 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
     say = print if first_process() else _silent
     say(f"{name} on {data.name}: {', '.join(data.categories)}; {len(data.train)} normal images")
     if data.seen is not None:
-        say(f"{len(data.seen)} defects left the test set, {seen} of each category asked for")
+        whence = (
+            "of the data set's own" if seen is None else f"out of the test set, {seen} asked for"
+        )
+        say(f"{len(data.seen)} defects to learn from, {whence}")
     say(f"encoder {method.encoder.name} from {method.encoder.source}")
     before = cache_mib()
     run = fit(
@@ -267,31 +264,6 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
         f"run written to {out}"
     )
     say(f"next: adlib evaluate {out} --data {command.data}")
-
-
-def about_data(words: list[str]) -> None:
-    """Run one of the commands about data, which stand below `adlib data`."""
-    command = tyro.extras.subcommand_cli_from_dict(
-        {"cache": Cache}, prog="adlib data", description="What is kept here of data.", args=words
-    )
-    cache(command)
-
-
-def cache(command: Cache) -> None:
-    """List the feature cache; prune it."""
-    from adlib.features import cache_files, cache_folder, cache_mib, prune_cache
-
-    if command.days and not command.prune:
-        raise ValueError("--days belongs to --prune; without it nothing is removed")
-    files = cache_files()
-    for file in files:
-        known = [file.about[k] for k in ("images", "encoder", "frame") if k in file.about]
-        about = "; ".join(known) or "of an earlier version, or a leftover"
-        print(f"{file.mib:10,.1f} MiB  {file.days:6.1f} days ago  {about}")
-    print(f"{cache_mib():10,.1f} MiB  in {len(files)} files of {cache_folder() / 'features'}")
-    if command.prune:
-        freed = prune_cache(command.days)
-        print(f"{freed:10,.1f} MiB  removed; {cache_mib():,.1f} MiB left")
 
 
 def evaluate(command: Evaluate) -> None:

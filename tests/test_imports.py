@@ -12,10 +12,23 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = (
     ("__main__",),
     ("cli",),
-    ("sweep", "report", "explore", "gallery", "export", "mechanism", "cost", "choice"),
+    ("data_commands", "report_command"),
+    ("comparison",),
+    (
+        "sweep",
+        "report",
+        "explore",
+        "gallery",
+        "export",
+        "mechanism",
+        "cost",
+        "anomaly_figures",
+        "choice",
+    ),
     ("engine",),
     ("methods", "features", "runs", "figures", "linear_autoencoder"),
-    ("data", "nn", "metrics", "calibration", "hardware", "progress", "disk"),
+    ("data", "nn", "metrics", "calibration", "hardware", "progress", "published"),
+    ("disk",),
 )
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "scipy", "sklearn", "skimage", "pandas"}
 

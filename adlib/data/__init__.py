@@ -1,13 +1,17 @@
-"""Images to train and test on, by name or from a folder."""
+"""Images to train and test on, by name, from a folder or from a manifest."""
 
 import inspect
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from adlib.data.benchmarks import load_benchmark, other_than, recognise
 from adlib.data.builtin import load_builtin
+from adlib.data.catalogue import BENCHMARKS
 from adlib.data.folders import closest, load_folder
+from adlib.data.manifest import is_manifest, load_manifest
 from adlib.data.sample import Data, Images, Reference, Sample
 from adlib.data.solar import load_solar
 
@@ -17,22 +21,30 @@ __all__ = [
     "Images",
     "Reference",
     "Sample",
+    "load_benchmark",
     "load_builtin",
     "load_data",
     "load_folder",
+    "load_manifest",
     "load_solar",
 ]
 
-NAMES: dict[str, Callable[..., Data]] = {"builtin": load_builtin, "solar": load_solar}
+NAMES: dict[str, Callable[..., Data]] = {"builtin": load_builtin, "solar": load_solar} | {
+    name: partial(load_benchmark, name) for name in BENCHMARKS
+}
 
 
 def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> Data:
-    """The data set of a name ("builtin", "solar"), or the one in a folder.
+    """The data set of a name, or the one in a folder, or the one that a manifest names.
 
     Args:
-        name_or_path: A name, or the path to a folder as `load_folder` expects it. A name wins over
-            a folder of that name; write "./solar" for the folder.
-        options: Passed on to `load_builtin`, `load_solar` or `load_folder`.
+        name_or_path: A name: "builtin", "solar", or a benchmark's such as "mvtec-ad", which lies in
+            the folder that the option `root` names, or else below the one that the environment
+            variable ADLIB_BENCHMARKS names. Or the path to a folder as `load_folder` expects it, or
+            to a table as `load_manifest` does. A name wins over a folder of that name; write
+            "./solar" for the folder.
+        options: Passed on to `load_builtin`, `load_solar`, `load_benchmark`, `load_folder` or
+            `load_manifest`.
     Raises:
         FileNotFoundError: A folder, or something in it, is not there.
         TypeError: An option is unknown; the message names those there are.
@@ -41,15 +53,27 @@ def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> Data:
     word = os.fspath(name_or_path)
     if isinstance(name_or_path, str) and word in NAMES:
         load = NAMES[word]
-        _check_options(f"the data set {word!r}", load, options)
+        if word not in BENCHMARKS:  # whose reader says itself what it takes
+            _check_options(f"the data set {word!r}", load, options)
         return load(**options)
+    path = Path(word).expanduser()
+    if is_manifest(path):
+        _check_options(f"the manifest {word}", load_manifest, options)
+        return load_manifest(path, **options)
     looks_like_a_path = not isinstance(name_or_path, str) or Path(word).name != word
-    if looks_like_a_path or Path(word).expanduser().exists():
+    if looks_like_a_path or path.exists():
         _check_options(f"the folder {word}", load_folder, options)
-        return load_folder(Path(word), **options)
+        try:
+            return load_folder(Path(word), **options)
+        except (FileNotFoundError, ValueError) as error:
+            instead = other_than("", recognise(path)) if path.is_dir() else ""
+            if instead:
+                kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+                raise kind(f"{error}{instead}: say load_data(NAME, root=...)") from error
+            raise
     raise ValueError(
         f"no data set is called {word!r}{closest(word, NAMES)}; names: {', '.join(NAMES)}; the "
-        "path to a folder of images works too, but there is no such folder either"
+        "path to a folder of images, or to a table of them, works too, but there is none either"
     )
 
 

@@ -37,7 +37,9 @@ def load_folder(
       some of the bad ones. The normal images whose names have the smallest SHA-256 are held out
       for the test, so that later images hardly change who is held out.
 
-    Hidden files and files without an image ending are passed over.
+    Hidden files and files without an image ending are passed over. Images may differ in size and
+    ending; a photograph is decoded whole and upright when it is asked for, one at a time (one of
+    6000 x 4000 takes 240 MiB at its peak), and a method resizes it: it is not cut into tiles.
 
     Args:
         path: The folder.
@@ -49,6 +51,19 @@ def load_folder(
         ValueError: The layout, an image or a mask is wrong, or a category is unknown.
     Source: layout from Bergmann et al., MVTec AD, CVPR 2019.
     """
+    data = list_folder(path, categories, holdout)
+    every = data.train.references + data.test.references
+    for reference in tqdm(every, desc="checking images", delay=2, leave=False):
+        check_files(reference)
+    return data
+
+
+def list_folder(
+    path: str | os.PathLike[str],
+    categories: Sequence[str] | None = None,
+    holdout: float = 0.2,
+) -> Data:
+    """As `load_folder`, but opens no image: names and places are checked, and nothing inside."""
     if not 0 < holdout < 1:
         raise ValueError(f"holdout must lie in (0, 1), got {holdout}")
     # not resolve(): a link keeps its own name, which becomes that of the data set
@@ -61,8 +76,6 @@ def load_folder(
         normal, tested = _mvtec(folder, name) if mvtec else _plain(folder, name, holdout)
         train += normal
         test += tested
-    for reference in tqdm(train + test, desc="checking images", delay=2, leave=False):
-        _check_files(reference)
     return Data(
         name=root.name,
         train=Images(train, read_files, hash_files),
@@ -214,8 +227,14 @@ def _reference(path: Path, category: str, defect: str) -> Reference:
     return Reference(path=str(path), category=category, defect=defect)
 
 
-def _check_files(reference: Reference) -> None:
-    """Checks headers only, unless they do not agree: then the decoded sizes count."""
+def check_files(reference: Reference) -> None:
+    """Checks headers only, unless they do not agree: then the decoded sizes count.
+
+    Raises:
+        FileNotFoundError: The image or its mask is not there.
+        ValueError: One of them is not what `read_image` and `read_mask` accept, or they differ in
+            size.
+    """
     size = check_header(reference.path)
     if reference.mask is not None and check_header(reference.mask, mask=True) != size:
         read_files(reference)  # raises where they differ indeed

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch.utils.data import Subset
 
 from adlib import runs
 from adlib.calibration import calibrate
+from adlib.data.duplicates import duplicates
 from adlib.data.order import hold_out, noise_seed
 from adlib.data.sample import Data
 from adlib.disk import to_json
@@ -102,6 +104,8 @@ def fit(
         precision: "auto", "fp32", "bf16" or "fp16" for matrix products; sums that matter stay in
             fp32.
         options: How it is computed and watched.
+    Warns:
+        RuntimeWarning: Images occur twice, in training or on both sides.
     Returns:
         The run: the calibrated method, its losses, its provenance and where it was written.
     Raises:
@@ -117,6 +121,8 @@ def fit(
     if data.train.labels.any():
         worst = data.train.references[int(np.argmax(data.train.labels))]
         raise ValueError(f"training images must be normal, got a defect: {worst.path}")
+    for sentence in duplicates(data):
+        warnings.warn(sentence, RuntimeWarning, stacklevel=2)
     steps = int(method.config.steps) if steps is None else steps
     chosen = choose_device(device)
     dtype = choose_dtype(precision, chosen)

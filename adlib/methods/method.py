@@ -45,7 +45,7 @@ class Method(Protocol):
         """Return the optimiser and its schedule, both stepped once a batch."""
         ...
 
-    def loss(self, *batch: Tensor) -> Float[Tensor, ""]:
+    def loss(self, *batch: Any, **none: Any) -> Float[Tensor, ""]:  # any arguments, to a checker
         """Return what a step lowers, of cached features (b g t c)."""
         ...
 

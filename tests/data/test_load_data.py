@@ -26,7 +26,9 @@ def test_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_unknown_names_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = r"no data set is called 'solr'; did you mean 'solar'\?; names: builtin, solar; the path"
+    words = (
+        r"no data set is called 'solr'; did you mean 'solar'\?; names: builtin, solar, mvtec-ad,"
+    )
     with pytest.raises(ValueError, match=words):
         load_data("solr")
     for path in (Path("solr"), "./solr", "a/b"):

@@ -1,0 +1,139 @@
+"""What looking through images brought to light, in sentences."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from adlib.data.duplicates import alike, describe
+from adlib.data.listings import check_marked, read_marked
+from adlib.data.photograph import check_header
+from adlib.data.sample import Reference
+
+WIDE = 4000  # pixels of the longer side from which it is said how large photographs are read; ours
+SHOWN = 3  # files named of many
+
+
+@dataclass
+class Report:
+    """What was found.
+
+    Attributes:
+        title: What was looked for, and where.
+        fine: Sentences about what is as it should be.
+        notes: About what one may want to know.
+        problems: About what is not as it should be.
+        use: What the folder will be used as; empty where it cannot be.
+    """
+
+    title: str
+    fine: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    use: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """The report, to be printed."""
+        yield self.title
+        for sign, sentences in (
+            ("ok", self.fine),
+            ("note", self.notes),
+            ("PROBLEM", self.problems),
+        ):
+            yield from (f"  {sign:<9}{sentence}" for sentence in sentences)
+        count = len(self.problems)
+        verdict = f"{count} problem{'s' * (count != 1)}" if count else "no problem"
+        use = self.use or "it cannot be used until that is mended"
+        yield f"{verdict}; {use}"
+
+
+def look(
+    report: Report,
+    train: Sequence[Reference],
+    test: Sequence[Reference],
+    seen: Sequence[Reference],
+    decode: bool,
+) -> list[str]:
+    """Open every file and compare their bytes; return complaints about those that are no use."""
+    every = [*train, *test, *seen]
+    unreadable: list[str] = []
+    sizes: Counter[tuple[int, int]] = Counter()
+    for reference in tqdm(every, desc="opening images", delay=2, leave=False):
+        try:
+            sizes[check_header(reference.path)] += 1
+            if decode:
+                read_marked(reference)
+            elif reference.mask is not None:
+                check_marked(reference)
+        except (ValueError, OSError) as error:
+            unreadable.append(str(error))
+    if unreadable:
+        report.problems.append(
+            f"{len(unreadable)} of {len(every):,} images cannot be read, or not with their mask: "
+            f"{some(unreadable)}"
+        )
+    elif every:
+        how = "decoded" if decode else "opened; --decode reads them to the last pixel"
+        report.fine.append(f"every image and mask was {how}")
+    if len(sizes) > 1:
+        (least, _), (most, _) = min(sizes.items()), max(sizes.items())
+        report.notes.append(
+            f"images of {len(sizes)} sizes, from {least[1]} x {least[0]} to {most[1]} x {most[0]} "
+            "(width x height)"
+        )
+    if sizes and max(map(max, sizes)) >= WIDE:
+        report.notes.append(
+            "large photographs are decoded whole, one at a time, and resized to the method's input "
+            "(they are not cut into tiles): a defect of a few pixels is lost; crop to what matters"
+        )
+    files = [r.path for r in every if Path(r.path).is_file()]
+    found = alike(files)
+    trained, tested = {r.path for r in train}, {r.path for r in test}
+    for sentence in describe(found, trained, tested):
+        leak = "also trained on" in sentence
+        (report.problems if leak else report.notes).append(sentence)
+    if files and not found:
+        report.fine.append("no image is there twice, by the hash of its content")
+    return unreadable
+
+
+def use_of(train: Sequence[Reference], test: Sequence[Reference], seen: Sequence[Reference]) -> str:
+    """What the images will be used as, as the end of a sentence."""
+    categories = sorted({r.category for r in (*train, *test)})
+    bad = [r for r in test if r.label]
+    masked = sum(r.mask is not None for r in bad)
+    many = f"{len(categories)} categories" if len(categories) > 1 else f"category {categories[0]}"
+    said = f"it will be used as {many}: {_normal(len(train))} to train on"
+    if test:
+        said += f", {_normal(len(test) - len(bad))} and {len(bad):,} defective to test on"
+    if not bad:
+        return f"{said}: it can train and set a threshold, but not be evaluated"
+    if masked == len(bad):
+        said += ", each defect with a mask: scores of images and of pixels"
+    elif masked:
+        said += (
+            f", {masked:,} of the defects with a mask: pixels are scored in the categories where "
+            "all have one"
+        )
+    else:
+        said += ", without masks: scores of images only"
+    if seen:
+        said += f"; {len(seen):,} more defective ones for methods that learn from defects"
+    return said
+
+
+def _normal(count: int) -> str:
+    return f"{count:,} normal image{'s' * (count != 1)}"
+
+
+def count_files(names: Sequence[str]) -> str:
+    """Their number with its noun."""
+    return f"{len(names):,} file{'s' * (len(names) != 1)}"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of them, and how many more."""
+    more = f"; and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return "; ".join(names[:SHOWN]) + more

@@ -1,0 +1,249 @@
+"""Archives unpack whole or not at all, and never write outside of their folder."""
+
+import io
+import random
+import shutil
+import stat
+import struct
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adlib.data.archives import MOST_BYTES, MOST_FILES, ArchiveError, unpack
+
+FILES = {"set/a.png": b"one", "set/deep/er/b.png": bytes(range(256)) * 9, "set/empty.txt": b""}
+TARS = {"tar": "w:", "tar.gz": "w:gz", "tar.xz": "w:xz", "tar.bz2": "w:bz2"}
+
+
+def pack(path: Path, files: dict[str, bytes]) -> Path:
+    if path.name.endswith("zip"):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            for name, content in files.items():
+                file.writestr(name, content)
+        return path
+    with tarfile.open(path, TARS[path.name.partition(".")[2]]) as file:  # pyright: ignore
+        for name, content in files.items():
+            add(file, name, content)
+    return path
+
+
+def add(file: tarfile.TarFile, name: str, content: bytes = b"", **fields: object) -> None:
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    for key, value in fields.items():
+        setattr(header, key, value)
+    file.addfile(header, io.BytesIO(content))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder to unpack in; whatever happens, nothing else appears beside or above it."""
+    inside = tmp_path / "in/side"
+    inside.mkdir(parents=True)
+    (tmp_path / "secret").write_text("mine")
+    before = tree(tmp_path)
+    yield inside
+    after = {k: v for k, v in tree(tmp_path).items() if not k.startswith("in/side/target/")}
+    assert {k: v for k, v in after.items() if not k.startswith("in/side/bad.")} == before
+    assert [p.name for p in inside.iterdir() if p.name.startswith(".")] == []
+
+
+def refused(place: Path, archive: Path, words: str, **limits: int) -> None:
+    with pytest.raises(ArchiveError, match=words):
+        unpack([archive], place / "target", **limits)
+    assert not (place / "target").exists()
+
+
+@pytest.mark.parametrize("form", ["zip", *TARS])
+def test_each_form_comes_out_whole(place: Path, form: str) -> None:
+    archive = pack(place / f"bad.{form}", FILES)
+    assert unpack([archive], place / "target") == 3
+    assert tree(place / "target") == FILES
+
+
+def test_several_archives_fill_one_folder(place: Path) -> None:
+    one = pack(place / "bad.1.zip", {"a/x": b"1"})
+    two = pack(place / "bad.tar.gz", {"b/x": b"2"})
+    assert unpack([one, two], place / "target") == 2
+    assert tree(place / "target") == {"a/x": b"1", "b/x": b"2"}
+
+
+@pytest.mark.parametrize("form", ["zip", "tar", "tar.gz"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("/etc/cron.d/x", "holds an absolute path, '/etc/cron.d/x'"),
+        ("../../secret", r"holds a path with '\.\.', '\.\./\.\./secret'"),
+        ("set/../../../secret", r"holds a path with '\.\.'"),
+        ("C:/Windows/x", "holds an absolute path"),
+        ("..\\..\\secret", r"holds a path with '\.\.'"),
+        ("set\\x", "holds a name that not every system reads alike"),
+    ],
+)
+def test_paths_that_lead_out(place: Path, form: str, name: str, words: str) -> None:
+    refused(place, pack(place / f"bad.{form}", {"set/a": b"first", name: b"evil"}), words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (tarfile.SYMTYPE, "holds a symbolic link, 'set/link'"),
+        (tarfile.LNKTYPE, "holds a hard link, 'set/link'"),
+        (tarfile.CHRTYPE, "holds a device file, 'set/link'"),
+        (tarfile.BLKTYPE, "holds a device file"),
+        (tarfile.FIFOTYPE, "holds a pipe"),
+        (b"Q", "holds something of type b'Q'"),
+    ],
+)
+def test_links_and_devices(place: Path, kind: bytes, words: str) -> None:
+    with tarfile.open(place / "bad.tar", "w") as file:
+        add(file, "set/a", b"first")
+        add(file, "set/link", type=kind, linkname=str(place.parent.parent / "secret"))
+        add(file, "set/link/through", b"evil")
+    refused(place, place / "bad.tar", words)
+
+
+def test_links_in_a_zip(place: Path) -> None:
+    for kind, words in ((stat.S_IFLNK, "a symbolic link"), (stat.S_IFCHR, "a device file")):
+        with zipfile.ZipFile(place / "bad.zip", "w") as file:
+            link = zipfile.ZipInfo("set/link")
+            link.external_attr = (kind | 0o777) << 16
+            file.writestr(link, "../../../secret")
+        refused(place, place / "bad.zip", f"holds {words}, 'set/link'")
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz", "tar.xz"])
+def test_zeros_past_the_limit(place: Path, form: str) -> None:
+    archive = pack(place / f"bad.{form}", {"a": b"x", "zeros": bytes(3 * 2**20)})
+    assert archive.stat().st_size < 20_000
+    words = r"grows past 0\.00195 GiB when it is unpacked; nothing was kept.*raise --max-gib"
+    refused(place, archive, words, most_bytes=2 * 2**20)
+    assert unpack([archive], place / "target", most_bytes=4 * 2**20) == 2
+
+
+def test_ten_gigabytes_of_zeros_are_refused_unread(place: Path) -> None:
+    """A real one: 10 GB that take no room on this disk."""
+    assert MOST_BYTES < 10**10
+    archive = place / "bad.tar"
+    header = tarfile.TarInfo("zeros")
+    header.size = 10**10
+    with archive.open("wb") as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        file.truncate(512 + 10**10 + 1024)
+    refused(place, archive, "grows past 8 GiB")
+    archive.unlink()
+
+
+def test_200_000_files_are_refused_unread(place: Path) -> None:
+    """A real directory of 200,000 entries, which says so before anything is unpacked."""
+    assert MOST_FILES < 200_000
+    entry = struct.Struct("<4s6H3I5H2I")
+    directory = b"".join(
+        entry.pack(b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0) + b"%06d" % k
+        for k in range(200_000)
+    )
+    end = struct.pack(
+        "<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 200_000, 200_000, len(directory), 4
+    )
+    end += struct.pack("<4sIQI", b"PK\6\7", 0, 4 + len(directory), 1)
+    end += struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    (place / "bad.zip").write_bytes(b"PK\3\4" + directory + end)
+    refused(place, place / "bad.zip", "holds more than 100,000 files; .* raise --max-files")
+
+
+@pytest.mark.parametrize("form", ["zip", "tar", "tar.gz"])
+def test_more_files_than_allowed(place: Path, form: str) -> None:
+    many = pack(place / f"bad.{form}", {f"d/{k}": b"" for k in range(60)})
+    refused(place, many, "holds more than 50 files; nothing was kept", most_files=50)
+    assert unpack([many], place / "target", most_files=60) == 60
+
+
+def test_limits_hold_for_all_archives_together(place: Path) -> None:
+    parts = [pack(place / f"bad.{k}.zip", {f"{k}": bytes(1000)}) for k in range(3)]
+    with pytest.raises(ArchiveError, match=r"bad\.2\.zip grows past"):
+        unpack(parts, place / "target", most_bytes=2500)
+    assert not (place / "target").exists()
+
+
+def test_a_name_of_gigabytes_is_not_held_in_memory(place: Path) -> None:
+    for kind in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE):
+        header = tarfile.TarInfo("././@LongLink")
+        header.type, header.size = kind, 10**9
+        with (place / "bad.tar").open("wb") as file:
+            file.write(header.tobuf(tarfile.GNU_FORMAT))
+            file.truncate(512 + 10**9)
+        refused(place, place / "bad.tar", "a header of 1,000,000,000 bytes")
+        (place / "bad.tar").unlink()
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "a/b"), ("a/b", "a")])
+def test_one_name_twice(place: Path, names: tuple[str, str]) -> None:
+    with tarfile.open(place / "bad.tar", "w") as file:
+        for name in names:
+            add(file, name, b"x")
+    refused(place, place / "bad.tar", r"holds '.*' twice, or as a file and a folder")
+    if names[0] != names[1]:  # zipfile does not write the other without a warning
+        refused(place, pack(place / "bad.zip", dict.fromkeys(names, b"x")), "as a file and a fold")
+
+
+@pytest.mark.parametrize("form", ["zip", "tar", "tar.gz", "tar.xz", "tar.bz2"])
+def test_damage_is_refused(place: Path, form: str) -> None:
+    """Cut short or with bytes changed at random: an error that says so, or all of it unhurt."""
+    whole = pack(place / f"bad.{form}", FILES).read_bytes()
+    rng = random.Random(0)
+    refusals = 0
+    for _ in range(60):
+        hurt = bytearray(whole[: rng.randrange(len(whole))] if rng.random() < 0.3 else whole)
+        for _ in range(rng.randrange(1, 5)):
+            if hurt:
+                hurt[rng.randrange(len(hurt))] = rng.randrange(256)
+        (place / f"bad.{form}").write_bytes(hurt)
+        try:
+            unpack([place / f"bad.{form}"], place / "target")
+        except ArchiveError:
+            refusals += 1
+            assert not (place / "target").exists()
+        else:
+            shutil.rmtree(place / "target")
+    assert refusals > 15
+
+
+def test_what_is_no_archive_or_not_there(place: Path) -> None:
+    (place / "bad.zip").write_bytes(b"\x89PNG" + bytes(600))
+    refused(place, place / "bad.zip", "bad.zip is damaged, or no zip or tar archive")
+    with pytest.raises(FileNotFoundError, match=r"no archive .*nowhere"):
+        unpack([place / "nowhere"], place / "target")
+
+
+def test_a_folder_that_holds_something_is_left_alone(place: Path) -> None:
+    (place / "target").mkdir()
+    (place / "target/mine").write_text("x")
+    with pytest.raises(FileExistsError, match="target exists already"):
+        unpack([pack(place / "bad.zip", FILES)], place / "target")
+    assert tree(place / "target") == {"mine": b"x"}
+
+
+def test_a_zip_under_a_password(place: Path) -> None:
+    archive = pack(place / "bad.zip", FILES)
+    raw = bytearray(archive.read_bytes())
+    at = raw.index(b"PK\x01\x02")
+    raw[at + 8] |= 1  # the flag in the directory, by which a reader goes
+    archive.write_bytes(raw)
+    refused(place, archive, "holds a file under a password")
+
+
+def test_an_interrupt_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adlib.data.archives._write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        unpack([pack(place / "bad.zip", FILES)], place / "target")
+    assert not (place / "target").exists()

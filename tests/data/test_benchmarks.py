@@ -1,0 +1,228 @@
+"""Each benchmark is read as it lies on the disk; masks go to images by name, never by order."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adlib.data import load_data
+from adlib.data.benchmarks import locate, recognise
+from adlib.data.catalogue import BENCHMARKS
+from adlib.data.listings import ellipse
+from adlib.data.sample import Images
+from tests import made_benchmarks as made
+
+
+def counts(images: Images) -> dict[str, tuple[int, int]]:
+    """Normal and defective images of each category."""
+    return {
+        c: (int((~images.of(c).labels).sum()), int(images.of(c).labels.sum()))
+        for c in images.categories
+    }
+
+
+def check_pairs(images: Images) -> int:
+    """Every defective image has the mask with its own number; returns how many there are."""
+    bad = [sample for sample in images if sample.label]
+    for sample in bad:
+        assert sample.mask is not None
+        assert np.argwhere(sample.mask).tolist() == [[3, made.number(sample)]], sample.path
+    for sample in images:
+        if not sample.label:
+            assert sample.mask is not None
+            assert not sample.mask.any()
+    return len(bad)
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "test", "seen"),
+    [
+        ("mvtec-ad", {"bottle": (3, 0), "cable": (3, 0)}, {"bottle": (2, 4), "cable": (2, 4)}, {}),
+        (
+            "mpdd",
+            {"connector": (3, 0), "tubes": (3, 0)},
+            {"connector": (2, 2), "tubes": (2, 2)},
+            {},
+        ),
+        ("visa", {"candle": (3, 0), "pcb1": (3, 0)}, {"candle": (2, 3), "pcb1": (2, 3)}, {}),
+        ("real-iad", {"toy": (3, 0), "usb": (3, 0)}, {"toy": (4, 2), "usb": (4, 2)}, {}),
+        (
+            "btad",
+            {"01": (3, 0), "02": (3, 0), "03": (3, 0)},
+            {"01": (3, 3), "02": (3, 3), "03": (3, 3)},
+            {},
+        ),
+        (
+            "dagm",
+            {"Class1": (4, 0), "Class10": (4, 0)},
+            {"Class1": (4, 2), "Class10": (4, 2)},
+            {"Class1": (0, 2), "Class10": (0, 2)},
+        ),
+        ("ksdd2", {"ksdd2": (3, 0)}, {"ksdd2": (3, 2)}, {"ksdd2": (0, 2)}),
+        ("dtd", {"banded": (3, 0), "woven": (3, 0)}, {}, {}),
+    ],
+)
+def test_every_layout(
+    tmp_path: Path,
+    name: str,
+    train: dict[str, tuple[int, int]],
+    test: dict[str, tuple[int, int]],
+    seen: dict[str, tuple[int, int]],
+) -> None:
+    data = load_data(name, root=made.MAKERS[name](tmp_path / "set"))
+    assert data.name == name
+    assert BENCHMARKS[name].licence in data.notice
+    assert counts(data.train) == train
+    assert counts(data.test) == test
+    assert (counts(data.seen) if data.seen else {}) == seen
+    assert check_pairs(data.test) == sum(bad for _, bad in test.values())
+    assert check_pairs(data.seen) if data.seen else True
+    assert check_pairs(data.train) == 0
+    again = pickle.loads(pickle.dumps(data))  # noqa: S301
+    assert again.hash == data.hash
+
+
+def test_masks_do_not_follow_the_order_of_files(tmp_path: Path) -> None:
+    root = made.mvtec_ad(tmp_path)
+    for k, name in ((14, "9"), (15, "10"), (16, "b.2"), (17, "B")):
+        made.image(root / "bottle/test/broken" / f"{name}.JPG", k)
+        made.mask(root / "bottle/ground_truth/broken" / f"{name}_mask.PNG", k)
+    assert check_pairs(load_data("mvtec-ad", root=root).test.of("bottle")) == 8
+
+
+def test_visa_is_the_same_before_and_after_its_authors_script(tmp_path: Path) -> None:
+    raw = load_data("visa", root=made.visa(tmp_path / "raw"))
+    prepared = load_data("visa", root=made.visa_prepared(tmp_path / "VisA_pytorch/1cls").parent)
+    assert raw.categories == prepared.categories == ("candle", "pcb1")
+    assert check_pairs(prepared.test) == 4
+    masks = [sample.mask for sample in raw.test if sample.label]
+    assert all(m is not None and m.sum() == 1 for m in masks)  # of values 1, 2 and 3, not 255
+
+
+def test_real_iad_views_and_its_single_view_split(tmp_path: Path) -> None:
+    root = made.real_iad(tmp_path)
+    whole = load_data("real-iad", root=root)
+    digest = whole.test.digest
+    hidden = [r for r in whole.test.references if "S0003" in r.path and "_C2_" in r.path]
+    assert [r.defect for r in hidden] == ["good", "good"]  # one in each category
+    assert {r.defect for r in whole.test.references} == {"good", "BX"}
+    some = load_data("real-iad", root=root, views=("C1", "C3"))
+    assert counts(some.test) == {"toy": (2, 2), "usb": (2, 2)}
+    single = load_data("real-iad", root=root, listing="realiad_jsons_sv")
+    assert single.test.digest == load_data("real-iad", root=root, views=["C1"]).test.digest
+    (root / "realiad_1024").rename(root / "realiad_256")
+    assert load_data("real-iad", root=root).test.digest == digest
+    for category in ("toy", "usb"):  # one archive an object, unpacked beside the listings
+        (root / "realiad_256" / category).rename(root / category)
+    (root / "realiad_256").rmdir()
+    assert load_data("real-iad", root=root).test.digest == digest
+    with pytest.raises(FileNotFoundError, match=r"realiad_512/toy \(the images that .*toy.json"):
+        load_data("real-iad", root=root, images="realiad_512", categories=["toy"])
+
+
+def test_dagm_ellipses_are_drawn_about_their_centres(tmp_path: Path) -> None:
+    data = load_data("dagm", root=made.dagm_ellipses(tmp_path))
+    assert counts(data.train) == {"Class1": (8, 0), "Class2": (8, 0)}
+    assert counts(data.test) == {"Class1": (2, 12), "Class2": (2, 12)}
+    assert data.seen is None
+    for sample in data.test:
+        assert sample.mask is not None
+        assert sample.mask.shape == sample.image.shape[:2]
+        if sample.label:
+            y, x = np.argwhere(sample.mask).mean(axis=0)
+            assert (x, y) == pytest.approx((10 + made.number(sample), 15), abs=0.2)
+    prints = data.test.fingerprints
+    assert len(set(prints)) == len(prints)
+
+
+def test_an_ellipse_has_its_area_and_turns_from_x_towards_y() -> None:
+    flat = ellipse(np.array([30.0, 10.0, 0.0, 50.0, 40.0]), 81, 101)
+    assert flat.sum() == pytest.approx(np.pi * 300, rel=0.02)
+    assert flat[40, 80]
+    assert not flat[40, 81]
+    assert flat[50, 50]
+    assert not flat[51, 50]
+    turned = ellipse(np.array([30.0, 10.0, np.pi / 4, 50.0, 40.0]), 81, 101)
+    assert turned.sum() == pytest.approx(flat.sum(), rel=0.02)
+    assert turned[60, 70]  # down and to the right, as y grows downwards
+    assert not turned[60, 30]
+
+
+def test_unknown_categories_and_options(tmp_path: Path) -> None:
+    root = made.mvtec_ad(tmp_path)
+    with pytest.raises(ValueError, match=r"no category 'botle' in MVTec AD.*did you mean 'bottle'"):
+        load_data("mvtec-ad", root=root, categories=["botle"])
+    with pytest.raises(FileNotFoundError, match=r"no images of zipper in .*there are: bottle"):
+        load_data("mvtec-ad", root=root, categories=["zipper", "bottle"])
+    with pytest.raises(TypeError, match=r"'mvtec-ad' takes no option 'views'; it takes: root, cat"):
+        load_data("mvtec-ad", root=root, views=["C1"])
+    assert load_data("mvtec-ad", root=root, categories="cable").categories == ("cable",)
+
+
+def test_folders_of_other_names_are_passed_over(tmp_path: Path) -> None:
+    root = made.mvtec_ad(tmp_path)
+    made.mvtec_like(root, ("my_own",))
+    assert load_data("mvtec-ad", root=root).categories == ("bottle", "cable")
+
+
+def test_where_benchmarks_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ADLIB_BENCHMARKS", raising=False)
+    with pytest.raises(FileNotFoundError, match=r"VisA was not found: ADLIB_BENCHMARKS is not set"):
+        load_data("visa")
+    monkeypatch.setenv("ADLIB_BENCHMARKS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"it is not in .*, as visa or VisA_20220922; name"):
+        load_data("visa")
+    made.visa(tmp_path / "VisA_20220922")
+    assert load_data("visa").categories == ("candle", "pcb1")
+    made.btad(tmp_path / "btad")
+    assert locate("btad") == tmp_path / "btad/BTech_Dataset_transformed"
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; expected VisA there"):
+        load_data("visa", root=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_each_is_recognised_at_its_root_and_from_above(tmp_path: Path, name: str) -> None:
+    made.MAKERS[name](tmp_path / "a/b" if name in ("mvtec-ad", "ksdd2") else tmp_path / "a")
+    assert next(iter(recognise(tmp_path))) == name
+    assert list(recognise(tmp_path)) == [name]
+
+
+def test_another_benchmark_is_named(tmp_path: Path) -> None:
+    root = made.visa(tmp_path / "downloads")
+    words = r"downloads does not look like BTAD: expected .*01/train/ok; it looks like VisA, whose"
+    with pytest.raises(FileNotFoundError, match=words):
+        load_data("btad", root=root)
+    with pytest.raises(FileNotFoundError, match=r"no folder 'good' .*; it looks like VisA, whose"):
+        load_data(root)
+
+
+def test_a_cut_image_is_found_when_the_set_is_built(tmp_path: Path) -> None:
+    root = made.dagm(tmp_path)
+    path = root / "Class10/Train/0577.PNG"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"Class10/Train/0577\.PNG: expected a whole image file"):
+        load_data("dagm", root=root)
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    made.mvtec_ad(tmp_path / "store")
+    (tmp_path / "set").mkdir()
+    for category in ("bottle", "cable"):
+        (tmp_path / "set" / category).symlink_to(tmp_path / "store" / category)
+    assert len(load_data("mvtec-ad", root=tmp_path / "set").train) == 6
+
+
+def test_the_table_is_consistent() -> None:
+    for benchmark in BENCHMARKS.values():
+        assert benchmark.categories == tuple(sorted(benchmark.categories))
+        assert (benchmark.address is None) or (benchmark.known_hash is not None)
+        total = benchmark.counts
+        for word in ("train", "good", "bad"):
+            if benchmark.each:
+                assert set(benchmark.each) == set(benchmark.categories)
+                parts = sum(getattr(c, word) for c in benchmark.each.values())
+                assert parts == getattr(total, word)
+        known = (total.train, total.good, total.bad, total.seen)
+        if total.images is not None and None not in known:
+            assert sum(n for n in known if n) == total.images

@@ -1,0 +1,221 @@
+"""`adlib data check` says in plain words what is wrong with a folder, and what it is good for."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from PIL import Image
+
+from adlib.data import catalogue, load_data
+from adlib.data.catalogue import Counts
+from adlib.data.check import check_benchmark, check_own
+from adlib.data.duplicates import alike, duplicates
+from tests import made_benchmarks as made
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MVTec AD as if it held what the made one does, so that a small folder is complete."""
+    one = Counts(train=3, good=2, bad=4)
+    monkeypatch.setitem(
+        catalogue.BENCHMARKS,
+        "mvtec-ad",
+        replace(
+            catalogue.BENCHMARKS["mvtec-ad"],
+            categories=("bottle", "cable"),
+            each=MappingProxyType({"bottle": one, "cable": one}),
+            counts=Counts(train=6, good=4, bad=8, images=18),
+        ),
+    )
+
+
+def said(name: str, root: Path, **options: bool) -> str:
+    report = check_benchmark(name, root, **options) if name else check_own(root, **options)
+    return "\n".join(report.lines())
+
+
+def test_a_right_folder(tmp_path: Path, small: None) -> None:
+    root = made.mvtec_ad(tmp_path / "mvtec")
+    assert said("mvtec-ad", tmp_path).splitlines() == [
+        f"MVTec AD in {root}",
+        "  ok       2 of 2 categories",
+        "  ok       18 images, as many as its authors have",
+        "  ok       every image and mask was opened; --decode reads them to the last pixel",
+        "  ok       no image is there twice, by the hash of its content",
+        "no problem; it will be used as 2 categories: 6 normal images to train on, 4 normal images "
+        "and 8 defective to test on, each defect with a mask: scores of images and of pixels",
+    ]
+
+
+def test_one_that_lacks_masks(tmp_path: Path, small: None) -> None:
+    root = made.mvtec_ad(tmp_path)
+    (root / "bottle/ground_truth/broken/001_mask.png").unlink()
+    shutil.rmtree(root / "cable/ground_truth")
+    text = said("mvtec-ad", root)
+    truth = root / "bottle/ground_truth/broken/001_mask.png"
+    assert f"PROBLEM  5 files are missing: {truth} (the mask of {root}/bottle/test/b" in text
+    assert "and 2 more" in text
+    assert text.endswith("1 problem; it cannot be used until that is mended")
+
+
+def test_a_truncated_image(tmp_path: Path, small: None) -> None:
+    root = made.mvtec_ad(tmp_path)
+    path = root / "bottle/train/good/001.png"
+    path.write_bytes(path.read_bytes()[:60])
+    text = said("mvtec-ad", root)
+    words = f"PROBLEM  1 of 18 images cannot be read, or not with their mask: {path}: expected a "
+    assert f"{words}whole image file" in text
+    assert "opened" not in text
+    assert text.endswith("1 problem; it cannot be used until that is mended")
+
+
+def test_damage_inside_a_file_takes_decoding_to_see(tmp_path: Path, small: None) -> None:
+    root = made.mvtec_ad(tmp_path)
+    path = root / "bottle/train/good/001.png"
+    content = bytearray(path.read_bytes())
+    at = content.index(b"IDAT") + 8
+    content[at : at + 12] = bytes(12)
+    path.write_bytes(content)
+    assert "no problem" in said("mvtec-ad", root)
+    text = said("mvtec-ad", root, decode=True)
+    assert f"1 of 18 images cannot be read, or not with their mask: {path}" in text
+
+
+def test_leakage_and_repeated_images(tmp_path: Path, small: None) -> None:
+    root = made.mvtec_ad(tmp_path)
+    train = root / "bottle/train/good"
+    shutil.copy(train / "000.png", root / "bottle/test/good/001.png")
+    shutil.copy(train / "001.png", root / "bottle/test/broken/000.png")
+    shutil.copy(train / "002.png", root / "cable/train/good/002.png")
+    text = said("mvtec-ad", root)
+    assert (
+        "PROBLEM  2 test images are also trained on, byte by byte, which flatters every score; the "
+        f"first: {root}/bottle/test/good/001.png is {train}/000.png"
+    ) in text
+    assert (
+        "note     1 training image repeats another, byte by byte; the first: "
+        f"{root}/cable/train/good/002.png is {train}/002.png"
+    ) in text
+    assert "1 problem; it will be used as 2 categories" in text  # it can be, if one insists
+
+
+def test_another_benchmark_than_named(tmp_path: Path) -> None:
+    made.visa(tmp_path)
+    text = said("btad", tmp_path)
+    assert (
+        f"{tmp_path} does not look like BTAD: expected {tmp_path}/01/train/ok; it looks like "
+        in text
+    )
+    assert "it looks like VisA, whose name here is visa" in text
+    assert text.startswith(f"BTAD in {tmp_path}\n")
+    assert text.endswith("1 problem; it cannot be used until that is mended")
+
+
+def test_an_incomplete_one_names_what_is_missing(tmp_path: Path) -> None:
+    made.mvtec_ad(tmp_path)
+    text = said("mvtec-ad", tmp_path)
+    assert "PROBLEM  13 of 15 categories missing: capsule, carpet, grid, hazelnut" in text
+    assert "bottle: 3 normal images to train on, where its authors have 209" in text
+    assert "cable: 4 defective images to test on, where its authors have 92" in text
+    assert "; it will be used as 2 categories: 6 normal images to train on" in text
+
+
+def test_strays_and_defects_to_learn_from(tmp_path: Path) -> None:
+    made.ksdd2(tmp_path)
+    text = said("ksdd2", tmp_path)
+    assert "3 normal images to train on, where its authors have 2,085" in text
+    assert "2 defective images in its training split, where its authors have 246" in text
+    assert (
+        "note     2 files without a place in the layout, or without an image, will not be" in text
+    )
+    assert "10301 (copy).png" in text
+    assert text.endswith(
+        "it will be used as category ksdd2: 3 normal images to train on, 3 normal images and 2 "
+        "defective to test on, each defect with a mask: scores of images and of pixels; 2 more "
+        "defective ones for methods that learn from defects"
+    )
+
+
+def test_textures(tmp_path: Path) -> None:
+    text = said("dtd", made.dtd(tmp_path))
+    assert "45 of 47 categories missing" in text
+    assert text.endswith("1 problem; it will be used as 6 textures for simulated anomalies")
+
+
+def test_a_mask_without_an_image(tmp_path: Path, small: None) -> None:
+    root = made.mvtec_ad(tmp_path)
+    made.mask(root / "bottle/ground_truth/broken/099_mask.png", 3)
+    assert f"note     1 file without a place in the layout, or without an image, will not be used: {root}/bottle/ground_truth/broken/099_mask.png" in said("mvtec-ad", root)  # noqa: E501  # fmt: skip
+
+
+def test_own_photographs(tmp_path: Path) -> None:
+    for k in range(5):
+        made.image(tmp_path / f"good/{k}.JPG", k)
+    Image.new("RGB", (4032, 3024), (9, 9, 9)).save(tmp_path / "good/big.jpeg")
+    made.image(tmp_path / "bad/x.png", 7)
+    made.image(tmp_path / "bad/y.PNG", 8)
+    made.mask(tmp_path / "masks/y.png", 8)
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "notes.txt"):
+        (tmp_path / "good" / name).write_bytes(b"x")
+    text = said("", tmp_path)
+    assert text.startswith(f"own photographs in {tmp_path}\n")
+    assert "pictures that are passed over: 2 .heic; convert them to JPEG or PNG" in text
+    assert "1 other file passed over" in text
+    assert "images of 2 sizes, from 40 x 32 to 4032 x 3024 (width x height)" in text
+    assert "large photographs are decoded whole, one at a time, and resized" in text
+    assert "1 of the defects with a mask: pixels are scored in the categories where all" in text
+    shutil.rmtree(tmp_path / "masks")
+    assert "2 defective to test on, without masks: scores of images only" in said("", tmp_path)
+    shutil.rmtree(tmp_path / "bad")
+    assert "it can train and set a threshold, but not be evaluated" in said("", tmp_path)
+
+
+def test_own_photographs_of_no_layout(tmp_path: Path) -> None:
+    made.image(tmp_path / "a.png")
+    text = said("", tmp_path)
+    assert "PROBLEM" in text
+    assert "1 loose image; put the good ones into" in text
+    made.btad(tmp_path / "downloads")
+    assert "it looks like BTAD, whose name here is btad" in said("", tmp_path / "downloads")
+    table = tmp_path / "parts.csv"
+    table.write_text("path,label\na.png,god\n")
+    assert "line 2: expected a label good or bad" in said("", table)
+    table.write_text("path,label\na.png,good\n")
+    assert "category parts: 1 normal image to train on: it can train and set" in said("", table)
+
+
+def test_equal_files_are_found_by_reading_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {"a": b"12", "b": b"34", "c": b"12", "d": b"12345", "e": b"34", "f": b""}
+    files = []
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        files.append(str(tmp_path / name))
+    opened = []
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: opened.append(self.name) or read(self))
+    groups = [[Path(f).name for f in group] for group in alike(files)]
+    assert groups == [["a", "c"], ["b", "e"]]
+    assert sorted(opened) == ["a", "b", "c", "e"]
+
+
+def test_duplicates_of_a_data_set_come_from_its_fingerprints(tmp_path: Path) -> None:
+    root = made.mvtec_ad(tmp_path)
+    assert duplicates(load_data("mvtec-ad", root=root)) == []
+    train = root / "bottle/train/good"
+    shutil.copy(train / "000.png", root / "bottle/test/good/001.png")
+    shutil.copy(train / "001.png", train / "002.png")
+    data = load_data("mvtec-ad", root=root)
+    before = data.hash
+    shutil.rmtree(root)  # nothing is read again
+    leak, twice = duplicates(data)
+    assert leak.startswith("1 test image is also trained on, byte by byte")
+    assert twice.startswith("1 training image repeats another, byte by byte")
+    assert data.hash == before
+
+
+def test_made_images_are_not_taken_for_equal() -> None:
+    assert duplicates(load_data("builtin", size=32, train=4, test=4)) == []

@@ -1,0 +1,195 @@
+"""A table in place of folders: what it means, and what is said of a wrong line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adlib.data import load_data
+from adlib.data.manifest import load_manifest
+from tests import made_benchmarks as made
+
+
+def table(root: Path, *lines: str, name: str = "parts.csv") -> Path:
+    path = root / name
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Ten images 0.png to 9.png, and masks of 5 and 6."""
+    for k in range(10):
+        made.image(tmp_path / f"shots/{k}.png", k)
+    for k in (5, 6):
+        made.mask(tmp_path / f"marks/{k}.png", k)
+    return tmp_path
+
+
+def test_every_column(root: Path) -> None:
+    path = table(
+        root,
+        "path,split,label,mask,category,defect,operator",
+        "shots/0.png,train,good,,nut,,Ann",
+        "shots/1.png,train,OK,,bolt,,Ann",
+        "shots/2.png,test,normal,,nut,,Bob",
+        "shots/5.png,test,bad,marks/5.png,nut,dent,Bob",
+        "shots/6.png,train,NG,marks/6.png,bolt,,Bob",
+        "shots/7.png,test,1,,bolt,scratch,",
+        "",
+        f"{root / 'shots/3.png'},train,0,,nut,good,",
+    )
+    data = load_data(path)
+    assert data.name == "parts"
+    assert data.categories == ("bolt", "nut")
+    assert [(r.name, r.category, r.defect) for r in data.train.references] == [
+        ("0.png", "nut", "good"), ("1.png", "bolt", "good"), ("3.png", "nut", "good"),
+    ]  # fmt: skip
+    assert [(r.name, r.defect) for r in data.test.references] == [
+        ("2.png", "good"), ("5.png", "dent"), ("7.png", "scratch"),
+    ]  # fmt: skip
+    assert data.seen is not None
+    assert [(r.name, r.defect) for r in data.seen.references] == [("6.png", "bad")]
+    five, seven = data.test[1], data.test[2]
+    assert five.mask is not None
+    assert np.argwhere(five.mask).tolist() == [[3, 5]]
+    assert seven.mask is None
+    one = load_manifest(path, categories=["nut"])
+    assert one.categories == ("nut",)
+    assert one.seen is None
+    with pytest.raises(ValueError, match=r"no category 'nuts' in .*bolt, nut; did you mean 'nut'"):
+        load_manifest(path, categories=["nuts"])
+
+
+def test_without_a_split_some_normal_ones_are_held_out(root: Path) -> None:
+    lines = [f"shots/{k}.png;{'bad' if k > 7 else 'good'}" for k in range(10)]
+    data = load_data(table(root, "path;label", *lines), holdout=0.25)
+    assert data.categories == ("parts",)
+    assert (len(data.train), len(data.test)) == (6, 4)
+    assert data.test.labels.sum() == 2
+    moved = root / "elsewhere"
+    moved.mkdir()
+    (root / "shots").rename(moved / "shots")
+    again = load_data(table(moved, "path;label", *reversed(lines)), holdout=0.25)
+    assert {r.name for r in again.test.references} == {r.name for r in data.test.references}
+
+
+def test_what_spreadsheets_write(root: Path) -> None:
+    path = root / "parts.csv"
+    path.write_bytes('\ufeffPath\tLabel \r\n shots/0.png\tGood\r\n"shots/1.png"\tok\r\n'.encode())
+    assert len(load_data(path).train) == 1
+    path.write_bytes("path,label\nshots/0.png,güt\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"parts\.csv: expected UTF-8, but .*; save it as UTF-8"):
+        load_data(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "words"),
+    [
+        ("path,label", "shots/0.png,goood", r"parts\.csv, line 3: expected a label good or bad .*"
+         r"got 'goood'; the kind of defect has a column of its own, 'defect'"),
+        ("path,label", "shots/0.png,scratch", r"line 3: expected a label"),
+        ("path,label", "shots/0.png", r"line 3: expected 2 values as in the head, got 1"),
+        ("path,label", ",good", r"line 3: expected the path of an image, got nothing"),
+        ("path,label", "./shots/1.png,good", r"3: \./shots/1\.png is named already, in .*line 2"),
+        ("path,label,split", "shots/0.png,good,val", r"line 3: expected the split train or test"),
+        ("path,label,mask", "shots/0.png,good,marks/5.png", r"0\.png is good and has a mask marks"),
+    ],
+)  # fmt: skip
+def test_a_wrong_line_is_named(root: Path, head: str, line: str, words: str) -> None:
+    first = "shots/1.png,good" + "," * (head.count(",") - 1)
+    with pytest.raises(ValueError, match=words):
+        load_data(table(root, head, first, line))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ((), r"expected a column 'path'; the head holds: -"),
+        (("file,label",), r"expected a column 'path'; the head holds: file, label"),
+        (("path,labels", "shots/0.png,good"), r"a column 'label'; .*did you mean 'labels'"),
+        (("path,label,catgory", "shots/0.png,good,a"), r"'catgory'; did you mean 'category'"),
+        (("path,label,label", "shots/0.png,good,bad"), r"the column 'label' twice"),
+        (("path,label",), r"names no image; expected a line for each below the head"),
+        (
+            ("path,label", "shots/0.png,bad"),
+            r"no normal image to train on: label good, split train",
+        ),
+        (("path,label", '"shots/0.png,good'), r"expected a table, but unexpected end of data"),
+    ],
+)
+def test_a_wrong_table_is_explained(root: Path, lines: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        load_data(table(root, *lines))
+
+
+def test_files_that_are_not_there_are_counted_and_the_line_is_named(root: Path) -> None:
+    path = table(root, "path,label,mask", "shots/0.png,good,", "shots/5.png,bad,marks/7.png",
+                 "shots/77.png,good,")  # fmt: skip
+    words = r"2 files that .*parts\.csv names are not there, the first is .*marks/7\.png \(.*line 3"
+    with pytest.raises(FileNotFoundError, match=words):
+        load_data(path)
+    with pytest.raises(FileNotFoundError, match=r"no manifest .*nowhere\.csv"):
+        load_manifest(root / "nowhere.csv")
+
+
+def test_images_and_masks_are_opened_when_the_set_is_built(root: Path) -> None:
+    path = table(root, "path,label,mask", "shots/0.png,good,", "shots/5.png,bad,marks/5.png")
+    made.image(root / "shots/5.png", 5)
+    Image.new("L", (41, 32)).save(root / "marks/5.png")
+    with pytest.raises(ValueError, match=r"marks/5\.png: expected a mask of the size of its image"):
+        load_data(path)
+
+
+def test_mixed_endings_sizes_and_turned_photographs(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # taken upright: to be turned by 90 degrees
+    for name, size in (("a.JPG", (60, 40)), ("b.jpeg", (40, 60)), ("c.PNG", (17, 90))):
+        Image.new("RGB", size, (90, 90, 90)).save(tmp_path / name, exif=exif)
+    Image.new("L", (40, 60), 255).save(tmp_path / "a_mask.bmp")
+    path = table(tmp_path, "path,label,split,mask", "b.jpeg,good,train,", "c.PNG,good,test,",
+                 "a.JPG,bad,test,a_mask.bmp")  # fmt: skip
+    data = load_data(path)
+    shapes = [sample.image.shape for images in (data.train, data.test) for sample in images]
+    assert shapes == [(40, 60, 3), (90 - 73, 90, 3), (60, 40, 3)]
+    mask = data.test[1].mask
+    assert mask is not None
+    assert mask.shape == (60, 40)
+
+
+def test_parquet_is_read_as_csv_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the frame that a Parquet file would give; what reads such files is not required."""
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {
+            "Path": [f"shots/{k}.png" for k in (0, 1, 5)],
+            "label": [0, 0, 1],
+            "split": ["train", None, "test"],
+            "mask": [None, float("nan"), "marks/5.png"],
+        }
+    )
+    (root / "parts.parquet").touch()
+    monkeypatch.setattr(pd, "read_parquet", lambda path: frame)
+    data = load_data(root / "parts.parquet")
+    assert [r.name for r in data.train.references] == ["0.png", "1.png"]
+    assert [(r.name, r.defect) for r in data.test.references] == [("5.png", "bad")]
+    frame.loc[1, "label"] = 7
+    with pytest.raises(ValueError, match=r"parts\.parquet, row 1: expected a label .*got '7'"):
+        load_data(root / "parts.parquet")
+
+
+def test_parquet_without_its_reader_says_what_to_install(root: Path) -> None:
+    (root / "parts.parquet").write_bytes(b"PAR1")
+    code = (
+        "import sys; sys.modules['pyarrow'] = sys.modules['fastparquet'] = None\n"
+        "from adlib.data import load_data\n"
+        "try: load_data(sys.argv[1])\n"
+        "except ModuleNotFoundError as error: print(error)"
+    )
+    words = [sys.executable, "-c", code, str(root / "parts.parquet")]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "needs pyarrow: pip install pyarrow; or save the table as CSV" in shown
