@@ -1,0 +1,243 @@
+"""The training set: every sample follows from seed and index, and holds what it says."""
+
+import pickle
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from adlib.data import load_builtin
+from adlib.data.anomalies import Recipe, TrainingSet
+from adlib.data.frame import Frame
+from adlib.data.framed import frame_mask, frame_pixels
+from adlib.data.sample import Data, Images, Reference, Sample
+
+FRAME = Frame(size=(37, 51))
+DATA = load_builtin(size=64, train=7, test=12, categories=["screw", "steel"])
+SEEN = DATA.test.select(DATA.test.labels)
+
+
+def training_set(
+    data: Data = DATA, seen: Images | None = SEEN, batch: int = 8, seed: int = 0, **changes: Any
+) -> TrainingSet:
+    changes = {"frame": FRAME, "recipe": Recipe()} | changes
+    return TrainingSet(data.train, seen, batch=batch, seed=seed, **changes)
+
+
+MADE = training_set()
+
+
+def of_kind(made: TrainingSet, kind: str, count: int) -> list[int]:
+    return [i for i in range(8 * count) if made.plan(i).kind == kind][:count]
+
+
+def content(made: TrainingSet, index: int) -> bytes:
+    image, mask = made[index]
+    return image.numpy().tobytes() + mask.numpy().tobytes()
+
+
+def test_normal_samples_are_the_framed_images() -> None:
+    for i in of_kind(MADE, "normal", 20):
+        image, mask = MADE[i]
+        sample = DATA.train[MADE.plan(i).normal or 0]
+        assert torch.equal(image, torch.from_numpy(FRAME.image(sample.image)))
+        assert not mask.any()
+        assert MADE.source(i) == f"normal: {sample.path}"
+
+
+def test_every_normal_image_comes_once_before_one_comes_again() -> None:
+    order = [MADE.plan(i).normal for i in of_kind(MADE, "normal", 14 * 3)]
+    laps = [order[start : start + 14] for start in (0, 14, 28)]
+    assert all(sorted(map(int, lap)) == list(range(14)) for lap in laps)  # pyright: ignore[reportArgumentType]
+    assert laps[0] != laps[1] != laps[2]
+
+
+def test_seen_samples_are_the_framed_defects_each_as_often() -> None:
+    indices = of_kind(MADE, "seen", 12)
+    assert sorted(MADE.plan(i).seen or 0 for i in indices) == list(range(12))
+    for i in indices:
+        image, mask = MADE[i]
+        sample = SEEN[MADE.plan(i).seen or 0]
+        assert sample.mask is not None
+        assert torch.equal(image, torch.from_numpy(FRAME.image(sample.image)))
+        assert np.array_equal(mask.numpy(), frame_mask(sample.mask, FRAME))
+        assert mask.any()
+
+
+@pytest.mark.parametrize("kind", ["extended", "simulated"])
+def test_made_samples_differ_from_their_image_exactly_inside_the_mask(kind: str) -> None:
+    for i in of_kind(MADE, kind, 30):
+        plan, (image, mask) = MADE.plan(i), MADE.make(i)
+        assert plan.normal is not None
+        before = frame_pixels(DATA.train[plan.normal].image, FRAME)
+        assert np.array_equal((image != before).any(axis=2), mask)
+        assert mask.any()
+        scaled, flags = MADE[i]
+        assert torch.equal(scaled, torch.from_numpy(image.transpose(2, 0, 1).copy()) / 255)
+        assert np.array_equal(flags.numpy(), mask)
+        if plan.seen is not None:
+            assert SEEN.references[plan.seen].category == DATA.train[plan.normal].category
+        if kind == "simulated":
+            assert not (mask & ~MADE.foreground(plan.normal)).any()
+
+
+def test_a_sample_follows_from_seed_and_index_alone() -> None:
+    indices = list(range(40))
+    first = [content(MADE, i) for i in indices]
+    backwards = training_set()
+    assert [content(backwards, i) for i in reversed(indices)] == first[::-1]
+    assert content(MADE, np.int64(9)) == first[9]  # pyright: ignore[reportArgumentType]
+    made = [i for i in indices if MADE.plan(i).kind in ("extended", "simulated")]
+    assert len({first[i] for i in made}) == len(made)
+    other = training_set(seed=1)
+    assert not {content(other, i) for i in made} & {first[i] for i in made}
+
+
+def test_workers_change_no_byte() -> None:
+    batches = [[3, 17, 30], [7, 6, 5], [12, 13, 14], [39, 40, 0]]
+    here = DataLoader(MADE, batch_sampler=batches)
+    there = DataLoader(MADE, batch_sampler=batches, num_workers=2, multiprocessing_context="spawn")
+    for (a, m), (b, n) in zip(here, there, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(m, n)
+        assert a.dtype == torch.float32
+        assert m.dtype == torch.bool
+
+
+def test_it_travels_without_its_pictures() -> None:
+    copy = pickle.dumps(MADE)
+    assert len(copy) < 50_000
+    assert content(pickle.loads(copy), 21) == content(MADE, 21)  # noqa: S301
+
+
+@pytest.mark.parametrize("batch", [1, 5, 8, 48])
+def test_batches_are_composed_as_the_recipe_says(batch: int) -> None:
+    made = training_set(batch=batch)
+    kinds = Counter(made.plan(i).kind for i in range(batch * 32))
+    total = batch * 32
+    assert kinds["normal"] == total / 2
+    assert kinds["simulated"] == pytest.approx(total / 4, abs=1)
+    assert kinds["seen"] == pytest.approx(total / 8, abs=1)
+    assert kinds["extended"] == pytest.approx(total / 8, abs=1)
+    if batch == 48:
+        assert [made.plan(i).kind for i in range(48)] == (
+            ["normal"] * 24 + ["seen"] * 6 + ["extended"] * 6 + ["simulated"] * 12
+        )
+
+
+def test_without_a_seen_defect_all_anomalies_are_simulated_and_it_says_so() -> None:
+    for seen in (None, SEEN.select([])):
+        made = training_set(seen=seen)
+        assert Counter(made.plan(i).kind for i in range(8)) == {"normal": 4, "simulated": 4}
+        assert made[7][1].any()
+        assert "no defect was seen" in made.describe()
+        assert made.describe().startswith("a batch of 8: 4 normal, 4 simulated")
+    with pytest.raises(ValueError, match=r"no defect was seen, and the recipe makes seen and ext"):
+        training_set(seen=None, recipe=Recipe(simulated=False))
+
+
+def test_a_category_of_one_normal_image_gets_all_kinds() -> None:
+    few = replace(DATA, train=DATA.train.of("steel").select([0]))
+    made = training_set(few, SEEN.of("steel"))
+    kinds = Counter(made.plan(i).kind for i in range(160))
+    assert kinds == {"normal": 80, "seen": 20, "extended": 20, "simulated": 40}
+    masks = {made.make(i)[1].tobytes() for i in of_kind(made, "simulated", 15)}
+    assert len(masks) == 15  # each drawn for itself, on the only image there is
+
+
+def test_foregrounds_are_estimated_and_can_be_switched_off() -> None:
+    assert {name: rule.kind for name, rule in MADE.foregrounds.items()} == {
+        "screw": "object",
+        "steel": "texture",
+    }
+    assert 0.02 < MADE.foreground(0).mean() < 0.3  # a screw
+    assert MADE.foreground(13).all()  # steel
+    assert "foreground of screw: an object" in MADE.describe()
+    without = training_set(recipe=Recipe(foreground=False))
+    assert without.foreground(0).all()
+    assert "foreground" not in without.describe()
+
+
+def test_the_images_own_tiles_are_for_objects_and_can_be_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own: dict[str, set[float]] = {"screw": set(), "steel": set()}
+
+    def note(image: np.ndarray, *args: Any, own: float, **options: Any) -> Any:
+        chances.add(own)
+        return image, np.ones(image.shape[:2], dtype=bool)
+
+    monkeypatch.setattr("adlib.data.anomalies.simulated", note)
+    for recipe, wanted in ((Recipe(), 0.5), (Recipe(self_augmentation=False), 0.0)):
+        made = training_set(recipe=recipe)
+        for name in own:
+            chances: set[float] = set()
+            for i in of_kind(made, "simulated", 20):
+                if DATA.train.references[made.plan(i).normal or 0].category == name:
+                    made.make(i)
+            assert chances == {wanted if name == "screw" else 0.0}
+
+
+def test_textures_of_a_folder_are_used(folder: Any) -> None:
+    textures = folder(categories=("cloth",), good=3, bad=0) / "cloth/train"
+    made = training_set(recipe=Recipe(textures=textures))
+    assert made.textures is not None
+    assert len(made.textures) == 3
+    assert "textures: 3" in made.describe()
+    with pytest.raises(FileNotFoundError, match="expected a folder of images"):
+        training_set(recipe=Recipe(textures=Path("nowhere")))
+
+
+def marked(where: tuple[slice, slice], mask: bool = True, category: str = "steel") -> Images:
+    """A seen defect with a mask at one place, or without one."""
+
+    def read(reference: Reference) -> Sample:
+        truth = np.zeros((64, 64), dtype=bool)
+        truth[where] = True
+        return replace(SEEN[-1], mask=truth if mask else None, path=reference.path)
+
+    reference = Reference(path="made", category=category, defect="scratch")
+    return Images([reference], read, lambda r: b"")
+
+
+def test_a_defect_beside_the_frames_cut_is_left_out_and_it_says_so() -> None:
+    frame = Frame(size=(32, 32), resize=(64, 64))
+    corner = marked((slice(0, 5), slice(0, 5)))
+    made = training_set(seen=corner, frame=frame)
+    assert {made.plan(i).kind for i in range(40)} == {"normal", "simulated"}
+    assert made.notes[0] == "1 seen defects lie outside the frame's cut, such as made"
+    kept = training_set(seen=marked((slice(30, 35), slice(30, 35))), frame=frame)
+    assert not kept.notes
+    assert kept[of_kind(kept, "seen", 1)[0]][1].sum() == 25
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (marked((slice(5), slice(5)), mask=False), "made: to train on a defect takes a mask"),
+        (marked((slice(0), slice(0))), "made: expected a mask with a defect, got an empty one"),
+        (marked((slice(5), slice(5)), category="nut"), "no normal image of its category 'nut'"),
+        (DATA.train, "expected seen defects, but builtin/screw/train/good/000 is normal"),
+    ],
+)
+def test_seen_images_that_cannot_serve_are_named(seen: Images, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        training_set(seen=seen)
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs normal images, got none"):
+        training_set(replace(DATA, train=DATA.train.select([])))
+    with pytest.raises(ValueError, match=r"expected normal images, but builtin/screw/test/.* is a"):
+        training_set(replace(DATA, train=DATA.test))
+    for batch, seed in ((0, 0), (8, -1)):
+        with pytest.raises(ValueError, match="expected batch >= 1 and seed >= 0, got batch"):
+            training_set(batch=batch, seed=seed)
+    for index in (-1, len(MADE)):
+        with pytest.raises(IndexError, match="samples are numbered from 0"):
+            MADE[index]

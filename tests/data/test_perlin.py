@@ -1,0 +1,90 @@
+"""Perlin noise by its definition, and masks of any size."""
+
+import math
+
+import numpy as np
+import pytest
+
+from adlib.data.perlin import field, gradients, noise, perlin_mask
+
+
+def slow_noise(lattice: np.ndarray, v: float, u: float) -> float:
+    """The definition, one place at a time."""
+    i, j = math.floor(v), math.floor(u)
+    total = 0.0
+    for a in (i, i + 1):
+        for b in (j, j + 1):
+            near = [1 - abs(v - a), 1 - abs(u - b)]
+            weight = math.prod(6 * t**5 - 15 * t**4 + 10 * t**3 for t in near)
+            total += weight * float(lattice[a, b] @ np.array([v - a, u - b]))
+    return math.sqrt(2) * total
+
+
+def test_noise_is_its_definition() -> None:
+    rng = np.random.default_rng(0)
+    lattice = gradients(rng, (4, 6))
+    assert np.allclose(np.linalg.norm(lattice, axis=-1), 1)
+    v, u = rng.uniform(0, 3, (5, 7)), rng.uniform(0, 5, (5, 7))
+    slow = [slow_noise(lattice, *place) for place in zip(v.ravel(), u.ravel(), strict=True)]
+    assert np.allclose(noise(lattice, v, u).ravel(), slow, rtol=0, atol=1e-12)
+    single = noise(lattice, v.astype(np.float32), u.astype(np.float32))
+    assert single.dtype == np.float32
+    assert np.allclose(single.ravel(), slow, rtol=0, atol=1e-5)
+
+
+def test_noise_is_zero_at_lattice_points_and_continuous_between() -> None:
+    lattice = gradients(np.random.default_rng(1), (4, 6))
+    v, u = np.meshgrid(np.arange(4.0), np.arange(6.0), indexing="ij")
+    assert not noise(lattice, v, u).any()
+    step = 1e-7
+    v, u = np.meshgrid([1.0, 2.0], np.linspace(0.1, 4.9, 50), indexing="ij")
+    across = noise(lattice, v + step, u) - noise(lattice, v - step, u)
+    assert 0 < np.abs(across).max() < 10 * step
+    along = noise(lattice, np.full((1, 50), 1.3), u[:1] + step) - noise(
+        lattice, np.full((1, 50), 1.3), u[:1] - step
+    )
+    assert np.abs(along).max() < 10 * step
+
+
+def test_noise_stays_within_one() -> None:
+    rng = np.random.default_rng(2)
+    lattice = gradients(rng, (40, 40))
+    values = noise(lattice, rng.uniform(0, 39, (300, 300)), rng.uniform(0, 39, (300, 300)))
+    assert 0.9 < np.abs(values).max() <= 1
+
+
+def test_a_lattice_that_is_not_turned_lies_on_the_image() -> None:
+    values = field(np.random.default_rng(3), (40, 60), (4, 3), 0.0)
+    assert values.shape == (40, 60)
+    assert np.abs(values[::10, ::20]).max() < 1e-5
+    assert np.abs(values).max() > 0.2
+
+
+@pytest.mark.parametrize("degrees", [-90.0, -31.0, 17.0, 90.0])
+def test_a_lattice_turns_about_the_middle(degrees: float) -> None:
+    values = field(np.random.default_rng(4), (38, 252), (2, 4), degrees)
+    assert abs(values[19, 126]) < 1e-5  # a lattice point of 2 x 4 cells, whatever the angle
+    assert np.abs(values[:3, :3]).max() > 0.01  # and corners are not empty
+    assert np.abs(values[-3:, -3:]).max() > 0.01
+
+
+def test_masks_of_any_size() -> None:
+    draws = [perlin_mask(np.random.default_rng(seed), (37, 251)) for seed in range(60)]
+    assert {mask.shape for mask in draws} == {(37, 251)}
+    shares = np.array([mask.mean() for mask in draws])
+    assert 0.02 < shares.mean() < 0.25
+    assert len({mask.tobytes() for mask in draws}) >= 55  # some may be empty
+    ever = np.any(draws, axis=0)
+    assert ever.mean() > 0.9  # every place gets its turn, corners as well
+    again = perlin_mask(np.random.default_rng(7), (37, 251))
+    assert again.tobytes() == draws[7].tobytes()
+
+
+def test_a_higher_threshold_keeps_less() -> None:
+    low, high = (
+        perlin_mask(np.random.default_rng(5), (64, 48), (2, 3), threshold)
+        for threshold in (0.3, 0.6)
+    )
+    assert high.any()
+    assert not (high & ~low).any()
+    assert high.sum() < low.sum()

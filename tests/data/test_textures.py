@@ -1,0 +1,142 @@
+"""Textures come from where they are said to come from, and distorting them keeps them visible."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adlib.data.photograph import read_image
+from adlib.data.textures import CHANGES, PACKAGED, Textures, distort, packaged_files, shuffled
+
+PICTURE = np.random.default_rng(0).integers(100, 200, (24, 40, 3), dtype=np.uint8)
+NAMED = {change.__name__: change for change in CHANGES}
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def save(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+def test_the_packaged_ones_lie_in_the_installed_scikit_image() -> None:
+    files = packaged_files()
+    assert [file.stem for file in files] == list(PACKAGED)
+    assert {file.parent.parts[-2:] for file in files} == {("skimage", "data")}
+    for file in files:
+        assert read_image(file).std() > 10  # a picture, not a blank
+    assert len(Textures()) == len(PACKAGED)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adlib.data.textures.find_spec", lambda name: None)
+    with pytest.raises(
+        FileNotFoundError, match=r"brick.png is missing.* install scikit-image again"
+    ):
+        Textures()
+
+
+def test_a_folder_is_searched_with_all_in_it(tmp_path: Path) -> None:
+    save(tmp_path / "banded/a.png", np.full((20, 30, 3), 70, dtype=np.uint8))
+    save(tmp_path / "b.jpg", np.full((20, 30, 3), 70, dtype=np.uint8))
+    (tmp_path / "notes.txt").write_text("no picture")
+    textures = Textures(tmp_path)
+    assert [file.name for file in textures.files] == ["b.jpg", "a.png"]
+    drawn = textures.draw(rng(), (37, 251))
+    assert drawn.shape == (37, 251, 3)
+    assert (drawn == 70).all()
+
+
+def test_a_window_is_drawn_and_equal_seeds_draw_equal_ones() -> None:
+    textures = Textures()
+    first, again, other = (textures.draw(rng(seed), (37, 51)) for seed in (3, 3, 4))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_folders_that_cannot_serve_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected images in .* or below it, found none"):
+        Textures(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"expected a folder of images, but .*none is none"):
+        Textures(tmp_path / "none")
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match=r"broken\.png: expected a whole image file"):
+        Textures(tmp_path)
+
+
+@pytest.mark.parametrize("name", list(NAMED))
+def test_every_change_keeps_the_picture_in_sight(name: str) -> None:
+    for picture in (PICTURE, read_image(packaged_files()[4])[:37, :251]):
+        for seed in range(8):
+            changed = NAMED[name](picture, rng(seed))
+            assert changed.shape == picture.shape
+            assert changed.dtype == np.uint8
+            assert np.array_equal(changed, NAMED[name](picture, rng(seed)))
+    assert len(CHANGES) == 10
+
+
+def test_turning_brings_in_no_black_corners() -> None:
+    for seed in range(10):
+        assert NAMED["_turn"](PICTURE, rng(seed)).min() >= 100
+        wide = np.random.default_rng(1).integers(100, 200, (9, 80, 3), dtype=np.uint8)
+        assert NAMED["_turn"](wide, rng(seed)).min() >= 100
+
+
+def test_changes_do_what_they_are_called() -> None:
+    ramp = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
+    assert np.array_equal(NAMED["_invert"](NAMED["_invert"](ramp, rng()), rng()), ramp)
+    gamma = NAMED["_gamma"](ramp, rng())[0].astype(int)
+    assert (np.diff(gamma, axis=0) >= 0).all()
+    assert not gamma[0].any()
+    assert (gamma[-1] == 255).all()
+    assert np.ptp(gamma[128]) > 5  # each channel its own, so that gray gets a colour
+    few = {len(np.unique(NAMED["_posterize"](ramp, rng(seed)))) for seed in range(20)}
+    assert few <= {2, 4, 8, 16, 32, 64, 128, 256}
+    assert len(few) > 3
+    brighter = NAMED["_brightness"](ramp, rng()).astype(float)[0, 60:200, 0]
+    slopes = np.diff(brighter)
+    assert slopes.mean() == pytest.approx(np.polyfit(np.arange(140), brighter, 1)[0], abs=0.01)
+    assert 0.8 <= slopes.mean() <= 1.2
+    sun = NAMED["_solarize"](ramp, rng())[0, :, 0].astype(int)
+    assert set(np.unique(np.abs(np.diff(sun[:30])))) == {1}
+    assert np.array_equal(sun[128:], 255 - np.arange(128, 256))
+    flat = NAMED["_equalize"](np.sort(PICTURE, axis=None).reshape(PICTURE.shape), rng())
+    assert flat.min() == 0
+    assert flat.max() == 255
+    gray = np.full((4, 5, 3), 128, dtype=np.uint8)
+    colours = [NAMED["_hue_and_saturation"](gray, rng(seed)) for seed in range(8)]
+    assert max(np.ptp(c[0, 0].astype(int)) for c in colours) > 10
+
+
+def test_so_many_changes_as_asked_for() -> None:
+    assert np.array_equal(distort(PICTURE, rng(), 0), PICTURE)
+    three = [distort(PICTURE, rng(seed)) for seed in range(20)]
+    assert len({picture.tobytes() for picture in three}) == 20
+    assert np.array_equal(three[5], distort(PICTURE, rng(5), 3))
+
+
+def test_shuffling_moves_tiles_and_nothing_else() -> None:
+    mixed = shuffled(PICTURE, rng(), grid=8)  # tiles of 3 x 5
+
+    def tiles(picture: np.ndarray) -> list[bytes]:
+        return [
+            picture[y : y + 3, x : x + 5].tobytes()
+            for y in range(0, 24, 3)
+            for x in range(0, 40, 5)
+        ]
+
+    assert sorted(tiles(mixed)) == sorted(tiles(PICTURE))
+    assert tiles(mixed) != tiles(PICTURE)
+
+
+@pytest.mark.parametrize("size", [(37, 251), (5, 3), (64, 64)])
+def test_shuffling_serves_any_size(size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(1).integers(0, 255, (*size, 3), dtype=np.uint8)
+    mixed = shuffled(picture, rng())
+    assert mixed.shape == picture.shape
+    colours = {colour.tobytes() for colour in picture.reshape(-1, 3)}
+    assert {colour.tobytes() for colour in mixed.reshape(-1, 3)} <= colours
+    assert not np.array_equal(mixed, picture)
