@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from adlib.data import load_data
     from adlib.engine import Options, evaluate, fit, load_run, predict
     from adlib.methods import (
+        PRN,
         Dinomaly,
         DinomalyConfig,
         INPFormer,
         INPFormerConfig,
         PatchCore,
         PatchCoreConfig,
+        PRNConfig,
         ProAD,
         ProADConfig,
     )
@@ -32,6 +34,8 @@ _HOMES = {
     "INPFormerConfig": "adlib.methods",
     "PatchCore": "adlib.methods",
     "PatchCoreConfig": "adlib.methods",
+    "PRN": "adlib.methods",
+    "PRNConfig": "adlib.methods",
     "ProAD": "adlib.methods",
     "ProADConfig": "adlib.methods",
     "Options": "adlib.engine",
@@ -42,11 +46,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "PRN",
     "Dinomaly",
     "DinomalyConfig",
     "INPFormer",
     "INPFormerConfig",
     "Options",
+    "PRNConfig",
     "PatchCore",
     "PatchCoreConfig",
     "ProAD",

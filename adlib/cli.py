@@ -8,10 +8,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import Positional
 
 from adlib.data import load_data
 from adlib.data.sample import Data
@@ -210,7 +210,7 @@ def parse_train(words: list[str]) -> tuple[Train, str, Any, Any]:
         raise ValueError(f"unknown method {name!r}\n{usage}" if name else usage)
     config = METHODS[name][1]
     fields = [
-        (name, OmitArgPrefixes[cls], dataclasses.field(default_factory=cls))
+        (name, Annotated[cls, tyro.conf.arg(name="")], dataclasses.field(default_factory=cls))
         for name, cls in (("config", config), ("options", Options))
     ]
     command = dataclasses.make_dataclass("Train", fields, bases=(Train,), kw_only=True)

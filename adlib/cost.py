@@ -5,6 +5,7 @@ No number is computed and no weight takes memory: torch follows shapes through t
 """
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from adlib.methods import METHODS
+from adlib.methods import METHODS, PRN
 
 FORMULAS = {  # of shapes, for what torch does not count itself: a matrix and its right sides
     torch.ops.aten.linalg_cholesky_ex: lambda a, *_, **__: a.numel() * a[-1] // 3,
@@ -53,7 +54,7 @@ def cost(config: Any) -> dict[str, int]:
     Returns:
         {"parameters", "flops"}: trainable parameters, and FLOPs of bottleneck and decoder (and
         extractor) for one image, forward, in eval mode, as `flops` counts. The frozen encoder is in
-        neither.
+        neither. PRN is counted with one prototype a scale; each further one takes 2 c h w FLOPs.
     Raises:
         ValueError: A method that trains nothing, or that is not known.
     """
@@ -63,8 +64,14 @@ def cost(config: Any) -> dict[str, int]:
     shell = type(cls.__name__, (cls,), {"reset": lambda self, generator: None})  # draws no weights
     with torch.device("meta"):
         method = shell(replace(config, weights="random")).eval()
-    (rows, columns), width = method.grid, method.encoder.widths[0]
+    if isinstance(method, PRN):
+        for part, (c, h, w) in zip(method.prototypes, method.shapes, strict=False):
+            part.p = torch.empty(1, h, w, c, device="meta")
+        features = 1, 1, 1, sum(map(prod, method.shapes))
+    else:
+        (rows, columns), width = method.grid, method.encoder.widths[0]
+        features = 1, 2, rows * columns, width
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
     del method.encoder  # frozen, and no part of the forward pass from its features
-    counted = flops(method, (1, 2, rows * columns, width))
+    counted = flops(method, features)
     return {"parameters": trained, "flops": counted}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adlib.cli import main
+from adlib.cli import main, parse_train
 
 TINY = [
     *("--encoder", "vit-tiny", "--weights", "random", "--layers", "0", "1", "--size", "32", "48"),
@@ -145,3 +145,9 @@ def test_names_are_there_when_asked_for_and_others_are_not() -> None:
     assert set(adlib.__all__) <= set(dir(adlib))
     with pytest.raises(AttributeError, match="has no attribute 'fitt'"):
         _ = adlib.fitt
+
+
+def test_seen_defects_and_the_recipe_s_seen_kind_are_two_options() -> None:
+    words = ["prn", "--data", "builtin", "--seen", "3", "--recipe.no-seen"]
+    command, name, config, _ = parse_train(words)
+    assert (name, command.seen, config.recipe.seen) == ("prn", 3, False)

@@ -1,6 +1,8 @@
 """Parameters and FLOPs against counts by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -8,7 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from adlib.cost import cost, flops
-from adlib.methods import DinomalyConfig, INPFormerConfig, PatchCoreConfig, ProADConfig
+from adlib.methods import (
+    DinomalyConfig,
+    INPFormerConfig,
+    PatchCoreConfig,
+    PRNConfig,
+    ProADConfig,
+)
 from adlib.methods.pro_ad import DecoderBlock, Reconstruction
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.constraint import CONSTRAINTS, project
@@ -103,6 +111,23 @@ def test_the_papers_sizes() -> None:
     assert dinomaly["flops"] == mlp(n, c, 4) + 8 * (attention(n, n, c, heads) + mlp(n, c, 4))
     assert inp_former["parameters"] == pytest.approx(68.5e6, rel=0.001)
     assert inp_former["flops"] < dinomaly["flops"]  # six keys to project, not 784
+
+
+def test_prn_is_counted_with_its_pyramid() -> None:
+    plain = PRNConfig(fusion="off", patch_attention="off", enlarge=1)
+    shapes = ((24, 64, 64), (40, 32, 32), (112, 16, 16), (320, 8, 8))  # of EfficientNet-Lite0
+    by_hand = weights = 0
+    for (c, h, w), (below, _, _) in pairwise(shapes):
+        products = 9 * (below * c + 3 * c * c + c * c)  # up; two that merge
+        by_hand += 2 * h * w * products + 2 * c * h * w  # and the distance to a prototype
+        weights += products + 3 * 2 * c
+    by_hand += 2 * 64 * 64 * 9 * (24 * 64 + 64)
+    weights += 9 * (24 * 64 + 64) + 1 + 2 * 64
+    assert cost(plain) == {"parameters": weights, "flops": by_hand}
+    base = cost(replace(plain, residuals=False))
+    skips = sum(9 * c * c for c, _, _ in shapes[:3])  # half of what is merged with
+    assert weights - base["parameters"] == skips
+    assert cost(PRNConfig())["flops"] > by_hand
 
 
 def test_what_trains_nothing_is_refused() -> None:

@@ -7,11 +7,13 @@ from typing import Any
 from adlib.methods.dinomaly import Dinomaly, DinomalyConfig
 from adlib.methods.inp_former import INPFormer, INPFormerConfig
 from adlib.methods.patchcore import PatchCore, PatchCoreConfig
+from adlib.methods.prn import PRN, PRNConfig
 from adlib.methods.pro_ad import ProAD, ProADConfig
 
 METHODS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
     {
         "pro-ad": (ProAD, ProADConfig),
+        "prn": (PRN, PRNConfig),
         "dinomaly": (Dinomaly, DinomalyConfig),
         "inp-former": (INPFormer, INPFormerConfig),
         "patchcore": (PatchCore, PatchCoreConfig),
@@ -21,10 +23,12 @@ METHODS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
 
 __all__ = [
     "METHODS",
+    "PRN",
     "Dinomaly",
     "DinomalyConfig",
     "INPFormer",
     "INPFormerConfig",
+    "PRNConfig",
     "PatchCore",
     "PatchCoreConfig",
     "ProAD",

@@ -1,0 +1,350 @@
+r"""PRN: segment what differs from the nearest normal feature map, learnt from made anomalies.
+
+**This is a reconstruction.** Of the paper (arXiv 2212.02031) the abstract, the first part of the
+introduction and Fig. 3 with its caption could be read. Marks: `abstract` and `Fig. 3` (read),
+`unofficial code` (a re-implementation, read), `inferred` (from what is named), `ours`. The book's
+table "Where we differ, where we guess" has a row for each.
+
+Notation: F_j encoder map of scale j (c_j h_j w_j; three scales), D_j its squared residual to the
+nearest prototype, MF multi-scale fusion, Z_j what attention and decoder see, MSA multi-size
+self-attention. Everything between the frozen encoder and the map is here but for the parts' insides
+(`adlib.nn.prototype_maps`, `fusion`, `patch_attention`).
+
+BatchNorm, the default norm, takes its statistics of the images that pass at once: a batch that is
+spread over processes, or over accumulated parts, has those of each share.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import floor, isfinite, prod
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Dataset, Subset
+
+from adlib.calibration import Calibration
+from adlib.data.anomalies import Recipe, TrainingSet
+from adlib.data.frame import Frame
+from adlib.data.sample import Images
+from adlib.hardware import first_process
+from adlib.methods.config import check, encoder_of
+from adlib.nn.convolution import Convolution, Norm, draw_convolutions, resize
+from adlib.nn.encoder import Encoder, find_preset
+from adlib.nn.fusion import Fusion
+from adlib.nn.patch_attention import BLOCKS, Scaling
+from adlib.nn.prototype_maps import PrototypeMaps, cluster_means, gram_matrices, kmeans
+from adlib.nn.segmentation_loss import focal_loss, smooth_l1_loss
+from adlib.progress import track
+
+LEVELS = 4  # three scales that have prototypes and a deeper map; Fig. 3
+LAMBDA, ALPHA, GAMMA = 5.0, 0.5, 4.0  # of the focal loss; inferred: three codes agree
+HEAD = 64  # channels of the mask's head; unofficial code
+NO_CLIP = 1e12  # a gradient norm that none has; not infinity, which a run's JSON cannot hold
+
+
+@dataclass(frozen=True, kw_only=True)
+class PRNConfig:
+    """What a run may change; each default ends with its origin.
+
+    The defaults suit two CPU cores; `PRNConfig.paper()` has the size that is inferred for the
+    paper. From `residuals` on, each field is an arm of the ablations that moves one thing.
+    """
+
+    encoder: str = "efficientnet-lite0"  # ours: works offline; a ResNet-18 is inferred
+    weights: Path | Literal["random"] | None = (
+        None  # a file in place of the preset's; "random" in tests
+    )
+    offline: bool = False  # never ask the network for weights
+    size: tuple[int, int] = (256, 256)  # pixels, height and width; inferred
+    resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre
+    layers: tuple[int, ...] | None = None  # None: the preset's four, or every second of its eight
+    prototypes: int | None = None  # of each scale; None: `ratio` of the normal images
+    ratio: float = 0.1  # prototypes for each normal image, rounded down, at least 1; inferred
+    patches: tuple[int, ...] = (1, 2, 4, 8)  # patches a side, a number for each size; inferred
+    enlarge: int = 4  # of the finest map before the mask's head; unofficial code
+    batch: int = 8  # images; ours, for the CPU; 48 in the unofficial code
+    steps: int = 400  # optimiser steps; ours, for the CPU; 700 epochs in the unofficial code
+    lr: float = 1e-3  # ours, for so few steps; 1e-4 in the unofficial code
+    decay: float = 1e-2  # of weights; unofficial code
+    clip: float = NO_CLIP  # gradient norm; none in the unofficial code
+    top: int = 100  # pixels whose mean is the image score; inferred; 50 in the author's next code
+    recipe: Recipe = field(default_factory=Recipe)  # how anomalies are made
+
+    residuals: bool = True  # D_j beside F_j (MP); without, encoder and decoder only
+    fusion: Literal["own", "shared", "off"] = "own"
+    """MF of F and of D: modules of their own (inferred from "separately" in Fig. 3's caption), or
+    one for both (unofficial code). Off: none at all, the second one neither."""
+    refusion: bool = True  # MF once more behind the attention; Fig. 3
+    patch_attention: Literal["g", "u", "off"] = "g"  # MSA; both forms are reconstructions
+    blocks: int = 3  # of attention, the paper's N; unofficial code
+    norm: Norm = "batch"
+    """Of attention and decoder. BatchNorm as in both codes: one scale for all images keeps how
+    large a residual is, which is what tells a normal image. GroupNorm, of each image alone, takes
+    that away, and is for batches of a few images; ours."""
+    train_deepest: bool = False  # the last stage of a CNN learns as well; the paper is silent
+    optimiser: Literal["adam", "adamw"] = "adam"  # decay in the gradient, or apart from it
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            at_least_one=("prototypes", "enlarge", "batch", "steps", "top", "blocks"),
+            not_negative=("decay",),
+            even_blocks=False,
+        )
+        if not 0 < self.ratio <= 1:
+            raise ValueError(f"ratio must lie in (0, 1], got {self.ratio}")
+        if not (isfinite(self.clip) and self.clip > 0):
+            raise ValueError(f"clip must be positive and finite, got {self.clip}; 1e12 clips none")
+        if not self.patches or min(self.patches) < 1:
+            raise ValueError(f"patches must be numbers of at least 1, got {self.patches}")
+
+    @staticmethod
+    def paper() -> "PRNConfig":
+        """The inferred size: ResNet-18 at 256 pixels; steps as 700 epochs of `bottle` had."""
+        return PRNConfig(encoder="resnet18", batch=48, steps=5_600, lr=1e-4)
+
+
+class Decoder(nn.Module):
+    """From the deepest map up through the scales to one map of logits (Fig. 3; unofficial code).
+
+    Args:
+        widths: Channels c_j of each scale, the finest first: of what is decoded there.
+        skips: Channels of Z_j.
+        deepest: Channels of the deepest map.
+        size: Of the map of logits.
+        enlarge: How far the finest scale is enlarged before the head; bilinear steps do the rest.
+        kind: Of norm.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        skips: Sequence[int],
+        deepest: int,
+        size: tuple[int, int],
+        enlarge: int,
+        kind: Norm,
+    ) -> None:
+        super().__init__()
+        self.size, self.enlarge, below = size, enlarge, [*widths[1:], deepest]
+        self.up = nn.ModuleList(Convolution(b, c, kind) for b, c in zip(below, widths, strict=True))
+        self.merge = nn.ModuleList(
+            nn.Sequential(Convolution(c + s, c, kind), Convolution(c, c, kind))
+            for c, s in zip(widths, skips, strict=True)
+        )
+        self.head = Convolution(widths[0], HEAD, kind)
+        self.mask = nn.Conv2d(HEAD, 1, 3, padding=1)
+
+    def forward(
+        self, Z: list[Float[Tensor, "b _ _ _"]], x: Float[Tensor, "b _ _ _"]
+    ) -> Float[Tensor, "b h w"]:
+        for z, up, merge in zip(Z[::-1], list(self.up)[::-1], list(self.merge)[::-1], strict=True):
+            x = up(resize(x, (z.shape[2], z.shape[3])))
+            x = merge(torch.cat([x, z], dim=1))
+        h, w = (min(self.enlarge * n, m) for n, m in zip(x.shape[2:], self.size, strict=True))
+        logits = self.mask(self.head(resize(x, (h, w))))
+        return resize(logits, self.size).squeeze(1)
+
+
+class DeepestStage(nn.Sequential):
+    """A copy of the encoder's stages between its third and its fourth level, to be trained.
+
+    Its BatchNorms keep the encoder's statistics; ours.
+
+    Raises:
+        ValueError: The encoder is a ViT, whose blocks need tokens that its levels do not have.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        if encoder.grids[2] == encoder.grids[3]:
+            raise ValueError(f"train_deepest needs a CNN whose last stage halves the grid, got "
+                             f"{encoder.name!r} with grids {encoder.grids}")  # fmt: skip
+        stages = [encoder.model.feature_info[i]["module"].split(".") for i in encoder.layers[2:]]
+        third, fourth = (path[-1] for path in stages)  # such as blocks.4 and blocks.6
+        around = encoder.model.get_submodule(".".join(stages[1][:-1]))
+        parts = dict(around.named_children())
+        names = list(parts)
+        between = names[names.index(third) + 1 : names.index(fourth) + 1]
+        super().__init__(*(copy.deepcopy(parts[name]) for name in between))
+        self.requires_grad_(True)
+        super().train(False)
+
+    def train(self, mode: bool = True) -> "DeepestStage":
+        """Stay in eval mode, which is the norms' alone here."""
+        return self
+
+
+def layers_of(config: PRNConfig) -> tuple[int, ...]:
+    """Return the four levels that a config asks for.
+
+    Raises:
+        ValueError: It, or the preset it leaves the choice to, has another number of them.
+    """
+    layers = find_preset(config.encoder).layers if config.layers is None else config.layers
+    if config.layers is None and len(layers) == 2 * LEVELS:
+        layers = layers[1::2]  # ours
+    if len(layers) != LEVELS:
+        raise ValueError(
+            f"prn needs {LEVELS} levels, three scales and a deeper one; got layers={layers} of "
+            f"{config.encoder!r}"
+        )
+    return layers
+
+
+class PRN(nn.Module):
+    """The whole: frozen encoder, prototypes, fusion, attention, decoder, map and image score.
+
+    Args:
+        config: What a run may change.
+    Attributes:
+        shapes: Channels, rows and columns of each level.
+        prototypes: Of each scale; data, saved with the weights.
+    Raises:
+        ValueError: A size, layer or width that does not fit the encoder.
+        WeightsError: The encoder's weights cannot be had.
+    """
+
+    name = "prn"
+    extract_id = "levels"
+    prototypes: Any  # a ModuleList, of whose parts the type checker knows nothing
+
+    def __init__(self, config: PRNConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or PRNConfig()
+        self.encoder = encoder_of(replace(config, layers=layers_of(config)))
+        levels = zip(self.encoder.widths, self.encoder.grids, strict=True)
+        self.shapes = [(c, h, w) for c, (h, w) in levels]
+        widths, grids = list(self.encoder.widths[:-1]), list(self.encoder.grids[:-1])
+        scales = self.shapes[:-1] if config.residuals else []
+        self.prototypes = nn.ModuleList(PrototypeMaps(shape) for shape in scales)
+        skips = [2 * c for c in widths] if config.residuals else widths
+        fused, separate = config.fusion != "off", config.fusion == "own" and config.residuals
+        self.fusion = nn.ModuleList(
+            Fusion(widths, grids) if fused else nn.Identity() for _ in range(1 + separate)
+        )  # of F and of D, or of both
+        self.attention = nn.ModuleList(
+            self._attention(c, grid) for c, grid in zip(skips, grids, strict=True)
+        )
+        self.refusion = Fusion(skips, grids) if fused and config.refusion else nn.Identity()
+        self.deepest = DeepestStage(self.encoder) if config.train_deepest else None
+        below = self.shapes[-1][0]
+        self.decoder = Decoder(widths, skips, below, config.size, config.enlarge, config.norm)
+        self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
+        self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
+        self.reset(torch.Generator().manual_seed(0))
+
+    def _attention(self, width: int, grid: tuple[int, int]) -> nn.Module:
+        """Return the blocks of one scale."""
+        form, patches, norm = self.config.patch_attention, self.config.patches, self.config.norm
+        if form == "off":
+            return nn.Identity()
+        block: Any = BLOCKS[form]
+        blocks = range(self.config.blocks)
+        return nn.Sequential(*(block(width, grid, patches, norm) for _ in blocks))
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw all trainable weights anew, and forget the prototypes.
+
+        By torch's own laws, as in the unofficial code; a stage that is trained starts as the
+        encoder's.
+        """
+        for part in (self.fusion, self.attention, self.refusion, self.decoder):
+            draw_convolutions(part, generator)
+            for module in part.modules():
+                if isinstance(module, Scaling):
+                    module.reset(generator)
+        if self.deepest is not None:
+            self.deepest.load_state_dict(DeepestStage(self.encoder).state_dict())
+        for part in self.prototypes:
+            part.p = part.p[:0]
+        self.seed = int(torch.randint(2**62, (), generator=generator))  # of `prepare`
+
+    def optimiser(self, steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+        """Adam with a constant rate, the decay part of the gradient (L2); unofficial code."""
+        kind = torch.optim.Adam if self.config.optimiser == "adam" else torch.optim.AdamW
+        trained = [p for p in self.parameters() if p.requires_grad]
+        optimiser = kind(trained, lr=self.config.lr, weight_decay=self.config.decay)
+        return optimiser, LambdaLR(optimiser, lambda step: 1.0)
+
+    def training_set(self, normal: Images, seen: Images | None, seed: int) -> Dataset[Any]:
+        """Return what `loss` takes, by index: normal images, and made and seen anomalies."""
+        config = self.config
+        frame = Frame(size=config.size, resize=config.resize)
+        return TrainingSet(
+            normal, seen, frame=frame, batch=config.batch, seed=seed, recipe=config.recipe
+        )
+
+    @torch.no_grad()
+    def prepare(self, normal: Subset[Tensor]) -> None:
+        """Make the prototypes of each scale: k-means on the flattened maps of normal images.
+
+        The features are read some 64 images at a time, each about n / 128 + 2 times for n images.
+        """
+        if not self.prototypes:
+            return
+        n, config = len(normal), self.config
+        k = floor(config.ratio * n + 1e-9) if config.prototypes is None else config.prototypes
+        k = max(1, min(k, n))
+        widths = [prod(shape) for shape in self.shapes[:-1]]
+        generator = torch.Generator().manual_seed(self.seed)
+        watch = partial(track, label="compare maps", unit="block", show=first_process())
+        labels = [kmeans(g, k, generator) for g in gram_matrices(normal, widths, watch)]
+        means = cluster_means(normal, widths, labels)
+        for part, centres, shape in zip(self.prototypes, means, self.shapes, strict=False):
+            c, h, w = shape
+            part.p = centres.unflatten(1, (h, w, c)).to(part.p.device)
+
+    def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 1 d"]:
+        """Return the levels, flattened and side by side, which the engine caches."""
+        return torch.cat([x.flatten(1) for x in self.encoder(images)], dim=1)[:, None, None]
+
+    def levels(self, features: Float[Tensor, "b 1 1 d"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Take what `extract` gives apart: one map (b c h w) a level.
+
+        In memory the channels come last, as convolutions like it: a training step takes a third
+        less time on a CPU.
+        """
+        parts = features.flatten(1).split([prod(shape) for shape in self.shapes], dim=1)
+        tokens = [x.unflatten(1, s[1:] + s[:1]) for x, s in zip(parts, self.shapes, strict=True)]
+        return [x.contiguous().permute(0, 3, 1, 2) for x in tokens]  # b h w c -> b c h w
+
+    def forward(self, features: Float[Tensor, "b 1 1 d"]) -> Float[Tensor, "b h w"]:
+        """Return logits of being anomalous, as Fig. 3 has it."""
+        *F, deepest = self.levels(features)
+        Z = self.fusion[0](F)
+        if self.prototypes:
+            D = [residual(f) for residual, f in zip(self.prototypes, F, strict=True)]
+            Z = [torch.cat(pair, dim=1) for pair in zip(Z, self.fusion[-1](D), strict=True)]
+        Z = [attend(z) for attend, z in zip(self.attention, Z, strict=True)]
+        if self.deepest is not None:
+            deepest = self.deepest(F[-1])
+        return self.decoder(self.refusion(Z), deepest)
+
+    def loss(
+        self, images: Float[Tensor, "b 3 h w"], masks: Bool[Tensor, "b h w"]
+    ) -> Float[Tensor, ""]:
+        """Return smooth L1 on probabilities plus five times the focal loss of the logits.
+
+        Both by Fig. 3; the factor and the focal loss's exponents are inferred.
+        """
+        logits = self(self.extract(images))
+        return smooth_l1_loss(logits, masks) + LAMBDA * focal_loss(logits, masks, ALPHA, GAMMA)
+
+    def maps(self, features: Float[Tensor, "b 1 1 d"]) -> Float[Tensor, "b h w"]:
+        """Return the probability of each pixel at the encoder's size, from cached levels."""
+        return self(features).float().sigmoid()
+
+    def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
+        """Return one map an image; larger is more anomalous; in [0, 1]."""
+        return self.maps(self.extract(images))
+
+    def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
+        """Return the mean of the top pixels of each map, at the size it comes in; inferred, 100."""
+        flat = maps.flatten(1)
+        return flat.topk(min(self.config.top, flat.shape[1]), dim=1).values.mean(dim=1)

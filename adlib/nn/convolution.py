@@ -1,0 +1,75 @@
+"""Convolutions with a norm behind them, as maps pass through them, and how they are drawn."""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Norm = Literal["batch", "group"]
+GROUPS = 8  # of channels that GroupNorm looks at together, fewer where 8 do not divide them; ours
+
+
+def normalisation(kind: Norm, width: int) -> nn.Module:
+    """Return BatchNorm, whose statistics are those of the batch, or GroupNorm, of each image."""
+    return (
+        nn.BatchNorm2d(width) if kind == "batch" else nn.GroupNorm(math.gcd(width, GROUPS), width)
+    )
+
+
+class Convolution(nn.Sequential):
+    """Convolution of odd side that keeps the grid, norm, leaky ReLU.
+
+    Args:
+        c_in: Channels that come.
+        c_out: Channels that leave.
+        kind: Of norm; its shift is the convolution's bias.
+        side: Of the kernel.
+        dilation: Between the kernel's taps.
+        slope: Of the activation below zero; 0 is ReLU, 1 none at all.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kind: Norm,
+        *,
+        side: int = 3,
+        dilation: int = 1,
+        slope: float = 0.0,
+    ) -> None:
+        reach = dilation * (side // 2)
+        super().__init__(
+            nn.Conv2d(c_in, c_out, side, padding=reach, dilation=dilation, bias=False),
+            normalisation(kind, c_out),
+        )
+        self.slope = slope
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return F.leaky_relu(super().forward(x), self.slope)
+
+
+def resize(x: Float[Tensor, "b c _ _"], size: tuple[int, int]) -> Float[Tensor, "b c h w"]:
+    """Resize bilinearly; the centres of corner cells stay in the corners (aligned corners)."""
+    if tuple(x.shape[2:]) == size:
+        return x
+    return F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+
+@torch.no_grad()
+def draw_convolutions(part: nn.Module, generator: torch.Generator) -> None:
+    r"""Draw the weights of all convolutions inside, and start all norms anew.
+
+    Weights and biases: uniform in $\pm 1/\sqrt{n}$ for n inputs of an output; torch's own law, as
+    is what norms start from.
+    """
+    for module in part.modules():
+        if isinstance(module, nn.Conv2d):
+            bound = module.weight[0].numel() ** -0.5
+            for weights in module.parameters():
+                weights.uniform_(-bound, bound, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
+            module.reset_parameters()

@@ -1,0 +1,208 @@
+"""Attention between patches against slow loops over patches."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from adlib.nn.convolution import draw_convolutions
+from adlib.nn.patch_attention import (
+    BLOCKS,
+    Scaling,
+    SplitAttention,
+    SplitBlock,
+    WholeAttention,
+    WholeBlock,
+    attend,
+    from_patches,
+    patch_size,
+    to_patches,
+)
+
+PATCHES = (1, 2, 4)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def drawn(part: Any) -> Any:
+    generator = torch.Generator().manual_seed(2)
+    draw_convolutions(part, generator)
+    for module in part.modules():
+        if isinstance(module, Scaling):
+            module.reset(generator)
+    return part
+
+
+def slow_attention(q: Tensor, k: Tensor, v: Tensor, parts: int, root: float) -> Tensor:
+    """One image (c h w), patch after patch; scores are divided by d ** root, d a whole patch's."""
+    (_, h, w), out = v.shape, torch.zeros_like(v)
+    r, s = -(-h // parts), -(-w // parts)
+    d = v.shape[0] * r * s
+    corners = [(i, j) for i in range(0, h, r) for j in range(0, w, s)]
+
+    def patch(x: Tensor, corner: tuple[int, int]) -> Tensor:
+        whole = torch.zeros(len(x), r, s)
+        cut = x[:, corner[0] : corner[0] + r, corner[1] : corner[1] + s]
+        whole[:, : cut.shape[1], : cut.shape[2]] = cut
+        return whole
+
+    for at in corners:
+        scores = torch.stack([(patch(q, at) * patch(k, other)).sum() for other in corners])
+        weights = (scores / d**root).exp()
+        weights = weights / weights.sum()
+        mixed = sum(w * patch(v, other) for w, other in zip(weights, corners, strict=True))
+        assert isinstance(mixed, Tensor)
+        cut = out[:, at[0] : at[0] + r, at[1] : at[1] + s]
+        cut[:] = mixed[:, : cut.shape[1], : cut.shape[2]]
+    return out
+
+
+@pytest.mark.parametrize("grid", [(4, 12), (5, 7), (3, 2), (1, 4)])
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_patches_are_where_they_were(grid: tuple[int, int], parts: int) -> None:
+    x = random(2, 3, *grid)
+    size = patch_size(grid, parts)
+    tokens = to_patches(x, size)
+    assert torch.equal(from_patches(tokens, size, grid), x)
+    torch.testing.assert_close(tokens.square().sum(), x.square().sum())  # the rest is zero
+    assert (tokens != 0).any(dim=2).all()  # no token is empty
+    assert tokens.shape[1] <= parts**2
+    first = x[0, :, : size[0], : size[1]]  # in the order rows, columns, channels
+    assert torch.equal(tokens[0, 0], first.permute(1, 2, 0).flatten())
+
+
+def test_attending_is_softmax_and_in_fp32() -> None:
+    q, k, v = (random(2, 5, 70, seed=i) for i in range(3))
+    weights = (q @ k.mT / 7).softmax(dim=2)
+    torch.testing.assert_close(attend(q, k, v, 1 / 7), weights @ v)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(100 * q, 100 * k, v, 1 / 7e4)  # scores in the thousands before the scale
+    torch.testing.assert_close(found.float(), weights @ v, atol=0.03, rtol=0.03)
+
+
+@pytest.mark.parametrize("grid", [(4, 8), (5, 7)])
+def test_form_g_is_a_loop_over_heads_and_patches(grid: tuple[int, int]) -> None:
+    part = drawn(SplitAttention(6, grid, PATCHES))
+    x = random(2, 6, *grid)
+    q, k, v = part.q(x), part.k(x), part.v(x)
+    for image in range(2):
+        expected = [v[image, :2]]  # one patch: nothing to compare
+        for head, parts in ((1, 2), (2, 4)):
+            these, values = slice(2 * head - 2, 2 * head), slice(2 * head, 2 * head + 2)
+            heads = q[image, these], k[image, these], v[image, values]
+            expected.append(slow_attention(*heads, parts, 0.5))
+        torch.testing.assert_close(part(x)[image], torch.cat(expected), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("grid", [(4, 8), (5, 7)])
+@pytest.mark.parametrize("parts", [2, 4])
+def test_form_u_is_a_loop_over_patches(grid: tuple[int, int], parts: int) -> None:
+    part = drawn(WholeAttention(3, grid, parts))
+    with torch.no_grad():
+        part.q.weight *= 30  # so that weights are far from equal under 1 / d
+    x = random(2, 3, *grid)
+    r, s = patch_size(grid, parts)
+
+    def scaled(x: Tensor, scaling: Scaling) -> Tensor:
+        """Each cell times the factor of its place in its patch, plus the shift of that place."""
+        factor = scaling.weight.view(r, s, 3)
+        shift = torch.zeros_like(factor) if scaling.bias is None else scaling.bias.view(r, s, 3)
+        out = torch.zeros_like(x)
+        for i in range(grid[0]):
+            for j in range(grid[1]):
+                out[:, i, j] = x[:, i, j] * factor[i % r, j % s] + shift[i % r, j % s]
+        return out
+
+    if (grid[0] % parts, grid[1] % parts) == (0, 0):
+        for image in range(2):
+            q, k, v = (scaled(x[image], p) for p in (part.q, part.k, part.v))
+            expected = slow_attention(q, k, v, parts, 1.0)
+            torch.testing.assert_close(part(x)[image], expected, atol=1e-5, rtol=1e-4)
+    else:  # what a patch lacks is shifted as well, and cut off again
+        tokens = to_patches(x, (r, s))
+        weights = (part.q(tokens) @ part.k(tokens).mT / tokens.shape[2]).softmax(dim=2)
+        expected = from_patches(weights @ part.v(tokens), (r, s), grid)
+        torch.testing.assert_close(part(x), expected)
+
+
+def test_one_patch_is_a_linear_map() -> None:
+    """What softmax over one token comes to, with any queries and keys."""
+    x, y = random(2, 6, 4, 8), random(2, 6, 4, 8, seed=1)
+    for part in (drawn(SplitAttention(6, (4, 8), (1,))), drawn(WholeAttention(6, (4, 8), 1))):
+        zero = part(torch.zeros_like(x))
+        torch.testing.assert_close(
+            part(2 * x - 3 * y) - zero, 2 * (part(x) - zero) - 3 * (part(y) - zero),
+            atol=1e-5, rtol=1e-4,
+        )  # fmt: skip
+    part = drawn(SplitAttention(6, (4, 8), (1,)))
+    v = part.v(x)
+    assert torch.equal(part(x), v)
+    q, k, one = (to_patches(t, (4, 8)) for t in (x, y, v))
+    torch.testing.assert_close(attend(q, k, one, 1.0), one)
+
+
+def test_a_bias_of_the_keys_changes_nothing() -> None:
+    q, k, v = (random(2, 5, 12, seed=i) for i in range(3))
+    shift = random(12, seed=7)
+    torch.testing.assert_close(attend(q, k + shift, v, 0.3), attend(q, k, v, 0.3))
+
+
+def test_blocks_are_their_equations() -> None:
+    x = random(2, 6, 4, 8)
+    block = drawn(SplitBlock(6, (4, 8), PATCHES, "batch")).eval()
+    y = x + block.merge(block.attention(x))
+    torch.testing.assert_close(block(x), y + block.feed(y))
+    assert block.feed[0][0].dilation == (2, 2)
+    assert [part.slope for part in (block.merge, *block.feed)] == [0.2] * 3
+    block = drawn(WholeBlock(6, (4, 8), PATCHES, "batch")).eval()
+    found = torch.cat([attention(x) for attention in block.attentions], dim=1)
+    straight = block.merge[1][1](block.merge[1][0](block.merge[0](found)))
+    around = block.shortcut[1](block.shortcut[0](found))
+    torch.testing.assert_close(block(x), (straight + around).clamp(min=0))
+
+
+@pytest.mark.parametrize("form", ["g", "u"])
+def test_every_weight_of_a_block_gets_a_gradient(form: str) -> None:
+    block: Any = drawn(BLOCKS[form](6, (4, 8), PATCHES, "batch"))
+    (block(random(2, 6, 4, 8)) * random(2, 6, 4, 8, seed=1)).sum().backward()
+    for name, weights in block.named_parameters():
+        assert weights.grad is not None, name
+        assert weights.grad.abs().max() > 1e-7, name
+
+
+@pytest.mark.parametrize("form", ["g", "u"])
+def test_parts_of_an_image_attend_to_its_far_side(form: str) -> None:
+    block: Any = drawn(BLOCKS[form](6, (16, 16), (1, 2), "batch")).eval()
+    if form == "u":
+        with torch.no_grad():
+            block.attentions[1].q.weight *= 300
+    x = random(1, 6, 16, 16)
+    other = x.clone()
+    other[:, :, 13:, 13:] += 3
+    moved = (block(other) - block(x)).abs().amax(dim=1)[0]
+    assert moved[:4, :4].min() > 1e-6  # beyond the reach of all convolutions
+    assert moved[13:, 13:].min() > moved[:4, :4].max()
+
+
+def test_weights_are_as_many_as_the_forms_have() -> None:
+    c, patches = 8, (1, 2, 4, 8)
+
+    def count(part: Any) -> int:
+        return sum(p.numel() for p in part.parameters())
+
+    norms, heads = 2 * c, 4
+    q, k, v = c * 3 * c // heads + 3 * c // heads, c * 3 * c // heads, c * c + c
+    assert count(SplitBlock(c, (16, 16), patches, "batch")) == q + k + v + 27 * c * c + 3 * norms
+    tokens = sum(c * (16 // parts) ** 2 for parts in patches)
+    alone = c * 16 * 16
+    scalings = 2 * tokens + 3 * (tokens - alone)  # v's for all; q's two and k's one where compared
+    merge = 36 * c * c + 9 * c * c + 4 * c * c + 3 * norms
+    assert count(WholeBlock(c, (16, 16), patches, "batch")) == scalings + merge
+
+
+def test_sizes_that_do_not_divide_the_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 patch sizes do not divide 6 channels"):
+        SplitBlock(6, (4, 8), (1, 2, 4, 8), "batch")
