@@ -62,6 +62,10 @@ def config_from(cls: type[C], values: dict[str, Any]) -> C:
             )
     fitted = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     for name, value in fitted.items():
+        if isinstance(value, dict):  # a config within the config
+            inner: Any = known[name].default_factory
+            fitted[name] = config_from(inner, value)
+    for name, value in fitted.items():
         if isinstance(value, str) and "Path" in str(known[name].type):
             fitted[name] = Path(value)
     return cls(**fitted)
