@@ -70,7 +70,7 @@ class PRNConfig:
     enlarge: int = 4  # of the finest map before the mask's head; unofficial code
     batch: int = 8  # images; ours, for the CPU; 48 in the unofficial code
     steps: int = 400  # optimiser steps; ours, for the CPU; 700 epochs in the unofficial code
-    lr: float = 1e-3  # ours, for so few steps; 1e-4 in the unofficial code
+    lr: float = 1e-4  # unofficial code
     decay: float = 1e-2  # of weights; unofficial code
     clip: float = NO_CLIP  # gradient norm; none in the unofficial code
     top: int = 100  # pixels whose mean is the image score; inferred; 50 in the author's next code
@@ -107,7 +107,7 @@ class PRNConfig:
     @staticmethod
     def paper() -> "PRNConfig":
         """The inferred size: ResNet-18 at 256 pixels; steps as 700 epochs of `bottle` had."""
-        return PRNConfig(encoder="resnet18", batch=48, steps=5_600, lr=1e-4)
+        return PRNConfig(encoder="resnet18", batch=48, steps=5_600)
 
 
 class Decoder(nn.Module):
