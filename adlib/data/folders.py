@@ -51,11 +51,7 @@ def load_folder(
         ValueError: The layout, an image or a mask is wrong, or a category is unknown.
     Source: layout from Bergmann et al., MVTec AD, CVPR 2019.
     """
-    data = list_folder(path, categories, holdout)
-    every = data.train.references + data.test.references
-    for reference in tqdm(every, desc="checking images", delay=2, leave=False):
-        check_files(reference)
-    return data
+    return checked(list_folder(path, categories, holdout))
 
 
 def list_folder(
@@ -225,6 +221,15 @@ def _plain(folder: Path, category: str, holdout: float) -> tuple[list[Reference]
 
 def _reference(path: Path, category: str, defect: str) -> Reference:
     return Reference(path=str(path), category=category, defect=defect)
+
+
+def checked(data: Data) -> Data:
+    """Return the data after the files of all their images were opened."""
+    splits = [split for split in (data.train, data.test, data.seen) if split is not None]
+    every = [reference for split in splits for reference in split.references]
+    for reference in tqdm(every, desc="checking images", delay=2, leave=False):
+        check_files(reference)
+    return data
 
 
 def check_files(reference: Reference) -> None:

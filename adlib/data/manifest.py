@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from adlib.data.folders import check_files, closest, hold_out
+from adlib.data.folders import checked, closest, hold_out
 from adlib.data.sample import GOOD, Data, Images, Reference, hash_files, read_files
 
 ENDINGS = frozenset({".csv", ".parquet"})
@@ -61,10 +59,7 @@ def load_manifest(
         ModuleNotFoundError: What reads Parquet is not installed.
         ValueError: A column or value is wrong, or an image twice in the table; names the line.
     """
-    data = list_manifest(path, categories, holdout)
-    for reference in tqdm(every(data), desc="checking images", delay=2, leave=False):
-        check_files(reference)
-    return data
+    return checked(list_manifest(path, categories, holdout))
 
 
 def list_manifest(
@@ -114,12 +109,6 @@ def list_manifest(
     images = {k: Images(v, read_files, hash_files) for k, v in splits.items()}
     seen = images["seen"] if splits["seen"] else None
     return Data(table.stem, train=images["train"], test=images["test"], seen=seen)
-
-
-def every(data: Data) -> tuple[Reference, ...]:
-    """The references of all splits."""
-    seen = () if data.seen is None else data.seen.references
-    return data.train.references + data.test.references + seen
 
 
 def _rows(table: Path) -> Iterator[_Row]:
