@@ -81,9 +81,12 @@ def span_distance(x: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"]) -> Float
     $\sqrt{1 - m / c}$. Compare at equal m.
     """
     p = p[:1] if p.stride(0) == 0 else p  # the same for all images: factor it once
-    _, s, basis = torch.linalg.svd(p.float(), full_matrices=False)  # b k, b k c
-    rank = s > s[:, :1] * max(p.shape[1:]) * torch.finfo(s.dtype).eps  # as matrix_rank's
-    basis = basis * rank.unsqueeze(-1)
-    left = x.float() - x.float() @ basis.mT @ basis
-    length = x.float().norm(dim=-1).clamp(min=torch.finfo(s.dtype).tiny)
-    return (left.norm(dim=-1) / length).clamp(max=1)
+    p = p.double()  # squares lose half the digits, of twice as many: a GPU's SVD is too slow
+    squares, basis = torch.linalg.eigh(p.mT @ p)  # b c, b c c
+    s = squares.clamp(min=0).sqrt()
+    rank = s > s[:, -1:] * max(p.shape[1:]) * torch.finfo(torch.float32).eps  # as matrix_rank's
+    basis = basis * rank.unsqueeze(-2)
+    x = x.double()
+    left = x - x @ basis @ basis.mT
+    length = x.norm(dim=-1).clamp(min=torch.finfo(s.dtype).tiny)
+    return (left.norm(dim=-1) / length).clamp(max=1).float()

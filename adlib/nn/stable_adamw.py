@@ -1,5 +1,8 @@
 """StableAdamW, the optimiser that Dinomaly and INP-Former train with, and its schedule."""
 
+# torch documents `_foreach` functions, and exports them under these names only.
+# pyright: reportPrivateImportUsage=false
+
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -48,25 +51,42 @@ class StableAdamW(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, p.grad, group)
+            for t, params in self._by_age(group["params"]).items():
+                self._update(params, t, group)
         return loss
 
-    def _update(self, p: Tensor, g: Tensor, group: dict[str, Any]) -> None:
-        state, (beta1, beta2) = self.state[p], group["betas"]
-        if not state:
-            state["step"] = torch.zeros(())
-            state["m"], state["v"], state["v_max"] = (torch.zeros_like(p) for _ in range(3))
-        state["step"] += 1
-        t, m, v, v_max = state["step"].item(), state["m"], state["v"], state["v_max"]
-        m.lerp_(g, 1 - beta1)
-        v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-        torch.maximum(v_max, v, out=v_max)
-        d = (v_max / (1 - beta2**t)).sqrt_().add_(group["eps"])
-        surprise = (g / d).square_().mean().sqrt_().clamp_(min=1)  # a tensor: no wait for a GPU
-        p.mul_(1 - group["lr"] * group["decay"])
-        p.addcdiv_(m / surprise, d, value=-group["lr"] / (1 - beta1**t))
+    def _by_age(self, params: list[Tensor]) -> dict[int, list[Tensor]]:
+        """Return those that have a gradient by the number of the step they are about to take."""
+        found: dict[int, list[Tensor]] = {}
+        for p in params:
+            if p.grad is None:
+                continue
+            if not (state := self.state[p]):
+                state["step"] = torch.zeros(())
+                state["m"], state["v"], state["v_max"] = (torch.zeros_like(p) for _ in range(3))
+            state["step"] += 1
+            found.setdefault(int(state["step"].item()), []).append(p)
+        return found
+
+    def _update(self, params: list[Tensor], t: int, group: dict[str, Any]) -> None:
+        """Take step t, tensor by tensor; torch's `_foreach` spares a GPU thousands of launches."""
+        beta1, beta2 = group["betas"]
+        g: list[Any] = [p.grad for p in params]
+        m, v, v_max = ([self.state[p][name] for p in params] for name in ("m", "v", "v_max"))
+        torch._foreach_lerp_(m, g, 1 - beta1)
+        torch._foreach_mul_(v, beta2)
+        torch._foreach_addcmul_(v, g, g, 1 - beta2)
+        torch._foreach_maximum_(v_max, v)
+        d = torch._foreach_div(v_max, 1 - beta2**t)
+        torch._foreach_sqrt_(d)
+        torch._foreach_add_(d, group["eps"])
+        surprise = torch._foreach_norm(torch._foreach_div(g, d))
+        torch._foreach_div_(surprise, [p.numel() ** 0.5 for p in params])
+        torch._foreach_clamp_min_(surprise, 1)  # stays a tensor: no wait for a GPU
+        torch._foreach_mul_(params, 1 - group["lr"] * group["decay"])
+        torch._foreach_addcdiv_(
+            params, torch._foreach_div(m, surprise), d, -group["lr"] / (1 - beta1**t)
+        )
 
 
 def warmup_cosine(step: int, steps: int, warmup: int, final: float = 0.1) -> float:

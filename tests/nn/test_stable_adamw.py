@@ -48,6 +48,29 @@ def test_without_surprise_it_is_adamw_with_amsgrad() -> None:
     torch.testing.assert_close(a, b)
 
 
+def test_tensors_do_not_touch_each_other() -> None:
+    """Each has its own surprise and its own count of steps; one without gradient stays."""
+    g = torch.Generator().manual_seed(1)
+    shapes = [(3, 5), (7,), (2, 2, 2)]
+    starts = [torch.randn(s, generator=g) for s in shapes]
+    gradients = [[torch.randn(s, generator=g) * 4**k for s in shapes] for k in range(4)]
+    together = [torch.nn.Parameter(x.clone()) for x in starts]
+    apart = [torch.nn.Parameter(x.clone()) for x in starts]
+    optimiser = StableAdamW(together, lr=0.1)
+    others = [StableAdamW([p], lr=0.1) for p in apart]
+    for k, of_step in enumerate(gradients):
+        for i, grad in enumerate(of_step):
+            given = None if (k, i) == (1, 2) else grad
+            together[i].grad = apart[i].grad = given
+        kept = together[2].detach().clone()
+        optimiser.step()
+        for other in others:
+            other.step()
+        assert torch.equal(together[2], kept) == (k == 1)
+    for p, q in zip(together, apart, strict=True):
+        torch.testing.assert_close(p, q)
+
+
 def test_schedule_rises_to_one_and_falls_to_a_tenth() -> None:
     factors = [warmup_cosine(k, steps=50, warmup=10) for k in range(51)]
     assert factors[0] == 0
