@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,8 +35,9 @@ BATCH = 16  # images through the encoder at a time; ours
 class Extractor(Protocol):
     """What a method shows of its frozen part."""
 
-    encoder: Any
     config: Any
+    if TYPE_CHECKING:  # Python 3.12's isinstance does not see the modules of a module
+        encoder: Any
 
     def extract(self, images: Float[Tensor, "b 3 h w"], /) -> Float[Tensor, "b g t c"]: ...
 

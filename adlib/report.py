@@ -124,6 +124,49 @@ def runs_table(rows: Iterable[Row]) -> "DataFrame":
     return DataFrame(found)
 
 
+def supervised_table(rows: Iterable[Row]) -> "DataFrame":
+    """One row a run of one category: arm, category, seen defects, steps, seed, seven metrics.
+
+    Args:
+        rows: Lines whose records say which defects left the test set (`tested_without`).
+    Raises:
+        ValueError: Two protocols among the rows, runs of one category and seed that were tested on
+            different images, or a run without record.
+    """
+    from pandas import DataFrame
+
+    found: list[Row] = []
+    protocol: Any = None
+    tests: dict[tuple[str, int], str] = {}
+    for row in rows:
+        record = row["files"].get("record.json")
+        if record is None:
+            raise ValueError(f"the run {row['id']} left no record.json")
+        category, digest = record["category"], record["test"]["digest"]
+        protocol = protocol or record["protocol"]
+        if record["protocol"] != protocol:
+            raise ValueError(f"the run {row['id']} has another protocol than the first")
+        if tests.setdefault((category, record["seed"]), digest) != digest:
+            raise ValueError(
+                f"the run {row['id']} was tested on other images of {category} than another run of "
+                f"seed {record['seed']}; their numbers cannot be compared"
+            )
+        found.append(
+            {
+                "arm": name_of(record["arm"]),
+                "method": record["method"],
+                "category": category,
+                "seen": record["seen"],
+                "steps": record["steps"],
+                "seed": record["seed"],
+                **record["mean"],
+                "seconds": record["seconds"],
+                "commit": str(record["commit"])[:7],
+            }
+        )
+    return DataFrame(found)
+
+
 def spread(frame: "DataFrame", by: Sequence[str], columns: Sequence[str]) -> "DataFrame":
     """Mean and standard deviation over the runs of each group, as text; and how many there are.
 

@@ -56,6 +56,30 @@ def test_a_run_without_record_is_named() -> None:
         report.runs_table([{"id": "point_9", "files": {}}])
 
 
+def supervised(arm: str, seed: int = 0, **changes: Any) -> report.Row:
+    record = {"category": "nut", "seen": 10, "test": {"digest": f"d{seed}"}} | changes
+    return row({"name": arm, "method": "prn"}, seed, **record)
+
+
+def test_a_supervised_run_is_a_row_with_its_category_and_number_of_seen() -> None:
+    frame = report.supervised_table([supervised("PRN"), supervised("base", 1, seen=5)])
+    assert frame["arm"].tolist() == ["PRN", "base"]
+    assert frame["category"].tolist() == ["nut", "nut"]
+    assert frame["seen"].tolist() == [10, 5]
+    assert frame["image_auroc"].tolist() == [0.75, 0.76]
+
+
+def test_supervised_runs_are_compared_on_the_same_test_images_only() -> None:
+    report.supervised_table([supervised("PRN"), supervised("PRN", 1)])  # another seed
+    other = supervised("base", test={"digest": "x"})
+    with pytest.raises(ValueError, match=r"tested on other images of nut .* of seed 0"):
+        report.supervised_table([supervised("PRN"), other])
+    with pytest.raises(ValueError, match="another protocol"):
+        report.supervised_table([supervised("PRN"), supervised("base", protocol={"name": "m"})])
+    with pytest.raises(ValueError, match="point_9 left no record"):
+        report.supervised_table([{"id": "point_9", "files": {}}])
+
+
 def test_an_arm_is_named_by_what_sets_it_apart() -> None:
     assert report.name_of(NONE) == "none"
     assert report.name_of({"method": "dinomaly"}) == "dinomaly"

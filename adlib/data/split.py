@@ -2,7 +2,9 @@
 
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -45,6 +47,33 @@ def supervise(data: Data, seen: int = SEEN, seed: int = 0) -> Data:
     taken = {prints[i] for i in drawn}
     left = [i for i, mark in enumerate(prints) if mark not in taken]
     return Data(data.name, data.train, data.test.select(left), data.notice, chosen, (seen, seed))
+
+
+def show_first(split: Data, k: int) -> Data:
+    """Leave the test set as it is, and of the drawn defects the first of each category to train on.
+
+    Defects are drawn one after another, so the first k are those that a draw of k would take. Runs
+    that learn from different numbers of defects are so tested on the same images.
+
+    Args:
+        split: What `supervise` returned.
+        k: Defects of each category; 0 shows none.
+    Returns:
+        The split with fewer `seen`. Its `drawn` still says how its test set came about.
+    Raises:
+        ValueError: The data are not split, or so many were not drawn.
+    """
+    if split.seen is None or split.drawn is None:
+        raise ValueError(f"{split.name} is not split: supervise(data, seen, seed) does it")
+    if not 0 <= k <= split.drawn[0]:
+        raise ValueError(f"expected k from 0 to the {split.drawn[0]} defects drawn, got {k}")
+    before: Counter[str] = Counter()
+    first = []
+    for i, reference in enumerate(split.seen.references):
+        if before[reference.category] < k:
+            first.append(i)
+        before[reference.category] += 1
+    return replace(split, seen=split.seen.select(first))
 
 
 def refuse_seen(seen: Collection[str], test: Images, name: str) -> None:

@@ -1,7 +1,7 @@
 """What the engine asks of a method."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,8 @@ class Method(Protocol):
 
     name: str
     config: Any
-    encoder: Any
+    if TYPE_CHECKING:  # Python 3.12's isinstance does not see the modules of a module
+        encoder: Any
     calibration: Calibration | None
     provenance: dict[str, Any]
     _compiled_call_impl: Any

@@ -148,7 +148,10 @@ class Decoder(nn.Module):
             x = up(resize(x, (z.shape[2], z.shape[3])))
             x = merge(torch.cat([x, z], dim=1))
         h, w = (min(self.enlarge * n, m) for n, m in zip(x.shape[2:], self.size, strict=True))
-        logits = self.mask(self.head(resize(x, (h, w))))
+        x = self.head(resize(x, (h, w)))
+        # in bf16 a logit of -10 has neighbours 0.06 away: many pixels would tie in the ranking
+        with torch.autocast(x.device.type, enabled=False):
+            logits = self.mask(x.to(self.mask.weight.dtype))
         return resize(logits, self.size).squeeze(1)
 
 

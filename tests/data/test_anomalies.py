@@ -50,6 +50,15 @@ def test_normal_samples_are_the_framed_images() -> None:
         assert MADE.source(i) == f"normal: {sample.path}"
 
 
+def test_simulated_only_are_the_samples_without_a_seen_defect() -> None:
+    """So one run stands for both arms of an ablation: no defect seen, and none of its kinds on."""
+    off = training_set(recipe=Recipe(seen=False, extended=False))
+    none = training_set(seen=None)
+    for i in range(32):
+        assert off.plan(i).kind in ("normal", "simulated")
+        assert content(off, i) == content(none, i)
+
+
 def test_every_normal_image_comes_once_before_one_comes_again() -> None:
     order = [MADE.plan(i).normal for i in of_kind(MADE, "normal", 14 * 3)]
     laps = [order[start : start + 14] for start in (0, 14, 28)]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from adlib.data import load_builtin, load_folder
 from adlib.data.sample import Data, Images
-from adlib.data.split import refuse_seen, supervise
+from adlib.data.split import refuse_seen, show_first, supervise
 
 
 def made_folder(root: Path, kinds: Sequence[tuple[str, int]], masked: bool = True) -> Data:
@@ -117,6 +117,27 @@ def test_a_split_is_not_split_again(tmp_path: Path) -> None:
         supervise(split, seen=1)
     with pytest.raises(ValueError, match="from 0 on; got -1"):
         supervise(data, seen=-1)
+
+
+def test_the_first_of_many_are_the_draw_of_few_and_the_test_set_stays() -> None:
+    data = load_builtin(48, train=1, test=24, categories=["board", "screw"])
+    ten = supervise(data, seen=10, seed=2)
+    for k in (0, 1, 5, 10):
+        split, alone = show_first(ten, k), supervise(data, seen=k, seed=2)
+        assert paths(split.seen) == paths(alone.seen)
+        assert len(paths(split.seen)) == 2 * k
+        assert split.test is ten.test
+        assert split.drawn == (10, 2)  # which makes the same test set again
+
+
+def test_only_what_was_drawn_can_be_shown(tmp_path: Path) -> None:
+    data = made_folder(tmp_path, [("bent", 4)])
+    with pytest.raises(ValueError, match="is not split: supervise"):
+        show_first(data, 1)
+    split = supervise(data, seen=2)
+    for k in (-1, 3):
+        with pytest.raises(ValueError, match=rf"from 0 to the 2 defects drawn, got {k}"):
+            show_first(split, k)
 
 
 def test_what_was_trained_on_is_not_tested_on(tmp_path: Path) -> None:

@@ -328,6 +328,15 @@ def test_bf16_maps_are_nearly_those_of_fp32() -> None:
     torch.testing.assert_close(rounded, method.maps(features), atol=0.02, rtol=0)
 
 
+def test_bf16_ties_no_pixels_that_fp32_tells_apart() -> None:
+    method = fitted().eval()
+    features = cached(method).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = method(features)
+    assert logits.dtype == torch.float32
+    assert len(logits.unique()) > 0.9 * len(method(features).unique())
+
+
 def test_an_image_scores_the_mean_of_its_top_pixels() -> None:
     method = PRN(tiny_config(top=4))
     maps = random(2, 5, 7)
