@@ -112,9 +112,9 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         preset = find_preset(name)
-        self.name, self.size = name, size
-        self.layers = preset.layers if layers is None else layers
-        self.model, levels = _build(preset, size, self.layers)
+        self.name, self.size = name, (size[0], size[1])  # a list, as of JSON, does too
+        self.layers = preset.layers if layers is None else tuple(layers)
+        self.model, levels = _build(preset, self.size, self.layers)
         self.widths = tuple(int(level["num_chs"]) for level in levels)
         strides = [int(level["reduction"]) for level in levels]
         self.grids = tuple((size[0] // s, size[1] // s) for s in strides)
