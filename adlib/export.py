@@ -7,9 +7,10 @@ image_score   b        float32  larger is more anomalous
 threshold     scalar   float32  an image is called defective when its score is above it
 ```
 
-The batch b is free. Normalisation is in the graph; decoding and resizing are not, since no ONNX
-operator resizes bytes as Pillow does. What a program needs for it, and where the model came from,
-is in the file's metadata. `examples/onnx_predict.py` runs such a file without adlib and torch.
+The batch b is free. With the constraint `project` only ONNX Runtime runs the file: solving a linear
+system takes an operator of its own. Normalisation is in the graph; decoding and resizing are not,
+since no ONNX operator resizes bytes as Pillow does. What a program needs for it, and where the
+model came from, is in the file's metadata. `examples/onnx_predict.py` runs such a file without adlib and torch.
 """
 
 import copy
@@ -194,6 +195,7 @@ def _translate(graph: Deployed, example: Float[Tensor, "b 3 h w"], opset: int) -
         input_names=["images"],
         output_names=["anomaly_map", "image_score"],
         dynamic_shapes={"images": {0: "b"}},  # only names the axis
+        custom_translation_table=_solving(),
         verbose=False,
     )
     assert program is not None, "torch.onnx.export gives a program unless it is given a file"
@@ -205,6 +207,34 @@ def _translate(graph: Deployed, example: Float[Tensor, "b 3 h w"], opset: int) -
             f"{LARGEST / 2**30:.2f} GiB; take a smaller encoder or fewer blocks"
         )
     return program.model_proto
+
+
+def _solving() -> dict[Any, Any]:
+    """Return how linear systems are written, of which ONNX itself knows nothing.
+
+    ONNX Runtime has an operator for the inverse of matrices. So a factor passes on the matrix that
+    it was to be a factor of, and solving multiplies by the inverse of that.
+    """
+    from onnx.defs import OpSchema
+    from onnxscript import opset18, values
+
+    domain, name = "com.microsoft", "Inverse"
+    ends = [OpSchema.FormalParameter(x, "T") for x in "xy"]
+    schema = OpSchema(
+        name, domain, 1, inputs=ends[:1], outputs=ends[1:],
+        type_constraints=[("T", ["tensor(float)"], "")],
+    )  # fmt: skip
+    inverse = values.Op(values.Opset(domain, 1), name, schema)
+
+    def factor(a: Any, **_: Any) -> tuple[Any, Any]:
+        return opset18.Identity(a), opset18.Constant(value_int=0)
+
+    def solve(b: Any, a: Any, **_: Any) -> Any:
+        inverted: Any = inverse(a)
+        return opset18.MatMul(inverted, b)
+
+    aten = torch.ops.aten
+    return {aten.linalg_cholesky_ex.default: factor, aten.cholesky_solve.default: solve}
 
 
 def _finish(model: Any, threshold: float, facts: dict[str, str]) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import pytest
 
+from adlib import report
 from adlib.choice import best_form, scores
+from adlib.methods import ProADConfig
 
 Runs = Mapping[tuple[str, int], Sequence[float]]
 
@@ -61,3 +63,17 @@ def test_a_changed_order_asks_for_longer_runs() -> None:
 def test_missing_runs_are_named() -> None:
     with pytest.raises(ValueError, match=r"expected runs of \(800, 1600\) steps, got \[800\]"):
         best_form(table({("A4 anchor", 800): (0.5, 0.6)}))
+
+
+def test_the_default_is_what_the_rule_chose() -> None:
+    """All that makes the arm, against the records that decided."""
+    rows = report.read_results("forms")
+    winner = best_form(report.runs_table(rows))
+    default = ProADConfig()
+    records = [row["files"]["record.json"] for row in rows]
+    configs = [r["config"] for r in records if r["arm"]["name"] == winner]
+    assert len(configs) == 6  # three seeds, twice the steps
+    for config in configs:
+        for name in ("constraint", "start", "shortcut", "own", "prototype_lr", "attention",
+                     "update", "context", "coherence", "noise", "mining"):  # fmt: skip
+            assert config[name] == getattr(default, name), name

@@ -105,6 +105,8 @@ def test_the_papers_sizes() -> None:
     paper = cost(ProADConfig.paper())
     n, c, heads = 784, 768, 12
     block = 2 * (attention(n, n, c, heads) + mlp(n, c, 4)) + attention(n, n, c, heads)
+    block += 4 * n * c * c  # of `project`, in the width: the Gram matrix and its right sides
+    block += c**3 // 3 + 2 * n * c * c  # its factor, and solving with that
     assert paper["flops"] == mlp(n, c, 4) + 8 * block
     dinomaly, inp_former = cost(DinomalyConfig.paper()), cost(INPFormerConfig.paper())
     assert dinomaly["parameters"] == pytest.approx(61.4e6, rel=0.001)

@@ -171,7 +171,7 @@ ARMS: tuple[dict[str, Any], ...] = (
     {"update": "once", "prototypes": 7, "constraint": "nores", "attention": "softmax"},
     {"own": True, "prototypes": 20, "constraint": "topk"},
     {"prototypes": 5, "constraint": "scaled"},
-    {"prototypes": 9, "constraint": "gate", "fade": 10},
+    {"prototypes": 9, "constraint": "gate"},
 )
 
 

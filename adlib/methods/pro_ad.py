@@ -83,22 +83,24 @@ class ProADConfig:
     constraint: Literal[
         "none", "nores", "anchor", "nearest", "content", "scaled", "topk", "gate", "project",
         "limit",
-    ] = "anchor"  # fmt: skip  # ours: the paper's form is unknown
+    ] = "project"  # fmt: skip
+    """What of a token may enter its own reconstruction; the paper's form is unknown. Ours, and so
+    are `start` and `shortcut`: chosen among forms by a rule written down before the runs that it
+    judged, 2026-11-22 (`adlib.choice`, book/results/README.md)."""
     coherence: float = 0.0  # weight of INP-Former's coherence loss on the last prototypes; ours
     noise: Literal["fixed", "ramped"] = "fixed"  # ours: what is adaptive is unknown
     mining: Literal["distance", "easy-points"] = "distance"  # inferred: INP-Former; or Dinomaly's
-    start: Literal["random", "features"] = "random"  # prototypes: drawn, or normal tokens; ours
-    shortcut: bool = False  # F_I itself enters the decoder beside the bottleneck's output; ours
+    start: Literal["random", "features"] = "features"  # prototypes: drawn, or normal tokens
+    shortcut: bool = True  # F_I itself enters the decoder beside the bottleneck's output
     own: bool = False  # each block starts from prototypes of its own; ours
     prototype_lr: float = 1.0  # factor on the prototypes' learning rate; ours
-    fade: int = 0  # steps over which the target's residual fades from 1 to 0; ours
 
     def __post_init__(self) -> None:
         check(
             self,
             at_least_one=("prototypes", "blocks", "batch", "steps"),
             shares=("dropout", "top"),
-            not_negative=("hardness", "coherence", "prototype_lr", "fade"),
+            not_negative=("hardness", "coherence", "prototype_lr"),
         )
         constraint(self.constraint, 1)  # refuses what it does not know
         if self.own and self.update == "once":
@@ -159,10 +161,10 @@ class Context(nn.Module):
 class Reconstruction(nn.Module):
     r"""The target is rebuilt from the prototypes, under the constraint R (abstract).
 
-    $$r = \mathrm{A}(\mathrm{LN}\,u, \mathrm{LN}\,P_l),\qquad y = R(u, P_l, r) + \lambda u,\qquad
+    $$r = \mathrm{A}(\mathrm{LN}\,u, \mathrm{LN}\,P_l),\qquad y = R(u, P_l, r),\qquad
       x_l = y + \mathrm{MLP}(\mathrm{LN}\,y)$$
 
-    $\lambda$ is 0 but for the steps of `ProADConfig.fade`. All but R is inferred from OneNIP.
+    All but R is inferred from OneNIP.
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, attention: str, form: str) -> None:
@@ -173,17 +175,16 @@ class Reconstruction(nn.Module):
         self.ln_u, self.ln_p, self.ln_y = (nn.LayerNorm(width, eps=1e-8) for _ in range(3))
 
     def before_mlp(
-        self, u: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"], fade: Tensor | None = None
+        self, u: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"]
     ) -> Float[Tensor, "b n c"]:
         """Return y."""
         r = self.attention(self.ln_u(u), self.ln_p(p))
-        y = self.constraint(u, p, r)
-        return y if fade is None else y + fade * u
+        return self.constraint(u, p, r)
 
     def forward(
-        self, u: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"], fade: Tensor | None = None
+        self, u: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"]
     ) -> Float[Tensor, "b n c"]:
-        y = self.before_mlp(u, p, fade)
+        y = self.before_mlp(u, p)
         return y + self.mlp(self.ln_y(y))
 
 
@@ -208,11 +209,11 @@ class DecoderBlock(nn.Module):
         self.reconstruction = Reconstruction(width, heads, ratio, kind, config.constraint)
 
     def forward(
-        self, x: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"], fade: Tensor | None = None
+        self, x: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"]
     ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b m c"]]:
         p = self.aggregation(p, x)
         u = self.context(x)
-        return self.reconstruction(u, p, fade), p
+        return self.reconstruction(u, p), p
 
 
 class ProAD(nn.Module):
@@ -311,12 +312,11 @@ class ProAD(nn.Module):
         f_i = groups.mean(dim=1)  # F_I: second-hand as a sum; the mean as Dinomaly does
         x = self.bottled(f_i)
         p = self.extractor(self.start_of(0, x), f_i)
-        fade = self.faded()
         outputs: list[Tensor] = []
         for block, decode in enumerate(self.decoder):
             if self.config.own:
                 p = self.start_of(block, x)
-            x, p = decode(x, p, fade)
+            x, p = decode(x, p)
             outputs.insert(0, x)  # the last block rebuilds the first levels; inferred
         return two_groups(outputs), p
 
@@ -332,10 +332,6 @@ class ProAD(nn.Module):
     def ramp(self, steps: int) -> Float[Tensor, ""]:
         """Return the share of `steps` that lies behind, up to 1."""
         return (self.step / max(1, steps)).clamp(max=1).float()
-
-    def faded(self) -> Tensor | None:
-        """Return what is left of the target's residual at this step; None after training."""
-        return 1 - self.ramp(self.config.fade) if self.config.fade and self.training else None
 
     def loss(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, ""]:
         """Return the mean over images and groups of 1 - cos of the flattened maps.

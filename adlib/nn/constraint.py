@@ -86,7 +86,7 @@ def project(u: Target, p: Prototypes, read: Target) -> Target:
         m, c = unit.shape[1:]
         gram = unit @ unit.mT if m <= c else unit.mT @ unit  # the smaller one; both give the same
         ridge = gram + RIDGE * torch.eye(gram.shape[-1], device=u.device)
-        factor = torch.linalg.cholesky(ridge)
+        factor = torch.linalg.cholesky_ex(ridge).L  # unchecked: the ridge makes it definite
         if m <= c:
             shares = torch.cholesky_solve(unit @ u.float().mT, factor)  # b m n
             return (shares.mT @ unit).to(u.dtype) + read

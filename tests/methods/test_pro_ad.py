@@ -12,6 +12,7 @@ from torch.utils.data import Subset
 
 from adlib.methods import ProAD, ProADConfig
 from adlib.methods.pro_ad import DecoderBlock
+from adlib.nn.constraint import RIDGE
 from adlib.nn.reconstruction import cosine_distances, distance_weights, weighted_cosine_loss
 from tests.conftest import tiny_config
 
@@ -36,7 +37,20 @@ def small_block(**changes: Any) -> Any:
     return DecoderBlock(12, 3, ProADConfig(**changes))
 
 
-@pytest.mark.parametrize("form", ["anchor", "none", "nores"])
+def slow_projection(u: Tensor, p: Tensor) -> Tensor:
+    """Ridge regression of each token on the prototypes at length 1, by plain least squares."""
+    out = torch.zeros_like(u)
+    for image, (tokens, prototypes) in enumerate(zip(u, p, strict=True)):
+        unit = prototypes / prototypes.norm(dim=1, keepdim=True)  # m c
+        ridge = RIDGE**0.5 * torch.eye(len(unit))
+        system = torch.cat([unit.T, ridge])  # c + m, m
+        for n, token in enumerate(tokens):
+            wanted = torch.cat([token, torch.zeros(len(unit))])
+            out[image, n] = torch.linalg.lstsq(system, wanted[:, None]).solution[:, 0] @ unit
+    return out
+
+
+@pytest.mark.parametrize("form", ["project", "anchor", "none", "nores"])
 def test_a_block_is_its_equations(form: str) -> None:
     block = small_block(constraint=form)
     gather, look, rebuild = block.aggregation, block.context, block.reconstruction
@@ -45,9 +59,10 @@ def test_a_block_is_its_equations(form: str) -> None:
     p = p + gather.mlp(gather.ln_p2(p))
     u = x + slow_attention(look.attention, look.ln_x(x), look.ln_x(x))
     r = slow_attention(rebuild.attention, rebuild.ln_u(u), rebuild.ln_p(p))
-    y = {"anchor": p + r, "none": u + r, "nores": r}[form] + 0.25 * u
+    kept = {"project": slow_projection(u, p), "anchor": p, "none": u, "nores": 0 * u}[form]
+    y = kept + r
     expected = y + rebuild.mlp(rebuild.ln_y(y))
-    x_new, p_new = block(x, p0, torch.tensor(0.25))
+    x_new, p_new = block(x, p0)
     torch.testing.assert_close(p_new, p, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(x_new, expected, atol=1e-5, rtol=1e-5)
 
@@ -96,7 +111,7 @@ def test_the_last_blocks_rebuild_the_first_levels(tiny: ProAD) -> None:
             super().__init__()
             self.value = value
 
-        def forward(self, x: Tensor, p: Tensor, fade: None) -> tuple[Tensor, Tensor]:
+        def forward(self, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
             return torch.full_like(x, self.value), p
 
     tiny.decoder = nn.ModuleList(Fixed(v) for v in (1.0, 2.0, 4.0, 8.0))
@@ -212,21 +227,31 @@ def test_a_map_knows_nothing_of_the_rest_of_its_batch(tiny: ProAD) -> None:
         torch.testing.assert_close(tiny.anomaly_map(images[1:2]), together[1:2])
 
 
-def test_anchor_holds_any_image_near_the_prototypes() -> None:
-    """Whatever comes in, y_i lies in P_i plus the affine span of what P's values project to."""
-    method: Any = ProAD(tiny_config(heads=1, update="never")).eval()
+@pytest.mark.parametrize("form", ["anchor", "project"])
+def test_what_noise_may_become_lies_near_the_prototypes(form: str) -> None:
+    """Whatever comes in, y lies where the chapter says.
+
+    The values v_j that attention reads span 5 dimensions around one of them, for 6 prototypes in a
+    width of 192. With `anchor`, y_i is P_i plus a point of that plane; with `project`, a point of
+    it plus a combination of prototypes.
+    """
+    method: Any = ProAD(tiny_config(heads=1, update="never", constraint=form)).eval()
     noise = 30 * random(3, 2, 6, 192)
-    p = method.prototypes.detach().expand(3, -1, -1)  # b 6 c: a span of 5 dimensions in 192
-    x = method.bottleneck(noise.mean(dim=1))
+    p = method.prototypes.detach().expand(3, -1, -1)  # b 6 c
+    x = method.bottled(noise.mean(dim=1))
     for block in method.decoder:
         part = block.reconstruction
         y = part.before_mlp(block.context(x), p)
         _, values = part.attention.kv(part.ln_p(p)).chunk(2, dim=-1)
         points = part.attention.out(values)  # b 6 c
-        directions = (points[:, 1:] - points[:, :1]).double()  # b 5 c
-        away = (y - p - points[:, :1]).double()  # b n c
-        shares = torch.linalg.lstsq(directions.mT, away.mT).solution
-        left = away - (directions.mT @ shares).mT
+        directions = points[:, 1:] - points[:, :1]  # b 5 c
+        away = y - points[:, :1]  # b n c
+        if form == "anchor":
+            away = away - p
+        else:
+            directions = torch.cat([directions, p], dim=1)
+        shares = torch.linalg.lstsq(directions.double().mT, away.double().mT).solution
+        left = away - (directions.double().mT @ shares).mT
         assert left.norm() < 1e-4 * away.norm()
         x, p = block(x, p)
 
@@ -291,7 +316,10 @@ def test_a_config_refuses_nonsense(changes: dict, words: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"prototypes": 5}, "'anchor' needs one prototype a token, 6 at size .* got prototypes=5"),
+        (
+            {"constraint": "anchor", "prototypes": 5},
+            "'anchor' needs one prototype a token, 6 at size .* got prototypes=5",
+        ),
         ({"layers": (0, 1, 2)}, r"layers must be even \(two groups\)"),
         (
             {"encoder": "resnet18", "layers": (1, 2), "size": (32, 64)},
@@ -315,8 +343,8 @@ ARMS = (
     {"constraint": "gate", "context": False},
     {"constraint": "project", "prototypes": 4},
     {"constraint": "limit", "own": True, "coherence": 0.2},
-    {"mining": "easy-points", "noise": "ramped", "fade": 3},
-    {"start": "features", "prototype_lr": 0.5, "shortcut": True},
+    {"mining": "easy-points", "noise": "ramped", "constraint": "anchor"},
+    {"start": "random", "prototype_lr": 0.5, "shortcut": False},
 )
 
 
@@ -360,10 +388,10 @@ def test_prototypes_start_as_tokens_of_different_images() -> None:
 
 
 def test_a_shortcut_lets_the_input_itself_into_the_decoder(tiny: ProAD) -> None:
-    short = ProAD(tiny_config(shortcut=True)).eval()
-    short.load_state_dict(tiny.state_dict())
+    without = ProAD(tiny_config(shortcut=False)).eval()
+    without.load_state_dict(tiny.state_dict())
     f_i = random(2, 6, 192)
-    torch.testing.assert_close(short.bottled(f_i), tiny.eval().bottled(f_i) + f_i)
+    torch.testing.assert_close(tiny.eval().bottled(f_i), without.bottled(f_i) + f_i)
 
 
 def test_noise_and_mining_ramp_over_a_thousand_steps() -> None:
@@ -376,18 +404,6 @@ def test_noise_and_mining_ramp_over_a_thousand_steps() -> None:
         method.loss(groups)
         assert noise.p == pytest.approx(expected)
         assert method.step.item() == step + 1
-
-
-def test_the_targets_residual_fades_in_training_only() -> None:
-    method = ProAD(tiny_config(fade=4))
-    for step, expected in ((0, 1.0), (3, 0.25), (4, 0.0), (9, 0.0)):
-        method.step.fill_(step)
-        method.train()
-        faded = method.faded()
-        assert faded is not None
-        assert faded.item() == pytest.approx(expected)
-        method.eval()
-        assert method.faded() is None
 
 
 def test_gradient_weights_are_those_of_the_weighted_loss() -> None:
