@@ -22,7 +22,7 @@ def scores(runs: "DataFrame") -> "DataFrame":
         runs: As `adlib.report.runs_table` gives them; the mean is over seeds.
     """
     scored = runs.assign(score=50 * (runs["image_auroc"] + runs["pixel_ap"]))
-    table = scored.pivot_table(values="score", index="arm", columns="steps", sort=False)
+    table = scored.pivot_table(values="score", index="arm", columns="steps").sort_index(axis=1)
     return table.sort_values(table.columns[-1], ascending=False)
 
 
