@@ -37,7 +37,7 @@ def test_the_highest_of_the_constrained_wins() -> None:
 
 
 def test_scores_are_the_mean_of_both_metrics_in_per_cent() -> None:
-    found = scores(table(CLEAR)[::-1])
+    found = scores(table(CLEAR).iloc[::-1])
     assert list(found.columns) == [800, 1600]
     assert found.index[0] == "A3 bidirectional"
     assert found.loc["A4 anchor", 1600] == pytest.approx(100 * (0.71 + 0.355) / 2)
