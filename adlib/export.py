@@ -10,8 +10,8 @@ threshold     scalar   float32  an image is called defective when its score is a
 The batch b is free. With the constraint `project` only ONNX Runtime runs the file: solving a linear
 system takes an operator of its own. Normalisation is in the graph; decoding and resizing are not,
 since no ONNX operator resizes bytes as Pillow does. What a program needs for it, and where the
-model came from, is in the file's metadata. `examples/onnx_predict.py` runs such a file without adlib
-and torch.
+model came from, is in the file's metadata. `examples/onnx_predict.py` runs such a file without
+adlib and torch.
 """
 
 import copy
