@@ -90,8 +90,8 @@ class ProADConfig:
     coherence: float = 0.0  # weight of INP-Former's coherence loss on the last prototypes; ours
     noise: Literal["fixed", "ramped"] = "fixed"  # ours: what is adaptive is unknown
     mining: Literal["distance", "easy-points"] = "distance"  # inferred: INP-Former; or Dinomaly's
-    start: Literal["random", "features"] = "features"  # prototypes: drawn, or normal tokens
-    shortcut: bool = True  # F_I itself enters the decoder beside the bottleneck's output
+    start: Literal["random", "features"] = "features"  # prototypes: drawn, or normal tokens; ours
+    shortcut: bool = True  # F_I itself enters the decoder beside the bottleneck's output; ours
     own: bool = False  # each block starts from prototypes of its own; ours
     prototype_lr: float = 1.0  # factor on the prototypes' learning rate; ours
 

@@ -56,7 +56,7 @@ class StableAdamW(Optimizer):
         return loss
 
     def _by_age(self, params: list[Tensor]) -> dict[int, list[Tensor]]:
-        """Return those that have a gradient by the number of the step they are about to take."""
+        """Count a step of those that have a gradient, and return them by its number."""
         found: dict[int, list[Tensor]] = {}
         for p in params:
             if p.grad is None:

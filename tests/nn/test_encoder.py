@@ -86,6 +86,16 @@ def test_levels_have_the_shape_they_announce(name: str, size, grids, widths) -> 
     assert [tuple(level.shape) for level in levels] == expected
 
 
+def test_a_size_may_come_as_a_list() -> None:
+    """As JSON has it; in a process of its own, since here types are checked at run time."""
+    code = (
+        "import torch; from adlib.nn.encoder import Encoder; "
+        "e = Encoder('resnet18', [32, 64], layers=[1], weights='random'); "
+        "assert e(torch.rand(1, 3, 32, 64))[0].shape[1] == 8 * 16"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_tokens_run_row_by_row() -> None:
     encoder = Encoder("efficientnet-lite0", (64, 96), layers=(1,), weights="random")
     image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
