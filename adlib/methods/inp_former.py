@@ -38,7 +38,7 @@ from adlib.nn.reconstruction import (
     two_groups,
     weighted_cosine_loss,
 )
-from adlib.nn.stable_adamw import StableAdamW, warmup_cosine
+from adlib.nn.stable_adamw import StableAdamW, warmed_up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,7 @@ class INPFormerConfig:
     """
 
     encoder: str = "dinov2-s-packaged"  # ours: works offline; ViT-B with registers in INP-Former
-    weights: Path | Literal["random"] | None = (
-        None  # a file in place of the preset's; "random" in tests
-    )
+    weights: Path | Literal["random"] | None = None  # a file for the preset's; "random" in tests
     offline: bool = False  # never ask the network for weights
     size: tuple[int, int] = (224, 224)  # pixels, height and width; ours, for the CPU
     resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre
@@ -176,9 +174,7 @@ class INPFormer(nn.Module):
     def optimiser(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
         """StableAdamW with warm-up and cosine decay to a tenth; INP-Former."""
         weights = [p for p in self.parameters() if p.requires_grad]
-        optimiser = StableAdamW(weights, lr=self.config.lr)
-        warmup = min(self.config.warmup, steps // 10)  # a short run warms up for a tenth; ours
-        return optimiser, LambdaLR(optimiser, lambda step: warmup_cosine(step, steps, warmup))
+        return warmed_up([{"params": weights}], self.config.lr, self.config.warmup, steps)
 
     def prepare(self, normal: Subset[Tensor]) -> None:
         """Do nothing: all is learnt step by step."""

@@ -42,9 +42,7 @@ class PatchCoreConfig:
     """
 
     encoder: str = "dinov2-s-packaged"  # ours, as for the others; a WideResNet-50 in PatchCore
-    weights: Path | Literal["random"] | None = (
-        None  # a file in place of the preset's; "random" in tests
-    )
+    weights: Path | Literal["random"] | None = None  # a file for the preset's; "random" in tests
     offline: bool = False  # never ask the network for weights
     size: tuple[int, int] = (224, 224)  # pixels, height and width; PatchCore
     resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre

@@ -57,9 +57,7 @@ class PRNConfig:
     """
 
     encoder: str = "efficientnet-lite0"  # ours: works offline; a ResNet-18 is inferred
-    weights: Path | Literal["random"] | None = (
-        None  # a file in place of the preset's; "random" in tests
-    )
+    weights: Path | Literal["random"] | None = None  # a file for the preset's; "random" in tests
     offline: bool = False  # never ask the network for weights
     size: tuple[int, int] = (256, 256)  # pixels, height and width; inferred
     resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre

@@ -40,7 +40,7 @@ from adlib.nn.reconstruction import (
     weighted_cosine_loss,
 )
 from adlib.nn.share import gather_batch, last_part
-from adlib.nn.stable_adamw import StableAdamW, warmup_cosine
+from adlib.nn.stable_adamw import StableAdamW, warmed_up
 
 RAMP = 1_000  # steps until what is ramped has its full size; Dinomaly
 EASY, EASY_GRADIENT = 0.9, 0.1  # share of easy points, factor on their gradient; Dinomaly
@@ -55,9 +55,7 @@ class ProADConfig:
     """
 
     encoder: str = "dinov2-s-packaged"  # ours: works offline; second-hand: a DINOv2 ViT
-    weights: Path | Literal["random"] | None = (
-        None  # a file in place of the preset's; "random" in tests
-    )
+    weights: Path | Literal["random"] | None = None  # a file for the preset's; "random" in tests
     offline: bool = False  # never ask the network for weights
     size: tuple[int, int] = (224, 224)  # pixels, height and width; ours, for the CPU
     resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre
@@ -281,13 +279,8 @@ class ProAD(nn.Module):
         """
         others = [p for n, p in self.named_parameters() if p.requires_grad and n != "prototypes"]
         lr, factor = self.config.lr, self.config.prototype_lr
-        groups = [
-            {"params": others},
-            {"params": [self.prototypes], "decay": 0.0, "lr": factor * lr},
-        ]
-        optimiser = StableAdamW(groups, lr=lr)
-        warmup = min(self.config.warmup, steps // 10)  # a short run warms up for a tenth; ours
-        return optimiser, LambdaLR(optimiser, lambda step: warmup_cosine(step, steps, warmup))
+        prototypes = {"params": [self.prototypes], "decay": 0.0, "lr": factor * lr}
+        return warmed_up([{"params": others}, prototypes], lr, self.config.warmup, steps)
 
     @torch.no_grad()
     def prepare(self, normal: Subset[Tensor]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 
 class StableAdamW(Optimizer):
@@ -103,3 +104,19 @@ def warmup_cosine(step: int, steps: int, warmup: int, final: float = 0.1) -> flo
         return step / warmup
     progress = (step - warmup) / max(1, steps - warmup)
     return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def warmed_up(
+    groups: list[dict[str, Any]], lr: float, warmup: int, steps: int
+) -> tuple[StableAdamW, LambdaLR]:
+    """Return the optimiser of groups of weights, and the schedule of a run of `steps`.
+
+    Args:
+        groups: What `StableAdamW` takes.
+        lr: Learning rate of the groups that name none.
+        warmup: Steps of the linear part; at most a tenth of the run; ours.
+        steps: All steps of the run.
+    """
+    optimiser = StableAdamW(groups, lr=lr)
+    warmup = min(warmup, steps // 10)
+    return optimiser, LambdaLR(optimiser, lambda step: warmup_cosine(step, steps, warmup))
