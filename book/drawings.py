@@ -1,0 +1,226 @@
+"""The two architectures, drawn: `python -m book.drawings` writes them into `book/_static`.
+
+A box says what the papers call a part, what adlib calls it, and where it is known from: colour and
+line of its border are its mark. The drawings are narrow, so that a phone can show them.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+STATIC = Path(__file__).resolve().parent / "_static"
+WIDTH = 440
+INK, FAINT = "#1b1f24", "#57606a"
+MARKS = {  # fill, border, dashes, words; after Okabe and Ito, the fills made light
+    "read": ("#dcecf7", "#0072b2", "none", "read in the paper"),
+    "second-hand": ("#d9f0e8", "#009e73", "7 2", "second-hand"),
+    "inferred": ("#f3f3f3", "#57606a", "4 3", "inferred"),
+    "ours": ("#fdebd9", "#d55e00", "1.5 2.5", "ours"),
+}
+STYLE = (
+    "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;"
+    f"fill:{INK};font-size:11.5px}}.t{{font-size:13px;font-weight:600}}.n{{fill:{FAINT}}}"
+    ".f{paint-order:stroke;stroke:#fff;stroke-width:5px}"
+    ".c{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:10.5px;"
+    f"fill:{FAINT}}}"
+)
+HEAD = (
+    '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+    f'orient="auto"><path d="M0 0 8 4 0 8Z" fill="{INK}"/></marker></defs>'
+)
+
+
+def text(x: float, y: float, words: str, style: str = "n", anchor: str = "middle") -> str:
+    """Words, in which `_` lowers the letters and signs behind it."""
+    lowered = (
+        escape(words)
+        if style == "c"
+        else re.sub(
+            r"_([\w−]+)",
+            '<tspan dy="3" font-size="75%">\\1</tspan><tspan dy="-3">\u200b</tspan>',
+            escape(words),
+        )
+    )
+    return f'<text x="{x:g}" y="{y:g}" class="{style}" text-anchor="{anchor}">{lowered}</text>'
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part; `code` is its name in the method's module, empty if it has none of its own."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    mark: str
+    title: str
+    below: str = ""
+    code: str = ""
+
+    def __str__(self) -> str:
+        rows = [(self.title, "t"), (self.below, "s"), (self.code, "c")]
+        rows = [(words, style) for words, style in rows if words]
+        step = 15
+        first = self.y + self.height / 2 - step * (len(rows) - 1) / 2 + 4
+        return "\n".join(
+            [
+                border(self.x, self.y, self.width, self.height, self.mark),
+                *(
+                    text(self.x + self.width / 2, first + step * i, words, style)
+                    for i, (words, style) in enumerate(rows)
+                ),
+            ]
+        )
+
+
+def border(x: float, y: float, width: float, height: float, mark: str, filled: bool = True) -> str:
+    """A rounded rectangle that shows a mark."""
+    fill, colour, dashes, _ = MARKS[mark]
+    return (
+        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="6" '
+        f'fill="{fill if filled else "none"}" stroke="{colour}" stroke-width="1.6" '
+        f'stroke-dasharray="{dashes}"/>'
+    )
+
+
+def arrow(*points: tuple[float, float], mark: str | None = None) -> str:
+    """A line through points, with a head at the last."""
+    path = " ".join(f"{x:g},{y:g}" for x, y in points)
+    colour, dashes = (INK, "none") if mark is None else MARKS[mark][1:3]
+    return (
+        f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5" '
+        f'stroke-dasharray="{dashes}" marker-end="url(#head)"/>'
+    )
+
+
+def frame(y: int, height: int, mark: str, title: str) -> str:
+    """A frame around several boxes, with its name at the top."""
+    return border(44, y, 386, height, mark, filled=False) + text(56, y + 18, title, "t f", "start")
+
+
+def legend(y: int) -> Iterable[str]:
+    """The four marks, in a row."""
+    for x, (mark, (*_, words)) in zip((12, 158, 268, 366), MARKS.items(), strict=True):
+        yield border(x, y, 16, 12, mark)
+        yield text(x + 22, y + 10, words, "n", "start")
+
+
+PRO_AD: tuple[object, ...] = (
+    Box(110, 12, 180, 28, "inferred", "photograph"),
+    arrow((200, 40), (200, 60)),
+    Box(110, 60, 180, 56, "second-hand", "frozen encoder", "a ViT, eight levels", "encoder"),
+    arrow((200, 116), (200, 136)),
+    Box(90, 136, 220, 56, "inferred", "two groups", "means of the lower, the upper four",
+        "extract"),
+    arrow((90, 164), (22, 164), (22, 815), (90, 815)),
+    text(30, 182, "targets", anchor="start"),
+    arrow((200, 192), (200, 224)),
+    text(208, 211, "their mean F_I", anchor="start"),
+    Box(66, 224, 204, 56, "second-hand", "adaptive noisy bottleneck", "inferred: MLP, dropout",
+        "bottleneck"),
+    arrow((200, 206), (54, 206), (54, 296), (149, 296), mark="ours"),
+    text(60, 310, "shortcut", anchor="start"),
+    Box(286, 224, 140, 56, "read", "prototypes P_0", "learnt, m tokens", "prototypes"),
+    arrow((150, 280), (150, 382)),
+    arrow((356, 280), (356, 382)),
+    text(158, 310, "x_0", anchor="start"),
+    frame(322, 400, "read", "dynamic bidirectional decoder: L blocks"),
+    text(158, 372, "x_l−1", anchor="start"),
+    text(364, 372, "P_l−1", anchor="start"),
+    Box(56, 382, 190, 56, "read", "context", "the target sees itself", "Context"),
+    Box(284, 382, 138, 56, "read", "aggregation", "P_l gathers from x", "Aggregation"),
+    arrow((150, 360), (265, 360), (265, 400), (284, 400)),
+    arrow((150, 438), (150, 470)),
+    text(158, 457, "u", anchor="start"),
+    arrow((356, 438), (356, 498), (246, 498)),
+    text(364, 457, "P_l", anchor="start"),
+    Box(56, 470, 190, 56, "read", "reconstruction", "reads prototypes: r", "Reconstruction"),
+    arrow((150, 526), (150, 558)),
+    Box(56, 558, 190, 60, "ours", "constraint y = R(u, P_l, r)", "read: that there is one",
+        "constraint"),
+    arrow((356, 498), (356, 588), (246, 588)),
+    text(364, 560, "P_l", anchor="start"),
+    arrow((150, 618), (150, 650)),
+    Box(56, 650, 190, 34, "inferred", "MLP"),
+    arrow((150, 684), (150, 738)),
+    text(158, 706, "x_l", anchor="start"),
+    arrow((356, 588), (356, 714)),
+    text(348, 708, "P_l, to the next block", anchor="end"),
+    Box(90, 738, 220, 42, "inferred", "two groups, rebuilt", "the last blocks give the lower one"),
+    arrow((200, 780), (200, 796)),
+    Box(90, 796, 220, 42, "inferred", "cosine distance, each token", "", "distances"),
+    arrow((200, 838), (200, 856)),
+    Box(90, 856, 220, 42, "inferred", "anomaly map, enlarged", "", "maps"),
+    arrow((200, 898), (200, 916)),
+    Box(90, 916, 220, 42, "inferred", "image score: the top 1 %", "", "image_score"),
+    *legend(976),
+)  # fmt: skip
+PRN: tuple[object, ...] = (
+    Box(71, 12, 180, 28, "inferred", "photograph"),
+    arrow((161, 40), (161, 60)),
+    Box(56, 60, 210, 56, "read", "frozen encoder", "three scales and a deeper map", "encoder"),
+    arrow((56, 88), (22, 88), (22, 757), (90, 757)),
+    text(30, 140, "deeper map", anchor="start"),
+    arrow((138, 116), (138, 256)),
+    text(146, 140, "F_j, scale j = 1, 2, 3", anchor="start"),
+    Box(284, 60, 142, 56, "read", "prototypes p_j", "k-means: inferred", "prototypes"),
+    arrow((355, 116), (355, 156)),
+    arrow((138, 184), (264, 184)),
+    Box(264, 156, 162, 56, "inferred", "residual D_j", "(F_j − nearest p_j)²", "PrototypeMaps"),
+    arrow((345, 212), (345, 256)),
+    Box(48, 256, 180, 56, "read", "fusion of scales", "MF, one for F", "fusion"),
+    Box(264, 256, 162, 56, "read", "fusion of scales", "MF, one for D", "fusion"),
+    arrow((138, 312), (138, 344)),
+    arrow((345, 312), (345, 362), (310, 362)),
+    Box(90, 344, 220, 36, "read", "Z_j: both, side by side"),
+    arrow((200, 380), (200, 440)),
+    frame(402, 228, "read", "multi-size self-attention (MSA): N blocks"),
+    Box(66, 440, 340, 56, "read", "patches of several sizes", "inferred: 1, 4, 16 and 64 of them",
+        "patches"),
+    arrow((200, 496), (200, 514)),
+    Box(66, 514, 340, 56, "inferred", "attention among the patches of each size",
+        "channels split: a quarter a size", "attention"),
+    arrow((200, 570), (200, 588)),
+    Box(66, 588, 340, 30, "read", "a convolution merges them"),
+    arrow((200, 618), (200, 650)),
+    Box(90, 650, 220, 56, "read", "fusion of scales", "MF, once more", "refusion"),
+    arrow((200, 706), (200, 726)),
+    Box(90, 726, 220, 62, "read", "decoder", "from the deeper map up", "Decoder"),
+    arrow((200, 788), (200, 808)),
+    Box(90, 808, 220, 42, "read", "anomaly map", "", "maps"),
+    arrow((200, 850), (200, 870)),
+    Box(90, 870, 220, 42, "inferred", "image score: 100 top pixels", "", "image_score"),
+    arrow((310, 829), (338, 829), (338, 848)),
+    Box(322, 848, 104, 64, "read", "loss", "smooth L1, focal", "loss"),
+    *legend(932),
+)  # fmt: skip
+DRAWINGS = {
+    "pro_ad": ("The architecture of Pro-AD as reconstructed here", 1000, PRO_AD),
+    "prn": ("The architecture of PRN as reconstructed here", 956, PRN),
+}
+
+
+def picture(title: str, height: int, parts: Iterable[object]) -> str:
+    """A whole SVG; on white, so that dark pages show it as well."""
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+            f'width="{WIDTH}" height="{height}" role="img">',
+            f"<title>{escape(title)}</title><style>{STYLE}</style>{HEAD}",
+            f'<rect width="{WIDTH}" height="{height}" rx="8" fill="#fff"/>',
+            *map(str, parts),
+            "</svg>\n",
+        ]
+    )
+
+
+def main() -> None:
+    """Write all drawings."""
+    for name, drawing in DRAWINGS.items():
+        (STATIC / f"{name}.svg").write_text(picture(*drawing), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
