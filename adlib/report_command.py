@@ -10,8 +10,8 @@ from tyro.conf import Positional
 class Report:
     """Show the records of a folder as tables, with what is significant and what is not.
 
-    Reads *.jsonl of sweeps, sweeps' folders, and record.json of evaluated runs. Runs under another
-    protocol, or on other images, get tables of their own.
+    Reads `*.jsonl` of sweeps, sweeps' folders, and record.json of evaluated runs. Runs under
+    another protocol, or on other images, get tables of their own.
     """
 
     folder: Positional[Path]

@@ -33,7 +33,7 @@ def is_record(value: Any) -> bool:
 
 
 def read_folder(folder: Path) -> Found:
-    """Read every record of a folder: *.jsonl, sweeps' folders, and single records.
+    """Read every record of a folder: `*.jsonl`, sweeps' folders, and single records.
 
     Single records may lie in the folder or in the runs' folders right below it.
 

@@ -95,7 +95,7 @@ def project(u: Target, p: Prototypes, read: Target) -> Target:
 
 
 def limit(u: Target, p: Prototypes, read: Target) -> Target:
-    """Y = c + min(1, mean |u - c| / |u_i - c_i|) (u - c) + r, c = blend(u, P).
+    """Y = c + s (u - c) + r, c = blend(u, P), s = min(1, mean length of u - c / its length).
 
     A token may leave what the prototypes offer, but no further than its image's tokens do on the
     mean: what normal tokens need passes, and an outlier is pulled back.

@@ -1,0 +1,58 @@
+"""Docstrings as Sphinx gets them, and the pages that show them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from book.docstrings import as_rst, field_lines, fields_of
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOWN_NOWHERE = {"adlib", "adlib.__main__"}  # the first is in the chapters; the second runs `cli`
+
+
+def test_formulas_and_fences_become_directives() -> None:
+    text = (
+        "Of $x_l$ and $y$:\n\n    $$a = b,\\qquad\n      c = d$$\n\nThen\n\n```text\ncost $5\n```\n"
+    )
+    assert as_rst(text) == (
+        "Of :math:`x_l` and :math:`y`:\n\n\n    .. math::\n\n       a = b,\\qquad c = d\n"
+        "\n\nThen\n\n\n.. code-block:: text\n\n   cost $5\n\n"
+    )
+
+
+@dataclass(frozen=True)
+class Small:
+    """Of tests."""
+
+    steps: int = 800  # optimiser steps; ours
+    sizes: tuple[int, ...] = (  # pixels
+        3,
+        4,
+    )  # a*b of the paper
+    form: str = "none"
+    """Sphinx shows this one itself."""
+    plain: int = 0
+
+
+def test_a_field_keeps_the_comment_behind_it() -> None:
+    assert fields_of(Small) == {
+        "steps": ("800", "optimiser steps; ours"),
+        "sizes": ("(3, 4)", "a*b of the paper"),
+        "plain": ("0", ""),
+    }
+    assert field_lines(Small)[1:-1] == [
+        "* ``steps = 800``: optimiser steps; ours",
+        "* ``sizes = (3, 4)``: a\\*b of the paper",
+        "* ``plain = 0``",
+    ]
+
+
+def test_every_module_is_in_the_reference() -> None:
+    modules = set()
+    for path in (ROOT / "adlib").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        modules.add(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    pages = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "book/api").glob("*.md"))
+    shown = re.findall(r"automodule:: (\S+)", pages)
+    assert len(shown) == len(set(shown))
+    assert set(shown) == modules - SHOWN_NOWHERE
