@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def prose() -> str:
     """All Markdown of pages and notebooks."""
-    pages = [p.read_text(encoding="utf-8") for p in sorted((ROOT / "book").glob("*.md"))]
+    pages = [p.read_text(encoding="utf-8") for p in sorted((ROOT / "book").rglob("*.md"))]
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = nbformat.read(path, as_version=4).cells
         pages += [cell.source for cell in cells if cell.cell_type == "markdown"]
