@@ -85,8 +85,9 @@ def write(
         letter = _letter(sign, height * size, height * size * weight)
         top = round(place[0] * size) - 2
         left = round((place[1] + k * ADVANCE * height) * size) - 2
-        window = ink[top : top + letter.shape[0], left : left + letter.shape[1]]
-        np.maximum(window, letter, out=window)
+        letter = letter[max(-top, 0) :, max(-left, 0) :]  # what the plane ends before is cut off
+        window = ink[max(top, 0) :, max(left, 0) :][: letter.shape[0], : letter.shape[1]]
+        np.maximum(window, letter[: window.shape[0], : window.shape[1]], out=window)
 
 
 def fill(ink: Plane, top: float, left: float, bottom: float, right: float) -> None:

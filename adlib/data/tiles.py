@@ -67,9 +67,8 @@ def tile(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Gen
 
     # a pillow with an uneven surface, set slightly askew, that mirrors the lamps
     swell = 0.045 * step(rim, 0.0, 0.09) - 0.05 * (fv * fv + fu * fu)
-    swell = (
-        swell + 0.0035 * noise(scene, (13, 13), y, x, 3) + 0.0008 * noise(scene, (40, 40), y, x, 3)
-    )
+    swell = swell + 0.0035 * noise(scene, (13, 13), y, x, order=3)
+    swell = swell + 0.0008 * noise(scene, (40, 40), y, x, order=3)
     dy, dx = slopes(swell / pixel)
     ny, nx = dy + 0.025 * lies[4][k], dx + 0.025 * lies[5][k]
     norm = np.sqrt(1 + ny * ny + nx * nx)
@@ -80,7 +79,6 @@ def tile(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Gen
     pane = pane - scene.uniform(-0.35, 0.35)
     window = step(pane, -0.03, 0.03) * (1 - step(pane, 0.20, 0.28))
 
-    # scratches and cracks go through the glaze; its light goes with it
     gloss = 0.16 * np.maximum(shine - 0.20, 0) + scene.uniform(0.05, 0.11) * window
     body = glaze * (0.62 + 0.38 * np.clip(light, 0, 1.8))[..., None]
     if defect == "chip":
@@ -108,17 +106,17 @@ def tile(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Gen
 def _chip(
     flaw: np.random.Generator,
     places: tuple[Plane, Plane],
-    tile: tuple[int, int],
+    chosen: tuple[int, int],
     body: Colour,
     gloss: Plane,
     fine: Plane,
 ) -> tuple[Colour, Plane]:
-    """Pale clay where the glaze of a tile broke away at its edge, with a bright and a dark lip."""
+    """Pale clay where glaze broke away at the edge of the chosen tile, with a paler rim around."""
     v, u = places
     along, side = flaw.uniform(-0.38, 0.38), flaw.choice([-1, 1]) * HALF
     way = (along, side) if flaw.random() < 0.5 else (side, along)
-    at = (float(tile[0] + 0.5 + way[0]), float(tile[1] + 0.5 + way[1]))
-    own = (np.floor(v) == tile[0]) & (np.floor(u) == tile[1])
+    at = (float(chosen[0] + 0.5 + way[0]), float(chosen[1] + 0.5 + way[1]))
+    own = (np.floor(v) == chosen[0]) & (np.floor(u) == chosen[1])
     radius = flaw.uniform(0.10, 0.22)
     gone = blotch(flaw, v, u, at, radius, 0.35, 0.10) * own
     wider = blotch(flaw, v, u, at, 1.15 * radius, 0.30, 0.15) * own
@@ -130,16 +128,16 @@ def _chip(
 def _fallen(
     flaw: np.random.Generator,
     places: tuple[Plane, Plane],
-    tile: tuple[int, int],
+    chosen: tuple[int, int],
     joint: Colour,
     sand: Plane,
 ) -> Colour:
-    """Grout with a piece fallen out beside a tile, dark and crumbly inside."""
+    """Grout with a piece fallen out beside the chosen tile, dark and crumbly inside."""
     v, u = places
     long = flaw.uniform(0.18, 0.55)
-    across, along = (v - tile[0], u - tile[1] - flaw.uniform(0.3, 0.7))
+    across, along = (v - chosen[0], u - chosen[1] - flaw.uniform(0.3, 0.7))
     if flaw.random() < 0.5:
-        across, along = u - tile[1], v - tile[0] - flaw.uniform(0.3, 0.7)
+        across, along = u - chosen[1], v - chosen[0] - flaw.uniform(0.3, 0.7)
     ragged = long - np.abs(along) + 0.06 * noise(flaw, (40, 40), v / 40, u / 40, order=3)
     empty = step(ragged, 0.0, 0.05) * (np.abs(across) < 0.3)
     return paint(joint, tint(0.055 * (1 + 0.4 * sand), (1.1, 1.0, 0.85)), 0.92 * empty)

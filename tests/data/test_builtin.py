@@ -87,6 +87,16 @@ def test_no_image_both_trains_and_tests() -> None:
     assert len({*contents[0], *contents[1]}) == len(contents[0]) + len(contents[1])
 
 
+@pytest.mark.parametrize("category", SCENES)
+def test_the_smallest_and_an_odd_size_can_be_had(category: str) -> None:
+    for size in (32, 75):
+        data = load_builtin(size, train=1, test=4, categories=[category])
+        sample = data.test[3]
+        assert sample.image.shape == (size, size, 3)
+        assert sample.mask is not None
+        assert sample.mask.any()
+
+
 def test_samples_are_complete_and_pickle() -> None:
     data = load_builtin(SIZE, train=1, test=2, categories=["board"])
     copy = pickle.loads(pickle.dumps(data.test))  # noqa: S301

@@ -72,3 +72,14 @@ def test_a_word_is_its_letters_side_by_side() -> None:
     for k, sign in enumerate("TEN"):
         write(apart, sign, (0.2, 0.1 + k * 0.92 * 0.25), 0.25)
     assert np.array_equal(word, apart)
+
+
+def test_what_does_not_fit_is_cut_off() -> None:
+    inside, over = paper(), paper()
+    write(inside, "H", (0.25, 0.25), 0.3)
+    write(over, "H", (-0.15, -0.05), 0.3)
+    moved = inside[48:, 36:]
+    assert np.array_equal(over[: len(moved), : moved.shape[1]], moved)
+    assert not over[len(moved) :].any()
+    write(over, "HH", (0.9, 0.9), 0.3)
+    assert over[-1].any()
