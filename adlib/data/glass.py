@@ -67,14 +67,14 @@ def bottle(scene: np.random.Generator, size: int, defect: str, flaw: np.random.G
     through = through * (1 + 0.05 * ripple + 0.10 * noise(scene, (4, 4), y, x, order=3))
 
     out_y, out_x = np.sin(around), np.cos(around)
-    tilt = 0.035 * noise(scene, (9, 9), y, x, order=3), 0.035 * noise(scene, (9, 9), y, x, order=3)
-    lean = np.clip(lean + 0.02 * ripple, -0.97, 0.97)
+    tilt = 0.020 * noise(scene, (7, 7), y, x, order=3), 0.020 * noise(scene, (7, 7), y, x, order=3)
+    lean = np.clip(lean + 0.008 * ripple, -0.97, 0.97)
     broken, shells = _chip(flaw, y, x, at) if defect == "chip" else (0 * far, 0 * far)
     if defect == "bubble":
         through = through * (1 + _bubble(flaw, y, x, at))
     ny, nx = lean * out_y + tilt[0] + 0.9 * shells, lean * out_x + tilt[1] + 0.7 * shells
     nz = np.sqrt(np.maximum(1 - ny * ny - nx * nx, 0.02))
-    lamp = scene.normal(0.9, 0.20)  # the lamps hang where they hang
+    lamp = scene.normal(0.9, 0.10)  # the lamps hang where they hang
     mirrored = metal(ny, nx, nz, lamp)
     shiny = 0.10 + 0.34 * step(far, 0.36, 0.42) - 0.12 * step(far, 0.70, 0.80)
     deep = scene.normal(1, 0.06)
@@ -89,14 +89,14 @@ def bottle(scene: np.random.Generator, size: int, defect: str, flaw: np.random.G
     )
     reflected = np.maximum(mirrored - 0.22, 0) * shiny + 0.42 * _windows(ny, nx, nz, lamp)
     glass = amber + tint(reflected + 0.010, (1.0, 0.99, 0.96))
-    glass = paint(glass, tint(0.10 + 0.80 * mirrored, (1.0, 0.84, 0.58)), 0.75 * broken)
+    glass = paint(glass, tint(0.14 + 1.10 * mirrored, (1.0, 0.86, 0.62)), 0.90 * broken)
     if defect == "crack":
         angle = np.arctan2(at[0] - centre[0], at[1] - centre[1]) + flaw.normal(0, 0.5)
-        d, t = stroke(flaw, y, x, at, float(angle), flaw.uniform(0.06, 0.16), 0.16)
-        width = flaw.uniform(0.0022, 0.0036)
+        d, t = stroke(flaw, y, x, at, float(angle), flaw.uniform(0.10, 0.24), 0.16)
+        width = flaw.uniform(0.0028, 0.0048)
         glass = glass * (1 - 0.55 * line(np.abs(d - 1.6 * width), t, 1.2 * width)[..., None])
         bright = line(d, t, width) * (0.55 + 0.45 * grains(flaw, y, x, 60, -0.8))
-        glass = paint(glass, glass * 0.6 + np.array([0.40, 0.32, 0.20]), bright)
+        glass = paint(glass, glass * 0.6 + np.array([0.48, 0.40, 0.28]), bright)
     table = 0.86 * (1 + 0.010 * fractal(scene, (5, 5), y, x) + 0.006 * ripple)
     body = np.clip((1.0 - place) * radius * size + 0.5, 0, 1)
     dim = blur(body, 0.035 * size)
@@ -137,25 +137,25 @@ def _chip(
     flaw: np.random.Generator, y: Place, x: Place, at: tuple[float, float]
 ) -> tuple[Plane, Plane]:
     """Where glass broke off, and how the shell-like waves of the break lean."""
-    radius = flaw.uniform(0.020, 0.042)
+    radius = flaw.uniform(0.030, 0.065)
     gone = blotch(flaw, y, x, at, radius, 0.35, 0.10)
     origin = (at[0] + flaw.normal(0, radius), at[1] + flaw.normal(0, radius))
     away = np.hypot(y - origin[0], x - origin[1]) / radius
     waves = np.sin(9 * away + 1.5 * noise(flaw, (30, 30), y, x, order=3))
-    return gone, gone * (0.22 * waves + 0.16 * noise(flaw, (45, 45), y, x, order=3))
+    return gone, gone * (0.30 * waves + 0.20 * noise(flaw, (45, 45), y, x, order=3))
 
 
 def _bubble(flaw: np.random.Generator, y: Place, x: Place, at: tuple[float, float]) -> Plane:
     """Relative change of the light through one to three blown bubbles: bright core, dark rim."""
     change = np.zeros(np.broadcast_shapes(y.shape, x.shape))
     for k in range(int(flaw.integers(1, 4))):
-        radius = flaw.uniform(0.008, 0.017) * (1.0 if k == 0 else 0.6)
+        radius = flaw.uniform(0.010, 0.022) * (1.0 if k == 0 else 0.6)
         py, px = at[0] + k * flaw.normal(0, 0.025), at[1] + k * flaw.normal(0, 0.025)
         angle, long = flaw.uniform(0, np.pi), flaw.uniform(1.0, 1.6)
         a = (np.cos(angle) * (y - py) - np.sin(angle) * (x - px)) / radius
         b = (np.cos(angle) * (x - px) + np.sin(angle) * (y - py)) / (radius * long)
         r = np.hypot(a, b)
-        change += 0.9 * np.exp(-((r / 0.5) ** 2)) - 0.6 * np.exp(-(((r - 0.95) / 0.28) ** 2))
+        change += 1.6 * np.exp(-((r / 0.5) ** 2)) - 0.75 * np.exp(-(((r - 0.95) / 0.28) ** 2))
     return np.maximum(change, -0.8)
 
 
@@ -164,10 +164,10 @@ def _dirt(
 ) -> Colour:
     """A dark crumb, or a fibre, that lies in or on the bottle."""
     if flaw.random() < 0.4:
-        d, t = stroke(flaw, y, x, at, flaw.uniform(0, np.pi), flaw.uniform(0.07, 0.16), 0.45, 14)
-        fibre = line(d, t, flaw.uniform(0.0024, 0.0036))
+        d, t = stroke(flaw, y, x, at, flaw.uniform(0, np.pi), flaw.uniform(0.12, 0.26), 0.40, 14)
+        fibre = line(d, t, flaw.uniform(0.0028, 0.0044))
         gray = flaw.choice([0.05, 0.45])
         return paint(picture, tint(gray + 0.0 * d, (1.0, 0.97, 0.92)), 0.85 * fibre)
-    crumb = blotch(flaw, y, x, at, flaw.uniform(0.012, 0.030), 0.45, 0.35)
+    crumb = blotch(flaw, y, x, at, flaw.uniform(0.016, 0.042), 0.45, 0.35)
     dark = 0.045 * (1 + 0.5 * noise(flaw, (70, 70), y, x, order=3))
     return paint(picture, tint(np.maximum(dark, 0.01), (1.15, 1.0, 0.85)), 0.93 * crumb)
