@@ -60,7 +60,7 @@ def label(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
     have changed places: each is right, their order is not), torn (a corner is off).
     """
     y, x = pixels(size)
-    angle = scene.normal(0, 0.035)
+    angle = scene.normal(0, 0.028)
     centre = (0.5 + scene.normal(0, 0.018), 0.5 + scene.normal(0, 0.018))
     v, u = turn(y, x, centre, angle)
     v, u = v + HIGH / 2, u + WIDE / 2  # from the label's upper left corner
@@ -76,19 +76,19 @@ def label(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
     seen = (float(centre[0] + c * dv + s * du), float(centre[1] + c * du - s * dv))  # in the image
     smeared = black
     if defect == "smear":
-        pull, drop = flaw.choice([-1, 1]) * flaw.uniform(0.5, 0.9), flaw.uniform(-0.3, 0.3)
+        pull, drop = flaw.choice([-1, 1]) * flaw.uniform(0.7, 1.2), flaw.uniform(-0.4, 0.4)
         for k in range(1, 13):
             trail = moved(black, drop * k * size / 150, pull * k * size / 150)
-            smeared = np.maximum(smeared, trail * (1 - k / 13))
+            smeared = np.maximum(smeared, trail * (1 - k / 16))
     ink = print_at(black, v - slip[0], u - slip[1])
     head = print_at(colour, v - slip[0], u - slip[1])
     if defect == "smear":
-        patch = blotch(flaw, y, x, seen, flaw.uniform(0.06, 0.11), 0.25, 0.7)
+        patch = blotch(flaw, y, x, seen, flaw.uniform(0.08, 0.14), 0.25, 0.7)
         wet = print_at(smeared, v - slip[0], u - slip[1]) - ink
-        ink = ink + flaw.uniform(0.35, 0.8) * patch * wet * grains(flaw, y, x, 90, -1.2)
+        ink = ink + flaw.uniform(0.6, 1.0) * patch * wet * grains(flaw, y, x, 90, -1.2)
     if defect == "misprint":
-        dry = blotch(flaw, y, x, seen, flaw.uniform(0.035, 0.075), 0.35, 0.3)
-        dry = dry * (0.55 + 0.45 * grains(flaw, y, x, 110, -0.6)) * flaw.uniform(0.55, 1.0)
+        dry = blotch(flaw, y, x, seen, flaw.uniform(0.045, 0.090), 0.35, 0.3)
+        dry = dry * (0.55 + 0.45 * grains(flaw, y, x, 110, -0.6)) * flaw.uniform(0.75, 1.0)
         ink, head = ink * (1 - dry), head * (1 - dry)
 
     # paper: creases that catch the light, a sheen, and an edge with round corners
@@ -110,11 +110,11 @@ def label(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
     picture = paint(picture, blue, head * (0.5 + 0.5 * solid))
     picture = paint(picture, tint(0.03 + 0.5 * sheen, (1.0, 1.0, 1.05)), ink * solid)
     if defect == "scratch":
-        d, t = stroke(flaw, y, x, seen, flaw.uniform(0, np.pi), flaw.uniform(0.10, 0.24), 0.06)
-        width = flaw.uniform(0.0024, 0.0044)
+        d, t = stroke(flaw, y, x, seen, flaw.uniform(0, np.pi), flaw.uniform(0.14, 0.34), 0.06)
+        width = flaw.uniform(0.0034, 0.0062)
         bare = line(d, t, width) * (0.7 + 0.3 * grains(flaw, y, x, 120, -0.6))
-        picture = picture * (1 - 0.35 * line(np.abs(d - 1.7 * width), t, width)[..., None])
-        picture = paint(picture, tint(0.80 * light, (1.0, 0.97, 0.91)), bare)
+        picture = picture * (1 - 0.45 * line(np.abs(d - 1.7 * width), t, width)[..., None])
+        picture = paint(picture, tint(0.84 * light, (1.0, 0.95, 0.86)), bare)
     if defect == "torn":
         sheet, fluffy = _torn(flaw, (y, x), (v, u), sheet, fibres)
         picture = paint(picture, tint(0.72 + 0.10 * fibres, (1.0, 0.97, 0.90)), fluffy)
