@@ -47,7 +47,7 @@ def tile(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Gen
 
     # the face of each tile in its own coordinates, a little shifted and turned
     fv, fu = v - i - 0.5 - 0.012 * lies[0][k], u - j - 0.5 - 0.012 * lies[1][k]
-    fv, fu = fv - 0.015 * lies[2][k] * fu, fu + 0.015 * lies[2][k] * fv
+    fv, fu = fv - 0.012 * lies[2][k] * fu, fu + 0.012 * lies[2][k] * fv
     rim = 0.006 * noise(scene, (50, 50), y, x) - outside(fv, fu, 2 * HALF, 2 * HALF, ROUND)
     pixel = count / size
     face = np.clip(rim / pixel + 0.5, 0, 1)  # rim: tiles from the edge, positive on the face
@@ -63,36 +63,36 @@ def tile(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Gen
     tone = 1 + 0.13 * lies[3][k] * (0.4 + 0.6 * green) + 0.06 * cloudy
     tone = tone + 0.02 * fine + np.where(green, 0.30, -0.12) * pooled
     glaze = glaze * np.maximum(tone, 0.2)[..., None]
-    lamp = scene.uniform(0, 2 * np.pi)
+    lamp = scene.normal(0.9, 0.15)  # the wall is lit from one side
 
     # a pillow with an uneven surface, set slightly askew, that mirrors the lamps
     swell = 0.045 * step(rim, 0.0, 0.09) - 0.05 * (fv * fv + fu * fu)
-    swell = swell + 0.0035 * noise(scene, (13, 13), y, x, order=3)
-    swell = swell + 0.0008 * noise(scene, (40, 40), y, x, order=3)
+    swell = swell + 0.0025 * noise(scene, (11, 11), y, x, order=3)
+    swell = swell + 0.0003 * noise(scene, (40, 40), y, x, order=3)
     dy, dx = slopes(swell / pixel)
-    ny, nx = dy + 0.025 * lies[4][k], dx + 0.025 * lies[5][k]
+    ny, nx = dy + 0.018 * lies[4][k], dx + 0.018 * lies[5][k]
     norm = np.sqrt(1 + ny * ny + nx * nx)
     shine = metal(-ny / norm, -nx / norm, 1 / norm, lamp)
     light = lambert(swell / pixel, lamp, 0.9)
     across = -np.sin(lamp) * ny - np.cos(lamp) * nx  # a window's mirror image, cut up by the tiles
     pane = 5.0 * across + np.sin(lamp) * (y - 0.5) + np.cos(lamp) * (x - 0.5)
     pane = pane - scene.uniform(-0.35, 0.35)
-    window = step(pane, -0.03, 0.03) * (1 - step(pane, 0.20, 0.28))
+    window = step(pane, -0.06, 0.06) * (1 - step(pane, 0.20, 0.36))
 
-    gloss = 0.16 * np.maximum(shine - 0.20, 0) + scene.uniform(0.05, 0.11) * window
+    gloss = 0.16 * np.maximum(shine - 0.20, 0) + scene.uniform(0.03, 0.06) * window
     body = glaze * (0.62 + 0.38 * np.clip(light, 0, 1.8))[..., None]
     if defect == "chip":
         body, gloss = _chip(flaw, (v, u), (i0, j0), body, gloss, fine)
     picture = body + gloss[..., None]
     if defect == "crack":
-        d, t = stroke(flaw, y, x, at, flaw.uniform(0, np.pi), flaw.uniform(0.15, 0.32), 0.16, 14)
-        hair = line(d + 0.0005 * fine, t, flaw.uniform(0.0020, 0.0034)) * face
-        picture = paint(picture, picture * 0.25 + 0.012, hair)
+        d, t = stroke(flaw, y, x, at, flaw.uniform(0, np.pi), flaw.uniform(0.20, 0.42), 0.16, 14)
+        hair = line(d + 0.0005 * fine, t, flaw.uniform(0.0028, 0.0048)) * face
+        picture = paint(picture, picture * 0.15 + 0.008, hair)
         picture = picture * (1 + 0.12 * line(np.abs(d - 0.004), t, 0.003) * face)[..., None]
     if defect == "scratch":
-        d, t = stroke(flaw, y, x, at, flaw.uniform(0, np.pi), flaw.uniform(0.10, 0.28), 0.05)
-        dull = line(d, t, flaw.uniform(0.0022, 0.0036)) * (0.6 + 0.4 * grains(flaw, y, x, 90, -0.8))
-        picture = paint(picture, picture * 0.7 + flaw.uniform(0.10, 0.17), dull * face)
+        d, t = stroke(flaw, y, x, at, flaw.uniform(0, np.pi), flaw.uniform(0.14, 0.34), 0.05)
+        dull = line(d, t, flaw.uniform(0.0030, 0.0052)) * (0.6 + 0.4 * grains(flaw, y, x, 90, -0.8))
+        picture = paint(picture, picture * 0.7 + flaw.uniform(0.16, 0.30), dull * face)
 
     sand = fractal(scene, (130, 130), y, x, octaves=2)
     sandy = 0.36 * (1 + 0.10 * sand + 0.05 * cloudy) * lambert(0.28 * sand, lamp, 1.0)
@@ -117,7 +117,7 @@ def _chip(
     way = (along, side) if flaw.random() < 0.5 else (side, along)
     at = (float(chosen[0] + 0.5 + way[0]), float(chosen[1] + 0.5 + way[1]))
     own = (np.floor(v) == chosen[0]) & (np.floor(u) == chosen[1])
-    radius = flaw.uniform(0.10, 0.22)
+    radius = flaw.uniform(0.16, 0.36)
     gone = blotch(flaw, v, u, at, radius, 0.35, 0.10) * own
     wider = blotch(flaw, v, u, at, 1.15 * radius, 0.30, 0.15) * own
     clay = tint(0.44 * (1 + 0.10 * fine), (1.0, 0.76, 0.56))
@@ -134,7 +134,7 @@ def _fallen(
 ) -> Colour:
     """Grout with a piece fallen out beside the chosen tile, dark and crumbly inside."""
     v, u = places
-    long = flaw.uniform(0.18, 0.55)
+    long = flaw.uniform(0.35, 0.85)
     across, along = (v - chosen[0], u - chosen[1] - flaw.uniform(0.3, 0.7))
     if flaw.random() < 0.5:
         across, along = u - chosen[1], v - chosen[0] - flaw.uniform(0.3, 0.7)
