@@ -8,10 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from adlib.data.folders import closest
+from adlib.data.glass import bottle
+from adlib.data.labels import label
 from adlib.data.optics import Camera, quantise
 from adlib.data.parts import header, screw
 from adlib.data.sample import GOOD, Data, Images, Reference, Sample
 from adlib.data.surfaces import board, denim, steel
+from adlib.data.tablets import blister
+from adlib.data.tiles import tile
 
 RECIPE = 1  # raise it with every change that moves a byte of an image: it enters the content hash
 VISIBLE = 3.0  # levels of 255, before grain, from which a change belongs to the mask; ours
@@ -25,11 +29,15 @@ Scene = Callable[[np.random.Generator, int, str, np.random.Generator], Float[np.
 
 # what to call for a category, and its kinds of defect in the order in which the test shows them
 SCENES: dict[str, tuple[Scene, tuple[str, ...]]] = {
+    "blister": (blister, ("broken", "missing", "specks", "swapped", "wrong")),
     "board": (board, ("crack", "hole", "scratch", "stain")),
+    "bottle": (bottle, ("bubble", "chip", "crack", "dirt")),
     "denim": (denim, ("cut", "pull", "mispick", "stain")),
     "header": (header, ("bent", "missing", "wrong", "bridge", "chip")),
+    "label": (label, ("misprint", "scratch", "smear", "swapped", "torn")),
     "screw": (screw, ("thread", "scratch", "tip", "rust")),
     "steel": (steel, ("scratch", "dent", "pits", "fingerprint")),
+    "tile": (tile, ("chip", "crack", "grout", "scratch", "swapped")),
 }
 
 
@@ -40,7 +48,7 @@ def load_builtin(
     seed: int = 0,
     categories: Sequence[str] | None = None,
 ) -> Data:
-    """Made images of three surfaces and two parts, with natural variation and exact masks.
+    """Made images of four surfaces and five objects, with natural variation and exact masks.
 
     Every image follows from (seed, category, split, index) alone and is rendered when it is asked
     for, in memory; asking for more of them leaves the first ones as they are. In the test every
@@ -50,12 +58,15 @@ def load_builtin(
     differ by more than a trace are the mask. Outside it both images are equal byte by byte, inside
     it every pixel differs.
 
+    Three kinds of defect are logical: what is "swapped" on a blister, a label or a tiled wall is
+    right in itself, and wrong only where it is.
+
     Args:
         size: Side of the square images in pixels.
         train: Normal images per category to train on.
         test: Images per category to test on, half of them good.
         seed: Another seed gives another data set of the same kind.
-        categories: Of "board", "denim", "header", "screw" and "steel"; all by default.
+        categories: Of the names in `SCENES`; all nine by default.
     Raises:
         ValueError: A size or number makes no sense, or a category is unknown.
     Source: ours, after the kinds of objects and textures of MVTec AD (CVPR 2019).

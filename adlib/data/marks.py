@@ -1,4 +1,4 @@
-"""Shapes that defects are made of: strokes and blotches, drawn from a generator; ours."""
+"""Shapes: strokes and blotches that defects are made of, and plates with round corners; ours."""
 
 import numpy as np
 
@@ -70,3 +70,10 @@ def blotch(
 def grains(rng: np.random.Generator, y: Place, x: Place, cells: int, level: float) -> Plane:
     """Small grains, 1 where a noise field of so many cells is well above `level`."""
     return step(noise(rng, (cells, cells), y, x, order=3), level, level + 0.8)
+
+
+def outside(v: Place, u: Place, high: float, wide: float, corner: float) -> Plane:
+    """Distance from a rectangle around 0 with round corners; negative inside it."""
+    near, far = np.abs(v) - high / 2 + corner, np.abs(u) - wide / 2 + corner
+    beyond = np.hypot(np.maximum(near, 0), np.maximum(far, 0))
+    return beyond + np.minimum(np.maximum(near, far), 0) - corner

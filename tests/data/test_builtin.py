@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from adlib.data.builtin import SCENES, load_builtin, render
+from adlib.data.marks import outside
 from adlib.data.optics import Camera, noise, pixels, turn
 
 SIZE = 96
@@ -62,8 +63,19 @@ def test_half_of_the_test_is_good_and_every_defect_comes() -> None:
         assert test.labels.sum() == 20
         assert {r.defect for r in test.references} == {"good", *SCENES[category][1]}
     assert not data.train.labels.any()
-    assert len(data.categories) >= 4
+    assert len(data.categories) == len(SCENES) >= 8
     assert all(len(kinds) >= 3 for _, kinds in SCENES.values())
+
+
+@pytest.mark.parametrize("category", ["blister", "label", "tile"])
+def test_a_swap_adds_nothing_and_takes_nothing_away(category: str) -> None:
+    data = load_builtin(SIZE, train=1, test=24, categories=[category])
+    references = [r for r in data.test.references if r.defect == "swapped"]
+    for reference in references:
+        clean, image, _ = render(reference, SIZE, seed=0)
+        change = image.astype(float) - clean
+        assert abs(change.sum()) < 0.25 * np.abs(change).sum()
+    assert len(references) > 1
 
 
 def test_no_image_both_trains_and_tests() -> None:
@@ -73,6 +85,16 @@ def test_no_image_both_trains_and_tests() -> None:
         for split in (data.train, data.test)
     ]
     assert len({*contents[0], *contents[1]}) == len(contents[0]) + len(contents[1])
+
+
+@pytest.mark.parametrize("category", SCENES)
+def test_the_smallest_and_an_odd_size_can_be_had(category: str) -> None:
+    for size in (32, 75):
+        data = load_builtin(size, train=1, test=4, categories=[category])
+        sample = data.test[3]
+        assert sample.image.shape == (size, size, 3)
+        assert sample.mask is not None
+        assert sample.mask.any()
 
 
 def test_samples_are_complete_and_pickle() -> None:
@@ -132,6 +154,19 @@ def test_turn_is_a_rotation() -> None:
     across, along = turn(y, x, (0.4, 0.7), 0.3)
     assert np.allclose(np.hypot(across, along), np.hypot(y - 0.4, x - 0.7))
     assert np.allclose(turn(y, x, (0.4, 0.7), 0.0)[1], x - 0.7)
+
+
+def test_a_plate_has_straight_sides_and_round_corners() -> None:
+    at = np.linspace(-1, 1, 41)
+    v, u = np.meshgrid(at, at, indexing="ij")
+    distance = outside(v, u, 0.8, 1.2, 0.1)
+    straight = np.abs(u) <= 0.5
+    beyond = straight & (np.abs(v) >= 0.4)
+    assert np.allclose(distance[beyond], np.abs(v)[beyond] - 0.4)
+    corner = np.hypot(np.abs(v) - 0.3, np.abs(u) - 0.5) - 0.1  # from a circle in the corner
+    around = (np.abs(v) > 0.3) & (np.abs(u) > 0.5)
+    assert np.allclose(distance[around], corner[around])
+    assert distance.min() == pytest.approx(-0.4)  # the middle is as deep as the short side is near
 
 
 def test_grain_has_the_stated_strength() -> None:

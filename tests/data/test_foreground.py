@@ -122,7 +122,7 @@ def test_built_in_categories() -> None:
         for name in data.categories
     }
     objects = {name for name, kind in kinds.items() if kind == "object"}
-    assert objects == {"header", "screw"}
+    assert objects == {"blister", "bottle", "header", "label", "screw"}
 
 
 def test_images_are_spread_evenly() -> None:
