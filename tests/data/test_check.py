@@ -172,6 +172,21 @@ def test_own_photographs(tmp_path: Path) -> None:
     assert "it can train and set a threshold, but not be evaluated" in said("", tmp_path)
 
 
+def test_photographs_of_unlike_shapes_are_told_for_each_category(tmp_path: Path) -> None:
+    for k, size in enumerate([(40, 30), (80, 60), (42, 30)]):
+        made.image(tmp_path / f"nut/good/{k}.png", k)
+        Image.new("RGB", size, (k, k, k)).save(tmp_path / f"nut/good/{k}.png")
+    Image.new("RGB", (64, 32), (8, 8, 8)).save(made.image(tmp_path / "bolt/good/0.png"))
+    text = said("", tmp_path)
+    assert "images of 4 sizes" in text
+    assert "unlike shapes" not in text  # a bolt may be longer than a nut, and 1.40 is nearly 1.33
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying, seen upright
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(tmp_path / "nut/good/9.png", exif=exif)
+    text = said("", tmp_path)
+    assert "images of unlike shapes in nut: width / height from 0.75 to 1.40; every" in text
+
+
 def test_own_photographs_of_no_layout(tmp_path: Path) -> None:
     made.image(tmp_path / "a.png")
     text = said("", tmp_path)
