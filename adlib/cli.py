@@ -266,7 +266,7 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
     if held := seen["images"]["held_out"]:
         say(
             f"{held} held-out normal images set the threshold: a false-alarm rate of "
-            f"{1 / (held + 1):.1%} or more can be promised; a larger --holdout can promise a lower one"
+            f"{1 / (held + 1):.1%} or more can be promised; --holdout takes more"
         )
     if data.test.labels.any():
         say(f"next: adlib evaluate {out} --data {command.data}")

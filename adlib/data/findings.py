@@ -123,6 +123,10 @@ def use_of(train: Sequence[Reference], test: Sequence[Reference], seen: Sequence
         return f"{said}: it can train and set a threshold, but not be evaluated"
     if masked == len(bad):
         said += ", each defect with a mask: scores of images and of pixels"
+    elif masked and len(categories) == 1:
+        said += (
+            f", {masked:,} of the defects with a mask: scores of images only, until all have one"
+        )
     elif masked:
         said += (
             f", {masked:,} of the defects with a mask: pixels are scored in the categories where "
