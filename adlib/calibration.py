@@ -63,12 +63,13 @@ class Calibration:
 
         `expected_rate` is the mean over many draws of n held-out images; this draw may be a lucky
         or an unlucky one. The share of new normal images above the k-th smallest of n scores
-        follows Beta(n + 1 - k, k), whatever distribution the scores have, if it is continuous; ties
-        only lower it. The interval leaves equally much out at both ends; level 0.9 is ours.
+        follows Beta(n + 1 - k, k) for independent images, whatever continuous distribution their
+        scores have; ties only lower it. The interval leaves equally much out at both ends; level
+        0.9 is ours.
 
         Raises:
             ValueError: A rate or level outside (0, 1), or no held-out scores.
-        Source: order statistics; of conformal thresholds: Vovk, ACML 2012.
+        Source: order statistics; for conformal thresholds Vovk, Machine Learning 92 (2013).
         """
         from scipy.stats import beta
 
