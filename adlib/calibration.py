@@ -50,12 +50,41 @@ class Calibration:
         scores = self.pool(category)
         if not scores:
             raise ValueError("no held-out normal scores, so there is no threshold; fit with more")
-        k = math.ceil((len(scores) + 1) * (1 - rate))
-        return scores[min(k, len(scores)) - 1]
+        return scores[_rank(len(scores), rate) - 1]
 
     def expected_rate(self, rate: float = DEFAULT_RATE, category: str | None = None) -> float:
         """The false-alarm rate that `threshold` can promise: `rate`, or 1 / (n + 1) if larger."""
         return max(rate, 1 / (len(self.pool(category)) + 1))
+
+    def rate_interval(
+        self, rate: float = DEFAULT_RATE, category: str | None = None, level: float = 0.9
+    ) -> tuple[float, float]:
+        """Return where the false-alarm rate of this one threshold lies, with probability `level`.
+
+        `expected_rate` is the mean over many draws of n held-out images; this draw may be a lucky
+        or an unlucky one. The share of new normal images above the k-th smallest of n scores
+        follows Beta(n + 1 - k, k) for independent images, whatever continuous distribution their
+        scores have; ties only lower it. The interval leaves equally much out at both ends; level
+        0.9 is ours.
+
+        Raises:
+            ValueError: A rate or level outside (0, 1), or no held-out scores.
+        Source: order statistics; for conformal thresholds Vovk, Machine Learning 92 (2013).
+        """
+        from scipy.stats import beta
+
+        if not 0 < level < 1:
+            raise ValueError(f"the level must lie in (0, 1), got {level}")
+        self.threshold(rate, category)  # refuses what has no threshold
+        n = len(self.pool(category))
+        k = _rank(n, rate)
+        low, high = beta.ppf([(1 - level) / 2, (1 + level) / 2], n + 1 - k, k)
+        return float(low), float(high)
+
+
+def _rank(n: int, rate: float) -> int:
+    """Which of n scores, counted from the smallest as 1, is the threshold."""
+    return min(math.ceil((n + 1) * (1 - rate)), n)
 
 
 def calibrate(

@@ -263,7 +263,15 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
         f"{seen['steps']} steps in {seen['seconds']:.0f} s on {seen['device']}{pace}{fell}; "
         f"run written to {out}"
     )
-    say(f"next: adlib evaluate {out} --data {command.data}")
+    if held := seen["images"]["held_out"]:
+        say(
+            f"{held} held-out normal images set the threshold: a false-alarm rate of "
+            f"{1 / (held + 1):.1%} or more can be promised; --holdout takes more"
+        )
+    if data.test.labels.any():
+        say(f"next: adlib evaluate {out} --data {command.data}")
+    else:  # metrics need both
+        say(f"there is no defect to evaluate on; next: adlib predict {out} FOLDER --out NEW_FOLDER")
 
 
 def evaluate(command: Evaluate) -> None:
@@ -313,6 +321,10 @@ def predict(command: Predict) -> None:
         f"About {expected:.1%} of normal images are expected above it, judged by "
         f"{len(calibration.pool(category))} held-out normal images"
         + (f"; too few to promise {rate:.1%}." if expected > rate else ".")
+    )
+    low, high = calibration.rate_interval(rate, category)
+    promise += (
+        f" The rate of this one threshold lies, nine times in ten, in {low:.1%} to {high:.1%}."
     )
     if category is None and len(calibration.scores) > 1:
         promise += (

@@ -66,7 +66,9 @@ def detections(
         columns: Pairs in a row.
     """
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(1.9 * 2 * columns, 2.2 * rows), layout="constrained")
+    tallest = max(image.shape[0] / image.shape[1] for image in images)
+    height = 1.9 * tallest + 0.3  # of a row, with its titles
+    figure = Figure(figsize=(1.9 * 2 * columns, height * rows), layout="constrained")
     grid = figure.subplots(rows, 2 * columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")

@@ -29,6 +29,34 @@ def test_too_few_images_give_the_largest_score_and_say_what_it_promises() -> Non
     assert few.threshold(0.5) == 2.0  # the second of three: ceil(4 * 0.5)
 
 
+def test_the_rate_of_one_threshold_lies_in_its_interval_as_often_as_said() -> None:
+    rng = np.random.default_rng(1)
+    for n, rate, level in ((19, 0.05, 0.9), (40, 0.2, 0.8), (5, 0.01, 0.9)):
+        below = above = 0
+        for _ in range(2000):
+            held = Calibration(scores={"x": rng.exponential(size=n).tolist()})
+            low, high = held.rate_interval(rate, level=level)
+            true = np.exp(-held.threshold(rate))  # the share of an exponential above it, exactly
+            below, above = below + (true < low), above + (true > high)
+        tail = (1 - level) / 2
+        assert below / 2000 == pytest.approx(tail, abs=0.02)
+        assert above / 2000 == pytest.approx(tail, abs=0.02)
+
+
+def test_more_held_out_images_narrow_the_interval() -> None:
+    width = {}
+    for n in (9, 99, 999):
+        scores = np.arange(n, dtype=float).tolist()
+        low, high = Calibration(scores={"x": scores}).rate_interval(0.1)
+        assert low < 0.1 < high
+        width[n] = high - low
+    assert width[9] > 2 * width[99] > 4 * width[999]
+    with pytest.raises(ValueError, match=r"level must lie in \(0, 1\), got 1"):
+        Calibration(scores={"x": [1.0]}).rate_interval(level=1.0)
+    with pytest.raises(ValueError, match="no held-out normal scores"):
+        Calibration().rate_interval()
+
+
 def test_unknown_categories_and_rates_are_refused() -> None:
     with pytest.raises(ValueError, match=r"no threshold for category 'screw'; .* seen bolt"):
         Calibration(scores={"bolt": [1.0]}).threshold(category="screw")

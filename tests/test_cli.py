@@ -62,6 +62,28 @@ def test_train_evaluate_predict(
     assert heat.dtype == np.float32
 
 
+def test_train_says_what_its_threshold_can_promise_and_what_comes_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven good photographs: one is the test's, three of the others set the threshold."""
+    monkeypatch.setenv("ADLIB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "nut/good").mkdir(parents=True)
+    for k in range(7):
+        pixels = np.random.default_rng(k).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"nut/good/{k}.png")
+    words = ["--data", str(tmp_path / "nut"), "--out", str(tmp_path / "run"), "--holdout", "0.5"]
+    assert main(["train", "pro-ad", *words, *TINY]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        "3 held-out normal images set the threshold: a false-alarm rate of 25.0% or more" in shown
+    )
+    assert "there is no defect to evaluate on; next: adlib predict" in shown
+    photos, out = tmp_path / "nut/good", tmp_path / "found"
+    assert main(["predict", str(tmp_path / "run"), str(photos), "--out", str(out)]) == 0
+    low, high = (f"{1 - q ** (1 / 3):.1%}" for q in (0.95, 0.05))  # P(largest of 3 < q) = q^3
+    assert f"nine times in ten, in {low} to {high}." in (out / "index.html").read_text()
+
+
 def test_false_alarms_move_the_threshold(trained: tuple[Path, Path], tmp_path: Path) -> None:
     data, run = trained
     found = []

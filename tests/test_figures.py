@@ -1,6 +1,7 @@
 """Figures keep one scale, and say what they show."""
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
@@ -50,6 +51,18 @@ def test_detections_show_pairs_with_outlines() -> None:
     assert len(drawn[0].collections) == 1  # the outline
     assert len(drawn[2].collections) == 0
     assert figure.axes[-1].get_ylabel() == "anomaly (cosine distance)"
+
+
+def test_rows_of_detections_are_as_high_as_their_tallest_photograph() -> None:
+    def height(*shapes: tuple[int, int]) -> float:
+        images = [np.zeros((*shape, 3), dtype=np.uint8) for shape in shapes]
+        maps = [np.zeros(shape) for shape in shapes]
+        figure = figures.detections(images, maps, (0.0, 1.0), ["x"] * len(shapes), columns=1)
+        return figure.get_size_inches()[1] / len(shapes)
+
+    assert height((20, 20)) == pytest.approx(2.2)
+    assert height((15, 20)) == pytest.approx(0.75 * 1.9 + 0.3)
+    assert height((15, 20), (40, 30)) == pytest.approx(4 / 3 * 1.9 + 0.3)
 
 
 def test_histogram_counts_every_image_once() -> None:

@@ -13,6 +13,7 @@ from adlib.data.photograph import check_header
 from adlib.data.sample import Reference
 
 WIDE = 4000  # pixels of the longer side from which it is said how large photographs are read; ours
+STRETCH = 1.1  # between a category's widest and narrowest shape, from which it is said; ours
 SHOWN = 3  # files named of many
 
 
@@ -60,9 +61,12 @@ def look(
     every = [*train, *test, *seen]
     unreadable: list[str] = []
     sizes: Counter[tuple[int, int]] = Counter()
+    shapes: dict[str, list[float]] = {}  # width / height, by category
     for reference in tqdm(every, desc="opening images", delay=2, leave=False):
         try:
-            sizes[check_header(reference.path)] += 1
+            height, width = check_header(reference.path)
+            sizes[height, width] += 1
+            shapes.setdefault(reference.category, []).append(width / height)
             if decode:
                 read_marked(reference)
             elif reference.mask is not None:
@@ -82,6 +86,13 @@ def look(
         report.notes.append(
             f"images of {len(sizes)} sizes, from {least[1]} x {least[0]} to {most[1]} x {most[0]} "
             "(width x height)"
+        )
+    if uneven := [c for c, each in shapes.items() if max(each) > STRETCH * min(each)]:
+        each = shapes[uneven[0]]
+        report.notes.append(
+            f"images of unlike shapes in {some(uneven)}: width / height from {min(each):.2f} to "
+            f"{max(each):.2f}; every image is squeezed to the method's input, so the same part "
+            "looks stretched in some of them; crop all to one shape"
         )
     if sizes and max(map(max, sizes)) >= WIDE:
         report.notes.append(
@@ -112,6 +123,10 @@ def use_of(train: Sequence[Reference], test: Sequence[Reference], seen: Sequence
         return f"{said}: it can train and set a threshold, but not be evaluated"
     if masked == len(bad):
         said += ", each defect with a mask: scores of images and of pixels"
+    elif masked and len(categories) == 1:
+        said += (
+            f", {masked:,} of the defects with a mask: scores of images only, until all have one"
+        )
     elif masked:
         said += (
             f", {masked:,} of the defects with a mask: pixels are scored in the categories where "

@@ -165,11 +165,35 @@ def test_own_photographs(tmp_path: Path) -> None:
     assert "1 other file passed over" in text
     assert "images of 2 sizes, from 40 x 32 to 4032 x 3024 (width x height)" in text
     assert "large photographs are decoded whole, one at a time, and resized" in text
-    assert "1 of the defects with a mask: pixels are scored in the categories where all" in text
+    assert "1 of the defects with a mask: scores of images only, until all have one" in text
     shutil.rmtree(tmp_path / "masks")
     assert "2 defective to test on, without masks: scores of images only" in said("", tmp_path)
     shutil.rmtree(tmp_path / "bad")
     assert "it can train and set a threshold, but not be evaluated" in said("", tmp_path)
+
+
+def test_masks_for_some_of_several_categories(tmp_path: Path) -> None:
+    for name in ("bolt", "nut"):
+        made.image(tmp_path / f"{name}/good/0.png")
+        made.image(tmp_path / f"{name}/bad/x.png", 7)
+    made.mask(tmp_path / "nut/masks/x.png", 7)
+    text = said("", tmp_path)
+    assert "1 of the defects with a mask: pixels are scored in the categories where all" in text
+
+
+def test_photographs_of_unlike_shapes_are_told_for_each_category(tmp_path: Path) -> None:
+    for k, size in enumerate([(40, 30), (80, 60), (42, 30)]):
+        made.image(tmp_path / f"nut/good/{k}.png", k)
+        Image.new("RGB", size, (k, k, k)).save(tmp_path / f"nut/good/{k}.png")
+    Image.new("RGB", (64, 32), (8, 8, 8)).save(made.image(tmp_path / "bolt/good/0.png"))
+    text = said("", tmp_path)
+    assert "images of 4 sizes" in text
+    assert "unlike shapes" not in text  # a bolt may be longer than a nut, and 1.40 is nearly 1.33
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying, seen upright
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(tmp_path / "nut/good/9.png", exif=exif)
+    text = said("", tmp_path)
+    assert "images of unlike shapes in nut: width / height from 0.75 to 1.40; every" in text
 
 
 def test_own_photographs_of_no_layout(tmp_path: Path) -> None:
