@@ -40,7 +40,8 @@ def test_a_run_of_ones_own_is_shown(tmp_path: Path) -> None:
     made = record("dinomaly", names=names, data={"name": "visa", "hash": "aa"}, level=0.97)
     figure = claims_figure(("image_auroc",), [section_of(tmp_path, made)])
     (own,) = [p for axes in figure.axes for p in axes.lines if p.get_label() == "run here"]
-    assert own.get_xdata()[0] == pytest.approx(100 * made["mean"]["image_auroc"], abs=0.01)
+    at = np.asarray(own.get_xdata(), float)
+    assert at == pytest.approx([100 * made["mean"]["image_auroc"]], abs=0.01)
     assert own.axes is figure.axes[1]
 
 

@@ -39,16 +39,18 @@ def claims_figure(metrics: Sequence[str], sections: Sequence[Section] = ()) -> F
     size = (8.2, 0.9 + len(metrics) * (0.75 + ROW * len(methods)))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(metrics), len(DATA), sharey=True, squeeze=False)
-    frame = reproduction(sections)
+    ran = [
+        row
+        for row in reproduction(sections).to_dict("records")
+        if row["setting"] == "multi-class" and row["seeds"] and row["ours"] == row["ours"]
+    ]
     for line, metric in zip(panels, metrics, strict=True):
         for axes, data in zip(line, DATA, strict=True):
             mine = [row for row in claims if (row.data, row.metric) == (data, metric)]
             _claims(axes, mine, methods)
             _reruns(axes, data, metric, methods)
-            if len(frame):
-                ran = frame[(frame["data"] == data) & (frame["metric"] == metric)]
-                ran = ran[(ran["setting"] == "multi-class") & ran["ours"].notna()]
-                for row in ran.to_dict("records"):
+            for row in ran:
+                if (row["data"], row["metric"]) == (data, metric):
                     axes.plot(row["ours"], methods.index(row["method"]), "D", color=GREEN, ms=5,
                               label="run here", zorder=4)  # fmt: skip
             _style(axes, metric, methods)

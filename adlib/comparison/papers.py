@@ -149,22 +149,18 @@ def needs(run: PaperRun, timed: Iterable[Row]) -> dict[str, Any]:
     }
 
 
-def expected(run: PaperRun, sections: Sequence[Section]) -> "DataFrame":
+def expected(run: PaperRun, sections: Sequence[Section]) -> list[Row]:
     """The published means of a run, what a rerun may differ by, and how one here stands to them.
 
     Returns:
-        A row a published metric: published, tolerance, ours, state, but, as
-        `adlib.comparison.reproduction.reproduction` has them.
+        A row for each published metric and each arm that ran, with the columns of
+        `adlib.comparison.reproduction.reproduction`: published, tolerance, ours, state, but.
     """
-    frame = reproduction(sections, everywhere=True)
     setting = "supervised" if run.method == "prn" else "multi-class"
-    mine = (
-        (frame["data"] == run.data)
-        & (frame["method"].str.lower() == run.method)
-        & (frame["setting"] == setting)
-    )
-    order = {metric: i for i, metric in enumerate(METRICS)}
-    return frame[mine].sort_values("metric", key=lambda names: names.map(order))
+    rows: list[Row] = reproduction(sections, everywhere=True).to_dict("records")
+    wanted = run.data, run.method, setting
+    mine = [r for r in rows if (r["data"], r["method"].lower(), r["setting"]) == wanted]
+    return sorted(mine, key=lambda row: METRICS.index(row["metric"]))
 
 
 def papers_table(sections: Sequence[Section], timed: Sequence[Row]) -> "DataFrame":
@@ -173,15 +169,14 @@ def papers_table(sections: Sequence[Section], timed: Sequence[Row]) -> "DataFram
 
     rows = []
     for run in RUNS:
-        need, frame = needs(run, timed), expected(run, sections)
-        claims = [
-            f"{TITLES[c['metric']]} {printed(c['published'])}"
-            + ("" if c["tolerance"] != c["tolerance"] else f" ± {c['tolerance']:g}")
-            for c in frame.drop_duplicates("metric").to_dict("records")
-        ]
+        need, claimed = needs(run, timed), expected(run, sections)
+        numbers = dict.fromkeys(
+            f"{TITLES[row['metric']]} {printed(row['published'])}"
+            + ("" if row["tolerance"] != row["tolerance"] else f" ± {row['tolerance']:g}")
+            for row in claimed
+        )
         states = dict.fromkeys(
-            s + (f" ({but})" if but else "")
-            for s, but in zip(frame["state"], frame["but"], strict=True)
+            row["state"] + (f" ({row['but']})" if row["but"] else "") for row in claimed
         )
         rows.append(
             {
@@ -191,7 +186,7 @@ def papers_table(sections: Sequence[Section], timed: Sequence[Row]) -> "DataFram
                 "GPU, GiB": _number(need["memory_gib"], 1),
                 "hours": _number(need["hours"], 2),
                 "disk, GB": _number(need["disk_gb"], 0),
-                "published": "; ".join(claims),
+                "published": "; ".join(numbers),
                 "here": "; ".join(states),
             }
         )

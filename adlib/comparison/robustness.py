@@ -33,10 +33,10 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True)
 class Standing:
-    """The runs of each method under one condition, with a row of seed and metric for each."""
+    """The metric of each method under one condition, by seed."""
 
     condition: Condition
-    runs: "dict[str, DataFrame]"
+    runs: dict[str, dict[int, float]]
 
     def order(self) -> tuple[str, ...]:
         """The methods, the best mean over seeds first."""
@@ -45,13 +45,18 @@ class Standing:
 
     def mean(self, name: str) -> float:
         """The metric of a method in the mean over its seeds, a fraction."""
-        return float(self.runs[name]["value"].mean())
+        return sum(self.runs[name].values()) / len(self.runs[name])
 
     def sure(self, one: str, other: str) -> bool:
         """Whether two methods are told apart over the seeds that both ran with."""
-        left, right = self.runs[one], self.runs[other]
-        if not set(left["seed"]) & set(right["seed"]):
+        from pandas import DataFrame
+
+        if not set(self.runs[one]) & set(self.runs[other]):
             return False
+        left, right = (
+            DataFrame({"seed": list(runs), "value": list(runs.values())})
+            for runs in (self.runs[one], self.runs[other])
+        )
         return sign(difference(left, right, "value")) != 0
 
 
@@ -65,8 +70,6 @@ def standings(sections: Sequence[Section], metric: str) -> list[Standing]:
         sections: Of all sources.
         metric: Its name; runs without it are passed over.
     """
-    from pandas import DataFrame
-
     found: dict[Condition, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     still: list[tuple[Condition, str, Run]] = []
     for run in (run for section in sections for run in section.runs):
@@ -83,17 +86,7 @@ def standings(sections: Sequence[Section], metric: str) -> list[Standing]:
         alike = [c for c in found if c[:-1] == condition[:-1]] or [condition]
         for each in alike:
             found[each][name][run.seed] = float(run.record["mean"][metric])
-    made = [
-        Standing(
-            condition,
-            {
-                name: DataFrame({"seed": list(seeds), "value": list(seeds.values())})
-                for name, seeds in methods.items()
-            },
-        )
-        for condition, methods in found.items()
-        if len(methods) > 1
-    ]
+    made = [Standing(c, dict(methods)) for c, methods in found.items() if len(methods) > 1]
     return sorted(made, key=lambda s: _places(made, s))
 
 
