@@ -8,6 +8,7 @@ dropped); Pro-AD's and PRN's are inferred, as their configs say.
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from adlib.comparison.records import Section
@@ -127,26 +128,35 @@ def needs(run: PaperRun, timed: Iterable[Row]) -> dict[str, Any]:
         all images and two checkpoints, without the data set; None where images are not cached), and
         `origin`, in words.
     """
-    import torch
-
-    config, counts = run.config, BENCHMARKS[run.data].counts
-    found: dict[str, Any] = {"steps": config.steps, "hours": None, "memory_gib": None,
+    counts = BENCHMARKS[run.data].counts
+    steps = run.config.steps
+    found: dict[str, Any] = {"steps": steps, "hours": None, "memory_gib": None,
                              "disk_gb": None, "origin": "not measured"}  # fmt: skip
     row = next((r for r in timed if r["method"] == TIMED.get(run.method)), None)
     if row is None:
         return found
-    with torch.device("meta"):  # shapes without numbers
-        method = METHODS[run.method][0](replace(config, weights="random"))
-    tokens, width = method.grid[0] * method.grid[1], method.encoder.widths[0]
-    trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    numbers, trained = _shape(run.method)
     images = counts.images or (counts.train or 0) + (counts.good or 0) + (counts.bad or 0)
-    cache = images * 2 * tokens * width * FP16  # two groups of levels
+    features = images * numbers * FP16
     return found | {
-        "hours": config.steps * row["seconds_a_step"] / 3600,
+        "hours": steps * row["seconds_a_step"] / 3600,
         "memory_gib": row["peak_memory_mib"] / 1024,
-        "disk_gb": (cache + CHECKPOINTS * OPTIMISER_BYTES * trained) / 1e9,
+        "disk_gb": (features + CHECKPOINTS * OPTIMISER_BYTES * trained) / 1e9,
         "origin": f"{row['method']}, {row['device']}, {row['precision']}",
     }
+
+
+@cache
+def _shape(method: str) -> tuple[int, int]:
+    """Numbers of an image's cached features at the paper's size, and trainable weights."""
+    import torch
+
+    build, config = METHODS[method]
+    with torch.device("meta"):  # shapes without numbers
+        made = build(replace(config.paper(), weights="random"))
+    tokens, width = made.grid[0] * made.grid[1], made.encoder.widths[0]
+    trained = sum(p.numel() for p in made.parameters() if p.requires_grad)
+    return 2 * tokens * width, trained  # two groups of levels
 
 
 def expected(run: PaperRun, sections: Sequence[Section]) -> list[Row]:
@@ -156,8 +166,11 @@ def expected(run: PaperRun, sections: Sequence[Section]) -> list[Row]:
         A row for each published metric and each arm that ran, with the columns of
         `adlib.comparison.reproduction.reproduction`: published, tolerance, ours, state, but.
     """
+    return _claims(run, reproduction(sections, everywhere=True).to_dict("records"))
+
+
+def _claims(run: PaperRun, rows: Sequence[Row]) -> list[Row]:
     setting = "supervised" if run.method == "prn" else "multi-class"
-    rows: list[Row] = reproduction(sections, everywhere=True).to_dict("records")
     wanted = run.data, run.method, setting
     mine = [r for r in rows if (r["data"], r["method"].lower(), r["setting"]) == wanted]
     return sorted(mine, key=lambda row: METRICS.index(row["metric"]))
@@ -167,9 +180,10 @@ def papers_table(sections: Sequence[Section], timed: Sequence[Row]) -> "DataFram
     """One row a run of the papers: what it needs, what to expect, and what came out here."""
     from pandas import DataFrame
 
+    claims = reproduction(sections, everywhere=True).to_dict("records")
     rows = []
     for run in RUNS:
-        need, claimed = needs(run, timed), expected(run, sections)
+        need, claimed = needs(run, timed), _claims(run, claims)
         numbers = dict.fromkeys(
             f"{TITLES[row['metric']]} {printed(row['published'])}"
             + ("" if row["tolerance"] != row["tolerance"] else f" ± {row['tolerance']:g}")
