@@ -79,6 +79,8 @@ class Evaluate(Where):
     """draws these"""
     protocol: str = "ours"
     """how maps and masks become numbers: ours, dinomaly, inp-former, mvtec, anomalib"""
+    intervals: bool = False
+    """keep the scores of single images and intervals over them, for adlib report"""
     out: Path | None = None
     """write the record here instead"""
 
@@ -293,7 +295,11 @@ def evaluate(command: Evaluate) -> None:
         print(f"{len(data.seen or ())} defects left the test set, as in training on them")
     run.method.to(choose_device(command.device))
     record = engine.evaluate(
-        run.method, data, protocol=PROTOCOLS[command.protocol], precision=command.precision
+        run.method,
+        data,
+        protocol=PROTOCOLS[command.protocol],
+        precision=command.precision,
+        intervals=command.intervals,
     )
     out = command.out or command.run / "record.json"
     write_json(out, record)

@@ -119,6 +119,36 @@ def test_records_are_found_in_every_form(tmp_path: Path) -> None:
         read_folder(tmp_path)
 
 
+def test_a_run_may_leave_a_record_for_each_protocol(tmp_path: Path) -> None:
+    other: dict[str, Any] = {"protocol": {"name": "mvtec"}}
+    lines = [
+        {"id": f"p{i}", "files": {"record.json": record(m), "record_mvtec.json": record(m, **other),
+                                  "losses.json": {"step": [1]}}}
+        for i, m in enumerate(("dinomaly", "pro-ad"))
+    ]  # fmt: skip
+    lines.append({"id": "p2", "files": {"losses.json": {}}})
+    (tmp_path / "benchmark.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    found = read_folder(tmp_path)
+    assert [(s.protocol, s.ran()) for s in found.sections] == [
+        ("ours", ["dinomaly", "pro-ad"]), ("mvtec", ["dinomaly", "pro-ad"]),
+    ]  # fmt: skip
+    assert [run.id for s in found.sections for run in s.of("pro-ad")] == [
+        "p1", "p1/record_mvtec.json",
+    ]  # fmt: skip
+    assert found.notes == ["benchmark: 1 of 3 lines hold no record"]
+
+
+def test_a_few_normal_images_drawn_by_the_seed_are_one_arm(tmp_path: Path) -> None:
+    made = [
+        record(seed=s, trained_on={"hash": f"{k}{s}"}, few={"images": k, "of": "c0ffee" * 8})
+        for k in (5, 10)
+        for s in (0, 1)
+    ]
+    section = section_of(tmp_path, *made)
+    assert section.arms == ("dinomaly, normal images 5", "dinomaly, normal images 10")
+    assert [run.seed for run in section.of("dinomaly, normal images 10")] == [0, 1]
+
+
 def test_numbers_are_mean_deviation_and_students_interval(tmp_path: Path) -> None:
     section = section_of(tmp_path, *noisy("dinomaly", 0.6))
     values = section.values("dinomaly", "pixel_ap")

@@ -1,5 +1,6 @@
 """Fit, evaluate and predict on data small enough to work out by hand."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 
 import adlib
 from adlib import engine, metrics
+from adlib.comparison.images import by_category, draw
+from adlib.comparison.records import Run, divide
 from adlib.data.order import batch_order, hold_out
 from adlib.data.sample import Data, Images, Reference
 from adlib.engine import evaluation, scoring
@@ -128,6 +131,42 @@ def test_the_records_image_auroc_is_that_of_the_predicted_scores(
     assert record["categories"]["bolt"]["image_auroc"] == pytest.approx(expected)
     monkeypatch.setattr(evaluation, "SPAN", 3)  # 7 images in spans of 3, 3 and 1
     np.testing.assert_allclose(engine.scores_of(method, data.test), predicted.scores, atol=1e-6)
+
+
+def test_a_record_may_keep_image_scores_and_intervals(folder: Folder) -> None:
+    data = adlib.load_data(folder(good=9, bad=5))
+    method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
+    record = adlib.evaluate(method, data, intervals=True)
+    scores = engine.scores_of(method, data.test)
+    names = [r.category for r in data.test.references]
+    expected = by_category(names, data.test.labels, scores.astype(float))
+    assert record["images"].keys() == expected.keys()
+    for category, row in record["categories"].items():
+        kept = record["images"][category]
+        assert kept["labels"] == expected[category]["labels"]
+        np.testing.assert_allclose(kept["scores"], expected[category]["scores"], rtol=1e-5)
+        assert list(record["intervals"][category]) == list(scoring.METRICS)
+        for metric, (low, high) in record["intervals"][category].items():
+            assert low - 1e-9 <= row[metric] <= high + 1e-9
+    assert scoring.named({"ap": 1}, {"ap": 2, "aupro": 3}) == {
+        "image_ap": 1, "pixel_ap": 2, "aupro": 3,
+    }  # fmt: skip
+    (section,) = divide([Run("made", "one", json.loads(json.dumps(record)))])
+    assert draw(section)["pro-ad"].exact["image_auroc"] == record["mean"]["image_auroc"]
+    assert not {"images", "intervals"} & adlib.evaluate(method, data).keys()
+
+
+def test_intervals_need_two_images_of_a_kind_and_leave_out_what_has_no_mask(
+    folder: Folder,
+) -> None:
+    data = adlib.load_data(folder(masks=False))
+    method = adlib.fit(ProAD(tiny_config()), data, steps=2).method
+    record = adlib.evaluate(method, data, intervals=True)
+    assert list(record["intervals"]["nut"]) == ["image_auroc", "image_ap", "image_f1_max"]
+    one = np.flatnonzero(data.test.labels)[1:]
+    left = Data("one", data.train, data.test.select(np.setdiff1d(range(len(data.test)), one)))
+    with pytest.raises(ValueError, match=r"one/bolt: intervals need two normal and two anom.* got"):
+        adlib.evaluate(method, Data("one", left.train, left.test.of("bolt")), intervals=True)
 
 
 def test_without_masks_pixel_metrics_are_null(folder: Folder) -> None:

@@ -1,4 +1,9 @@
-"""What a folder holds of records: lines that sweeps left, and single records of evaluated runs."""
+"""What a folder holds of records: lines that sweeps left, and single records of evaluated runs.
+
+A run that was scored under several protocols, or on several data sets, left a record for each:
+`record.json` and others beside it, such as `record_mvtec.json`. They are runs of their own here, in
+sections of their own.
+"""
 
 import json
 from collections import defaultdict
@@ -72,14 +77,19 @@ def read_folder(folder: Path) -> Found:
 
 
 def _read_lines(path: Path, source: str, notes: list[str]) -> list[Run]:
-    runs = []
+    runs, empty = [], 0
     lines = read_results(path)
     for number, line in enumerate(lines, 1):
-        record = line if is_record(line) else (line.get("files") or {}).get("record.json")
-        if record is not None and is_record(record):
-            runs.append(Run(source, str(line.get("id", f"line {number}")), record))
-    if len(runs) < len(lines):
-        notes.append(f"{source}: {len(lines) - len(runs)} of {len(lines)} lines hold no record")
+        name = str(line.get("id", f"line {number}"))
+        held = {"record.json": line} if is_record(line) else line.get("files") or {}
+        records = {file: value for file, value in held.items() if is_record(value)}
+        runs += [
+            Run(source, name if file == "record.json" else f"{name}/{file}", record)
+            for file, record in records.items()
+        ]
+        empty += not records
+    if empty:
+        notes.append(f"{source}: {empty} of {len(lines)} lines hold no record")
     failed = sorted(p.stem for p in (path.parent / "failed").glob("*.json"))
     if failed:
         notes.append(f"{source}: {len(failed)} runs failed, such as {failed[0]}")

@@ -1,8 +1,8 @@
 """The choice of test images as a source of chance, where a record holds the images' scores.
 
-`adlib.evaluate` returns metrics and keeps no scores. A record may carry them under `images`, as
-`by_category` arranges them, and intervals of any metric, pixels' too, under `intervals`:
-`{CATEGORY: {METRIC: [low, high]}}`, such as `adlib.metrics.pixel_intervals` gives.
+`adlib.evaluate(..., intervals=True)` keeps them under `images`, in the form that `by_category`
+gives to scores from elsewhere, and intervals of its metrics, pixels' too, under `intervals`:
+`{CATEGORY: {METRIC: [low, high]}}`.
 """
 
 from collections.abc import Sequence

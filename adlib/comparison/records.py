@@ -154,16 +154,22 @@ def _titles(firsts: Sequence[Run]) -> list[str]:
 
 
 def settings(record: Row) -> dict[str, str]:
-    """All that sets an arm apart, as text: config, steps, encoder, precision, training data."""
+    """All that sets an arm apart, as text: config, steps, encoder, precision, training data.
+
+    Where each seed drew its own few normal images (`few`), their number counts, and what they were
+    drawn of.
+    """
     config = {k: v for k, v in record.get("config", {}).items() if k not in PLACES}
     encoder, trained = record.get("encoder") or {}, record.get("trained_on") or {}
+    few = record.get("few") or {}
     values = {
         **config,
         "steps": record.get("steps"),
         "encoder": encoder.get("name"),
         "weights": str(encoder.get("sha256"))[:DIGITS],
         "precision": record.get("precision"),
-        "trained on": str(trained.get("hash"))[:DIGITS],
+        "normal images": few.get("images", "all"),
+        "trained on": str(few.get("of", trained.get("hash")))[:DIGITS],
     }
     return {k: v if isinstance(v, str) else _text(v) for k, v in values.items()}
 

@@ -22,6 +22,7 @@ ABSENT = "–"  # a run that has no such number: there were no masks
 COSTS = {
     "seconds": "training, s",
     "test_seconds": "evaluation, s",
+    "inference_ms": "inference, ms an image",
     "peak_memory_mib": "peak memory, MiB",
 }
 

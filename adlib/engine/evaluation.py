@@ -10,7 +10,7 @@ from adlib import runs
 from adlib.data.sample import Data, Images
 from adlib.data.split import refuse_seen
 from adlib.disk import to_json
-from adlib.engine.scoring import OURS, SPAN, score_category, score_features
+from adlib.engine.scoring import OURS, SPAN, Scored, score_category, score_features
 from adlib.features import cached_features
 from adlib.hardware import (
     choose_dtype,
@@ -20,6 +20,8 @@ from adlib.hardware import (
 from adlib.methods.method import Method
 from adlib.metrics import EvaluationProtocol, mean_over
 from adlib.progress import track
+
+DIGITS = 6  # of an image's score in a record; ours: as many as fp32 is sure of
 
 
 def scores_of(
@@ -39,6 +41,7 @@ def evaluate(
     *,
     protocol: EvaluationProtocol = OURS,
     precision: str = "auto",
+    intervals: bool = False,
 ) -> runs.Record:
     """Score a trained method on the test images of a data set, each category by itself.
 
@@ -47,35 +50,46 @@ def evaluate(
         data: Its `test` images, normal and anomalous.
         protocol: How maps and masks become numbers; stored with them.
         precision: As in `fit`.
+        intervals: Also keep the scores of single images (`images`), so that `adlib report` can
+            compare methods on them, and the metrics' intervals over the choice of images
+            (`intervals`). Costs a second or two a category, which `test_seconds` includes.
     Returns:
         The record: seven metrics per category and their mean over categories, fractions in
         [0, 1]. Pixel metrics are None where a defective image has no mask. Categories too
         large for memory are scored by streaming, whose error bounds stand in the record.
     Raises:
-        ValueError: A category without normal or without anomalous test images, or a test image
-            that the method was trained on.
+        ValueError: A category without normal or without anomalous test images, or with fewer than
+            two of each where intervals are asked for; or a test image that was trained on.
     """
     started = time.perf_counter()
     refuse_seen(method.provenance.get("seen", []), data.test, data.name)
     device = next(method.parameters()).device
     dtype = choose_dtype(precision, device)
+    least, what = 1, "metrics need normal and anomalous"
+    if intervals:
+        least, what = 2, "intervals need two normal and two anomalous"
     for category in data.test.categories:
         mine = data.test.of(category).labels
-        if mine.all() or not mine.any():
+        if min((~mine).sum(), mine.sum()) < least:
             raise ValueError(
-                f"{data.name}/{category}: metrics need normal and anomalous test images, got "
+                f"{data.name}/{category}: {what} test images, got "
                 f"{(~mine).sum()} normal and {mine.sum()} anomalous"
             )
     features = cached_features(method, data.test, device=device, dtype=dtype, label="encode test")
     names = np.array([r.category for r in data.test.references])
-    categories: dict[str, dict[str, float | None]] = {}
-    bounds: dict[str, dict[str, float]] = {}
+    found: dict[str, Scored] = {}
+    single: dict[str, dict[str, list]] = {}
     for category in track(data.test.categories, "score", unit="category"):
         mine = np.flatnonzero(names == category)
         images, part = data.test.select(mine), features[torch.from_numpy(mine)]
-        categories[category], bound = score_category(method, images, part, dtype, protocol)
-        if bound is not None:
-            bounds[category] = bound
+        each = score_category(method, images, part, dtype, protocol, intervals)
+        found[category] = each
+        single[category] = {
+            "labels": images.labels.astype(int).tolist(),
+            "scores": [float(f"{score:.{DIGITS}g}") for score in each.scores],
+        }
+    categories = {category: each.metrics for category, each in found.items()}
+    around = {c: {m: list(ends) for m, ends in each.intervals.items()} for c, each in found.items()}
     seen = method.provenance
     return {
         "method": method.name,
@@ -87,7 +101,8 @@ def evaluate(
         "categories": categories,
         "mean": mean_over(categories),
         "protocol": protocol.to_json(),
-        "pixel_error_bounds": bounds,
+        "pixel_error_bounds": {c: each.bounds for c, each in found.items() if each.bounds},
+        **({"images": single, "intervals": around} if intervals else {}),
         "seed": seen.get("seed"),
         "steps": seen.get("steps"),
         "seconds": seen.get("seconds"),

@@ -1,6 +1,8 @@
 """From features to maps and scores, and from those to the seven metrics of a category."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,8 +17,11 @@ from adlib.metrics import (
     EXACT_PIXELS,
     PROTOCOLS,
     EvaluationProtocol,
+    Interval,
     StreamingScores,
+    image_intervals,
     image_scores,
+    pixel_intervals,
     prepare_maps,
     prepare_mask,
     score_images,
@@ -26,8 +31,27 @@ from adlib.metrics import (
 OURS = PROTOCOLS["ours"]
 METRICS = ("image_auroc", "image_ap", "image_f1_max",
            "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")  # fmt: skip
+T = TypeVar("T")
 SPAN = 256  # maps in memory at a time where only their scores are wanted; ours
 CHUNK = 8  # cached images through the decoder at a time when scoring; ours
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What came out for one category.
+
+    Attributes:
+        metrics: The seven, fractions; None for pixels where a defective image has no mask.
+        bounds: Of the error of pixel metrics that were streamed; None where they are exact.
+        scores: Of its n images, in their order.
+        intervals: Of a metric over the choice of images, low and high; only where asked for, and
+            not of pixels that were streamed or have no mask.
+    """
+
+    metrics: dict[str, float | None]
+    bounds: dict[str, float] | None
+    scores: Float[np.ndarray, " n"]
+    intervals: dict[str, tuple[float, float]]
 
 
 @torch.no_grad()
@@ -57,10 +81,15 @@ def score_category(
     features: Float[Tensor, "n g t c"],
     dtype: torch.dtype,
     protocol: EvaluationProtocol,
-) -> tuple[dict[str, float | None], dict[str, float] | None]:
-    """Return the seven metrics of one category, and error bounds if its pixels were streamed.
+    intervals: bool = False,
+) -> Scored:
+    """Score one category, with intervals over its images if they are asked for.
 
     Maps and masks are held span by span; all together only where the exact metrics need them.
+
+    Raises:
+        ValueError: Images of several sizes where the protocol takes them as they are, or intervals
+            of fewer than two images of a kind.
     """
     rule, stream = protocol, None
     scored: list[np.ndarray] = []
@@ -82,17 +111,30 @@ def score_category(
         stream = stream or StreamingScores(protocol=rule, prepared=True)
         stream.update(maps, truth, names=[r.path for r in span.references])
     pixel: dict[str, float] = {}
+    ends: dict[str, Interval] = {}
     if masked and stream is not None:
         pixel = stream.compute()
     elif masked:
         maps, truth = (np.concatenate(parts) for parts in zip(*kept, strict=True))
         paths = [r.path for r in images.references]
         pixel = score_maps(maps, truth, protocol=rule, names=paths, prepared=True)
-    row = score_images(np.concatenate(scored), images.labels)
-    row = {f"image_{k}": v for k, v in row.items()}
-    row |= {k if k == "aupro" else f"pixel_{k}": v for k, v in pixel.items()}
-    bound = stream.error() if masked and stream is not None else None
-    return {name: row.get(name) for name in METRICS}, bound
+        if intervals:
+            ends = pixel_intervals(maps, truth, protocol=rule, prepared=True)
+    together, labels = np.concatenate(scored), images.labels
+    row = named(score_images(together, labels), pixel)
+    around = named(image_intervals(together, labels), ends) if intervals else {}
+    return Scored(
+        metrics={name: row.get(name) for name in METRICS},
+        bounds=stream.error() if masked and stream is not None else None,
+        scores=together,
+        intervals={m: (around[m].low, around[m].high) for m in METRICS if m in around},
+    )
+
+
+def named(image: Mapping[str, T], pixel: Mapping[str, T]) -> dict[str, T]:
+    """Image and pixel metrics under the names that a record has for them."""
+    row = {f"image_{k}": v for k, v in image.items()}
+    return row | {k if k == "aupro" else f"pixel_{k}": v for k, v in pixel.items()}
 
 
 def at_one_size(protocol: EvaluationProtocol, shapes: list[tuple[int, ...]]) -> EvaluationProtocol:

@@ -1,0 +1,124 @@
+"""The papers' command lines: they are the papers' configs, and they run from end to end."""
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adlib.cli import main, parse_train
+from adlib.comparison.folder import read_folder
+from adlib.comparison.papers import RUNS, PaperRun, expected, flags, needs, papers_table
+from adlib.comparison.reproduction import claims, reproduction, summary
+from adlib.comparison.tables import NOT_RUN
+from adlib.data.catalogue import BENCHMARKS
+from adlib.methods import PatchCoreConfig, PRNConfig
+from adlib.metrics import PROTOCOLS
+from adlib.report import read_results
+from tests.made_benchmarks import mvtec_ad
+
+TINY: dict[str, Any] = {
+    "encoder": "vit-tiny", "weights": "random", "layers": (0, 1), "size": (32, 48),
+    "resize": (40, 56), "blocks": 2, "mlp_ratio": 1.0, "batch": 2, "steps": 2,
+}  # fmt: skip
+NAMES = [f"{run.method} on {run.data}" for run in RUNS]
+
+
+@pytest.mark.parametrize("run", RUNS, ids=NAMES)
+def test_a_command_line_is_the_papers_config(run: PaperRun) -> None:
+    train, score = (shlex.split(line) for line in run.commands())
+    parsed, name, config, _ = parse_train(train[2:])
+    assert (name, config) == (run.method, run.config)
+    assert (parsed.data, str(parsed.out), parsed.holdout) == (run.data, run.out, 0)
+    assert score[2] == run.out
+    assert score[score.index("--protocol") + 1] in PROTOCOLS
+    assert run.data in BENCHMARKS
+    assert claims(run.data, run.method)  # there is a number to reach
+
+
+def test_a_loop_trains_each_category() -> None:
+    line = next(run for run in RUNS if run.method == "prn" and run.data == "btad").line()
+    assert line.startswith(
+        "for c in 01 02 03; do adlib train prn --data btad --categories $c --enc"
+    )
+    assert line.endswith(" --intervals; done")
+    assert line.count("runs/prn-btad-$c") == 2
+
+
+def test_words_are_those_of_what_differs() -> None:
+    assert flags(PatchCoreConfig()) == []
+    changed = dataclasses.replace(
+        PatchCoreConfig(), normalise=False, reweight=True, size=(98, 196), weights=Path("a b.pth")
+    )
+    with pytest.raises(ValueError, match=r"weights .*a b\.pth.* has no plain word for the command"):
+        flags(changed)
+    words = flags(dataclasses.replace(changed, weights="random"))
+    assert words == ["--weights", "random", "--size", "98", "196", "--no-normalise", "--reweight"]
+    recipe = PRNConfig().recipe
+    with pytest.raises(ValueError, match="recipe Recipe"):
+        flags(PRNConfig(recipe=dataclasses.replace(recipe, simulated=False)))
+
+
+def test_needs_are_counted_from_what_was_measured() -> None:
+    timed = [{"method": "Dinomaly", "seconds_a_step": 0.5, "peak_memory_mib": 2048.0,
+              "device": "a GPU", "precision": "bfloat16"}]  # fmt: skip
+    here = {f"{run.method} {run.data}": needs(run, timed) for run in RUNS}
+    small, large = here["dinomaly mvtec-ad"], here["dinomaly real-iad"]
+    assert small["hours"] == pytest.approx(10_000 * 0.5 / 3600)
+    assert large["hours"] == pytest.approx(5 * small["hours"])
+    assert small["memory_gib"] == 2.0
+    assert small["origin"] == "Dinomaly, a GPU, bfloat16"
+    # two groups of 784 tokens of 768 numbers of two bytes; 61.4 million weights (peers of Dinomaly)
+    assert small["disk_gb"] == pytest.approx(
+        5354 * 2 * 784 * 768 * 2e-9 + 2 * 16 * 0.0614, rel=0.01
+    )
+    for other in ("pro-ad mvtec-ad", "prn btad"):
+        assert here[other]["hours"] is None
+        assert here[other]["origin"] == "not measured"
+
+
+def test_without_records_every_run_is_told_not_to_have_been_made() -> None:
+    table = papers_table([], read_results("paper_size"))
+    assert table["here"].tolist() == [NOT_RUN] * len(RUNS)
+    row = table[(table["method"] == "dinomaly") & (table["data"] == "visa")].iloc[0]
+    assert "image AUROC 98.7 ± 0.1; " in row["published"]
+    assert row["hours"] == "0.14"
+    supervised = table[table["method"] == "prn"].iloc[0]
+    assert "±" not in supervised["published"]  # nobody's rerun has a protocol that is known
+    assert supervised["hours"] == "not measured"
+
+
+def test_the_papers_commands_run_from_a_folder_to_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mvtec_ad(tmp_path / "benchmarks" / "mvtec_anomaly_detection")
+    monkeypatch.setenv("ADLIB_BENCHMARKS", str(tmp_path / "benchmarks"))
+    monkeypatch.chdir(tmp_path)
+    run = next(run for run in RUNS if run.method == "dinomaly" and run.data == "mvtec-ad")
+    for line in run.commands(**TINY):
+        status = main(shlex.split(line)[1:])
+        told = capsys.readouterr()
+        assert (status, told.err) == (0, ""), told.err
+    found = read_folder(tmp_path / "runs")
+    (section,) = found.sections
+    record = section.runs[0].record
+    assert record["protocol"]["name"] == "dinomaly"
+    assert list(record["categories"]) == ["bottle", "cable"]
+    assert list(record["images"]["cable"]) == ["labels", "scores"]
+    frame = reproduction([section])
+    mine = frame[(frame["method"] == "Dinomaly") & (frame["setting"] == "multi-class")]
+    assert set(mine["state"]) == {"not judged"}  # the mean of two is not the mean of fifteen
+    assert set(mine["but"]) == {"2 of 15 categories"}
+    ours = dict(zip(mine["metric"], mine["ours"], strict=True))
+    assert ours["image_auroc"] == pytest.approx(100 * record["mean"]["image_auroc"], abs=0.01)
+    shown = summary(frame).loc["mvtec-ad, multi-class, Dinomaly"]
+    assert shown[""].tolist() == ["published", "ours", "verdict"]
+    assert shown["image AUROC"].tolist()[0] == "99.6"
+    assert shown["AUPRO"].tolist()[2] == "not judged"
+    rows = expected(run, found.sections)
+    assert [row["metric"] for row in rows[:2]] == ["image_auroc", "image_ap"]
+    table = papers_table(found.sections, [])
+    here = dict(zip(NAMES, table["here"], strict=True))
+    assert here.pop("dinomaly on mvtec-ad") == "not judged (2 of 15 categories)"
+    assert set(here.values()) == {NOT_RUN}
