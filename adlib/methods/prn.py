@@ -40,10 +40,12 @@ from adlib.nn.fusion import Fusion
 from adlib.nn.patch_attention import BLOCKS, Scaling
 from adlib.nn.prototype_maps import PrototypeMaps, cluster_means, gram_matrices, kmeans
 from adlib.nn.segmentation_loss import focal_loss, smooth_l1_loss
+from adlib.nn.stable_adamw import warmup_cosine
 from adlib.progress import track
 
 LEVELS = 4  # three scales that have prototypes and a deeper map; Fig. 3
 LAMBDA, ALPHA, GAMMA = 5.0, 0.5, 4.0  # of the focal loss; inferred: three codes agree
+WARMUP = 20  # the part of the steps, one in so many, in which the rate rises; ours
 HEAD = 64  # channels of the mask's head; unofficial code
 NO_CLIP = 1e12  # a gradient norm that none has; not infinity, which a run's JSON cannot hold
 
@@ -68,7 +70,11 @@ class PRNConfig:
     enlarge: int = 4  # of the finest map before the mask's head; unofficial code
     batch: int = 8  # images; ours, for the CPU; 48 in the unofficial code
     steps: int = 400  # optimiser steps; ours, for the CPU; 700 epochs in the unofficial code
-    lr: float = 1e-4  # unofficial code
+    lr: float = 1e-3  # ours, for few steps; 1e-4 in the unofficial code
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Of the rate: constant as in the unofficial code, or a warm-up and a cosine to a tenth as in a
+    second port. With few images a batch, weights and BatchNorm's averages that still move at the
+    full rate when training ends make poor maps; ours."""
     decay: float = 1e-2  # of weights; unofficial code
     clip: float = NO_CLIP  # gradient norm; none in the unofficial code
     top: int = 100  # pixels whose mean is the image score; inferred; 50 in the author's next code
@@ -105,7 +111,7 @@ class PRNConfig:
     @staticmethod
     def paper() -> "PRNConfig":
         """The inferred size: ResNet-18 at 256 pixels; steps as 700 epochs of `bottle` had."""
-        return PRNConfig(encoder="resnet18", batch=48, steps=5_600)
+        return PRNConfig(encoder="resnet18", batch=48, steps=5_600, lr=1e-4, schedule="constant")
 
 
 class Decoder(nn.Module):
@@ -267,11 +273,13 @@ class PRN(nn.Module):
         self.seed = int(torch.randint(2**62, (), generator=generator))  # of `prepare`
 
     def optimiser(self, steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
-        """Adam with a constant rate, the decay part of the gradient (L2); unofficial code."""
+        """Adam, the decay part of the gradient (L2); unofficial code. The rate as configured."""
         kind = torch.optim.Adam if self.config.optimiser == "adam" else torch.optim.AdamW
         trained = [p for p in self.parameters() if p.requires_grad]
         optimiser = kind(trained, lr=self.config.lr, weight_decay=self.config.decay)
-        return optimiser, LambdaLR(optimiser, lambda step: 1.0)
+        if self.config.schedule == "constant":
+            return optimiser, LambdaLR(optimiser, lambda step: 1.0)
+        return optimiser, LambdaLR(optimiser, lambda i: warmup_cosine(i, steps, steps // WARMUP))
 
     def training_set(self, normal: Images, seen: Images | None, seed: int) -> Dataset[Any]:
         """Return what `loss` takes, by index: normal images, and made and seen anomalies."""

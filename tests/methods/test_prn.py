@@ -1,5 +1,6 @@
 """PRN against the definitions of its parts, and the invariants of the whole."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -300,7 +301,7 @@ def test_training_finds_a_bright_square_wherever_it_lies() -> None:
         images[truth.unsqueeze(1).expand_as(images)] = 1
         return images, truth
 
-    method = fitted(lr=3e-3, enlarge=1, patch_attention="off")
+    method = fitted(lr=3e-3, schedule="constant", enlarge=1, patch_attention="off")
     optimiser, _ = method.optimiser(25)
     method.train()
     losses = []
@@ -384,12 +385,27 @@ def test_a_method_is_saved_and_loaded_bit_for_bit(arm: str, tmp_path: Path) -> N
     assert torch.equal(other.eval().maps(features), method.maps(features))
 
 
+def test_the_rate_rises_for_a_twentieth_and_falls_to_a_tenth() -> None:
+    optimiser, schedule = PRN(tiny_config(lr=0.01)).optimiser(40)
+    rates = []
+    for _ in range(41):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    assert rates[:3] == [0, 0.005, 0.01]
+    half = (1 - 0.1) / 2 * 0.01
+    for i in (7, 21, 33):
+        expected = 0.001 + half * (1 + math.cos((i - 2) / 38 * math.pi))
+        assert rates[i] == pytest.approx(expected)
+    assert rates[40] == pytest.approx(0.001)
+
+
 def test_the_optimisers_differ_in_their_decay() -> None:
     """With L2 the decay passes through Adam's division, so a weight of no other gradient moves by
     lr, whatever its size; apart from it, by lr * decay * weight."""
     moved = {}
     for kind in ("adam", "adamw"):
-        method = PRN(tiny_config(optimiser=kind, lr=0.01, decay=0.1))
+        method = PRN(tiny_config(optimiser=kind, lr=0.01, decay=0.1, schedule="constant"))
         optimiser, schedule = method.optimiser(10)
         weights = optimiser.param_groups[0]["params"]
         assert len(weights) == sum(p.requires_grad for p in method.parameters())
