@@ -67,7 +67,7 @@ class PRNConfig:
     prototypes: int | None = None  # of each scale; None: `ratio` of the normal images
     ratio: float = 0.1  # prototypes for each normal image, rounded down, at least 1; inferred
     patches: tuple[int, ...] = (1, 2, 4, 8)  # patches a side, a number for each size; inferred
-    enlarge: int = 4  # of the finest map before the mask's head; unofficial code
+    enlarge: int = 1  # of the finest map before its head; ours, for the CPU; 4 in unofficial code
     batch: int = 8  # images; ours, for the CPU; 48 in the unofficial code
     steps: int = 400  # optimiser steps; ours, for the CPU; 700 epochs in the unofficial code
     lr: float = 1e-3  # ours, for few steps; 1e-4 in the unofficial code
@@ -86,7 +86,7 @@ class PRNConfig:
     one for both (unofficial code). Off: none at all, the second one neither."""
     refusion: bool = True  # MF once more behind the attention; Fig. 3
     patch_attention: Literal["g", "u", "off"] = "g"  # MSA; both forms are reconstructions
-    blocks: int = 3  # of attention, the paper's N; unofficial code
+    blocks: int = 1  # of attention, the paper's N; ours, for the CPU; 3 in the unofficial code
     norm: Norm = "batch"
     """Of attention and decoder. BatchNorm as in both codes: one scale for all images keeps how
     large a residual is, which is what tells a normal image. GroupNorm, of each image alone, takes
@@ -111,7 +111,15 @@ class PRNConfig:
     @staticmethod
     def paper() -> "PRNConfig":
         """The inferred size: ResNet-18 at 256 pixels; steps as 700 epochs of `bottle` had."""
-        return PRNConfig(encoder="resnet18", batch=48, steps=5_600, lr=1e-4, schedule="constant")
+        return PRNConfig(
+            encoder="resnet18",
+            enlarge=4,
+            blocks=3,
+            batch=48,
+            steps=5_600,
+            lr=1e-4,
+            schedule="constant",
+        )
 
 
 class Decoder(nn.Module):

@@ -33,7 +33,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "one fusion": {"refusion": False},
     "group norm": {"norm": "group"},
     "deepest": {"train_deepest": True},
-    "less enlarged": {"enlarge": 1},
+    "enlarged": {"enlarge": 4},
     "vit": {"encoder": "vit-tiny", "layers": (0, 1, 2, 3), "size": (48, 80)},
 }
 
@@ -179,7 +179,7 @@ def test_a_seed_decides_weights_and_prototypes() -> None:
 
 def test_the_forward_pass_is_fig_3() -> None:
     """From features to logits, stage by stage, on the parts' own modules."""
-    method: Any = fitted(blocks=2).eval()
+    method: Any = fitted(blocks=2, enlarge=4).eval()
     features = cached(method, 2, seed=3).float()
     f1, f2, f3, deepest = method.levels(features)
     nearest = [
