@@ -46,7 +46,8 @@ def overlay(
 def outline(axes: Axes, mask: Bool[np.ndarray, "h w"] | None) -> None:
     """Draw a line around a true defect, so far from it that it hides nothing and joins specks."""
     if mask is not None and mask.any():
-        away, margin = distance_transform_edt(~mask), MARGIN * max(mask.shape)
+        away = np.asarray(distance_transform_edt(~mask))  # from the defect, in pixels
+        margin = MARGIN * max(mask.shape)
         if away.max() > margin:
             axes.contour(away, levels=[margin], colors=[OUTLINE], linewidths=1.2)
 
