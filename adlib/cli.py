@@ -399,6 +399,7 @@ def info(command: Info) -> None:
     import torch
 
     from adlib.data import solar
+    from adlib.data.benchmarks import HOME, at_home
     from adlib.features import cache_folder, cache_mib
     from adlib.hardware import choose_device, choose_dtype, describe
     from adlib.nn.weights import PRESETS, packaged_path
@@ -428,6 +429,12 @@ def info(command: Info) -> None:
     except (ModuleNotFoundError, FileNotFoundError) as error:
         found = f"MISSING: {error}"
     print(f"  solar              {found}\n  {'':<19}CC BY-NC-SA 4.0, non-commercial use only")
+    here, home = at_home(), os.environ.get(HOME)
+    for name, place in here.items():
+        print(f"  {name:<19}{place}")
+    if not here:
+        state = f"none in {home}" if home else f"not looked for: {HOME} is not set"
+        print(f"  benchmarks         {state}; `adlib data list` names them")
     print("  FOLDER             MVTec AD layout, or good/ and bad/")
 
 

@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 from adlib.data.archives import MOST_BYTES, MOST_FILES, unpack
 from adlib.data.benchmarks import HOME, locate
+from adlib.data.builtin import SCENES
 from adlib.data.catalogue import BENCHMARKS, Benchmark
 from adlib.data.check import check_benchmark, check_own
 from adlib.data.download import agrees, by_hand, fetch
@@ -90,7 +91,7 @@ def show(command: List) -> None:
         print("\n".join(_lines(command.name, benchmark)))
         print(f"  {'categories':<11}{', '.join(benchmark.categories)}")
         return
-    print("builtin: made in memory, with masks; free\n")
+    print(f"builtin: {len(SCENES)} categories, made in memory, with exact masks; free\n")
     print("solar: real solar cells from the package elpv-dataset; CC BY-NC-SA 4.0\n")
     for name, benchmark in BENCHMARKS.items():
         print("\n".join(_lines(name, benchmark)), end="\n\n")
@@ -173,13 +174,14 @@ def _benchmark(name: str) -> Benchmark:
 def _lines(name: str, benchmark: Benchmark) -> list[str]:
     """What is known of a benchmark, and whether it is here."""
     counts, many = benchmark.counts, len(benchmark.categories)
+    tests = counts.bad != 0  # textures are only there to make anomalies of
     told = [f"{many} categor{'ies' if many > 1 else 'y'}"]
     for number, what in (
-        (counts.train, "normal images to train on"),
+        (counts.train if tests else None, "normal images to train on"),
         (counts.seen, "defective ones beside them"),
         (counts.good, "normal ones to test on"),
         (counts.bad, "defective ones to test on"),
-        (counts.images if counts.train is None else None, "images"),
+        (counts.images if counts.train is None or not tests else None, "images"),
     ):
         told += [f"{number:,} {what}"] if number else []
     try:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from adlib.cli import main, parse_train
+from tests import made_benchmarks as made
 
 TINY = [
     *("--encoder", "vit-tiny", "--weights", "random", "--layers", "0", "1", "--size", "32", "48"),
@@ -148,6 +149,27 @@ def test_info_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for word in ("torch", "device", "dinov2-b", "efficientnet-lite0", "builtin", "solar", "cache"):
         assert word in shown
+
+
+def test_info_says_which_benchmarks_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ADLIB_BENCHMARKS", raising=False)
+    assert main(["info"]) == 0
+    assert "  benchmarks         not looked for: ADLIB_BENCHMARKS is not set" in (
+        capsys.readouterr().out
+    )
+    monkeypatch.setenv("ADLIB_BENCHMARKS", str(tmp_path))
+    assert main(["info"]) == 0
+    assert f"  benchmarks         none in {tmp_path}" in capsys.readouterr().out
+    made.mpdd(tmp_path / "MPDD")
+    made.btad(tmp_path / "btad")
+    assert main(["info"]) == 0
+    shown = capsys.readouterr().out
+    assert f"  mpdd               {tmp_path}/MPDD\n" in shown
+    assert f"  btad               {tmp_path}/btad/BTech_Dataset_transformed\n" in shown
+    assert "visa" not in shown
+    assert "benchmarks  " not in shown
 
 
 def test_importing_adlib_is_light() -> None:

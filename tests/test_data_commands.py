@@ -29,6 +29,8 @@ def test_list_names_licence_citation_and_place(
         for words in (benchmark.licence, benchmark.cite, benchmark.home, benchmark.needs):
             assert words in shown
     assert "15 categories, 3,629 normal images to train on, 467 normal ones to test on" in shown
+    assert "47 categories, 5,640 images\n" in shown  # textures: none is a normal product
+    assert "builtin: 9 categories, made in memory" in shown
     assert "1 category, 2,085 normal images to train on, 246 defective ones beside them" in shown
     assert f"here       {tmp_path / 'MPDD'}" in shown
     assert "here       no\n" in shown

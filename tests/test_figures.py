@@ -53,6 +53,26 @@ def test_detections_show_pairs_with_outlines() -> None:
     assert figure.axes[-1].get_ylabel() == "anomaly (cosine distance)"
 
 
+def test_an_outline_goes_around_a_defect_and_hides_nothing_of_it() -> None:
+    mask = np.zeros((90, 120), dtype=bool)
+    mask[30:50:2, 40:60:2] = True  # specks, which are one defect
+    axes = Figure().subplots()
+    figures.outline(axes, mask)
+    (drawn,) = axes.collections
+    (path,) = drawn.get_paths()
+    (ring,) = path.to_polygons()
+    y, x = np.argwhere(mask).T
+    near = np.hypot(ring[:, :1] - x, ring[:, 1:] - y).min(axis=1)  # of each point to a speck
+    assert near.min() > 1.4
+    assert near.max() < 2.0
+    assert path.contains_points(np.stack([x, y], axis=1)).all()
+    axes = Figure().subplots()
+    figures.outline(axes, np.ones((90, 120), dtype=bool))  # nothing is left to go around
+    figures.outline(axes, np.zeros((90, 120), dtype=bool))
+    figures.outline(axes, None)
+    assert not axes.collections
+
+
 def test_rows_of_detections_are_as_high_as_their_tallest_photograph() -> None:
     def height(*shapes: tuple[int, int]) -> float:
         images = [np.zeros((*shape, 3), dtype=np.uint8) for shape in shapes]

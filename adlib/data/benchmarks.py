@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,15 @@ def locate(name: str, root: str | os.PathLike[str] | None = None) -> Path:
         f"{benchmark.title} was not found: {where}; name its folder with root=..., or set {HOME} "
         f"to the folder that holds it (`adlib data get {name}` says how to come by it)"
     )
+
+
+def at_home() -> dict[str, Path]:
+    """Where each benchmark begins that lies below the folder that ADLIB_BENCHMARKS names."""
+    here = {}
+    for name in BENCHMARKS:
+        with suppress(FileNotFoundError):
+            here[name] = locate(name)
+    return here
 
 
 def recognise(folder: Path) -> dict[str, tuple[Path, int]]:

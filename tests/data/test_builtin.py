@@ -6,11 +6,23 @@ import pickle
 import numpy as np
 import pytest
 
-from adlib.data.builtin import SCENES, load_builtin, render
+from adlib.data.builtin import RECIPE, SCENES, load_builtin, render
 from adlib.data.marks import outside
 from adlib.data.optics import Camera, noise, pixels, turn
 
 SIZE = 96
+# of RECIPE 1; the same with numpy's AVX2 and AVX-512 code switched off (NPY_DISABLE_CPU_FEATURES)
+DIGESTS = {
+    "blister": "3c42252de353ba56",
+    "board": "82e03cc36e4316bf",
+    "bottle": "1a4d11e60b7226db",
+    "denim": "3d051714d3a7b173",
+    "header": "729e168a2ad4f69a",
+    "label": "7fc612fc6e9980af",
+    "screw": "5f341c6ec2705640",
+    "steel": "29f90ec21b730a51",
+    "tile": "e70a0cff9ca35e2b",
+}
 DEFECTS = [(category, defect) for category, (_, kinds) in SCENES.items() for defect in kinds]
 
 
@@ -44,6 +56,22 @@ def test_seeds_give_equal_bytes_and_other_seeds_others() -> None:
         assert a.image.tobytes() == b.image.tobytes() != c.image.tobytes()
     assert first.hash == again.hash != other.hash
     assert first.hash != load_builtin(SIZE + 1, train=1, test=2, seed=3).hash
+
+
+@pytest.mark.parametrize("category", SCENES)
+def test_the_bytes_are_those_of_the_recipe(category: str) -> None:
+    kinds = SCENES[category][1]
+    data = load_builtin(48, train=1, test=2 * len(kinds), categories=[category])
+    found = hashlib.sha256()
+    for sample in (data.train[0], *data.test.select(data.test.labels)):
+        assert sample.mask is not None
+        found.update(sample.image.tobytes())
+        found.update(np.packbits(sample.mask).tobytes())
+    same = found.hexdigest().startswith(DIGESTS[category])
+    assert same, (
+        f"another {found.hexdigest()[:16]}: raise RECIPE, and every record is of old images"
+    )
+    assert RECIPE == 1
 
 
 def test_more_images_leave_the_first_as_they_are() -> None:
