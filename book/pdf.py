@@ -40,9 +40,8 @@ body > article, .contents { break-before: page; }
 pre, pre span { overflow-wrap: anywhere; white-space: pre-wrap !important; }
 div.highlight pre { font-size: 0.85em; padding: 0.6em 0.8em; }
 .bd-article table { display: table; font-size: 0.85em; overflow: visible; }
-.bd-article td, .bd-article th { overflow-wrap: anywhere; }
-.bd-article td code, .bd-article th { overflow-wrap: break-word; }
-dt.sig { break-after: avoid; }
+.bd-article td, .bd-article th { overflow-wrap: break-word; padding: 0.2em 0.6em; }
+dt { break-after: avoid; }
 img { max-height: 225mm; object-fit: contain; }
 figure, img, tr, mjx-container { break-inside: avoid; }
 h1, h2, h3, h4 { break-after: avoid; }
