@@ -77,9 +77,9 @@ def make(notebooks: list[Path]) -> None:
     before = installed()
     wanted = [command for path in notebooks for command in commands(path, ROOT.as_uri())]
     for command in dict.fromkeys(map(tuple, wanted)):  # most cells say the same
-        run_logged([*pip, *command], log, f"pip {shlex.join(command)}")
-    if moved := replaced(before, installed()):
-        raise SetupError("the set-up cells replace versions of Colab's: " + ", ".join(moved))
+        run_logged([*pip, *command], log, told := f"pip {shlex.join(command)}")
+        if moved := replaced(before, installed()):
+            raise SetupError(f"{told}: replaces what Colab has: {', '.join(moved)}")
     run_logged([*pip, "install", "-c", str(PINS), *RUNNER], log, "papermill")
 
 
