@@ -7,6 +7,7 @@ and its pages are counted through. Chromium prints it, with the headings as book
 import argparse
 import os
 import posixpath
+import re
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,16 @@ def anchor(document: str, fragment: str = "") -> str:
     return f"{document}--{fragment}" if fragment else document
 
 
+def beside(html: Path, document: str, address: str) -> str:
+    """A page's relative address as it is from the folder that holds the site."""
+    return posixpath.join(html.name, resolve(document, address))
+
+
+def resolve(document: str, address: str) -> str:
+    """A page's relative address as it is from the top of the site."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(document), address))
+
+
 def article(html: Path, document: str, known: set[str]) -> Tag:
     """One page's text, its links, ids and pictures fit for a file that lies beside `html`.
 
@@ -96,18 +107,17 @@ def article(html: Path, document: str, known: set[str]) -> Tag:
         tag.decompose()
     for tag in text.select("details"):
         tag["open"] = ""
-    here = posixpath.dirname(document)
     for tag in text.select("[id]"):
         if not str(tag["id"]).startswith(OWN_NAME):
             tag["id"] = anchor(document, str(tag["id"]))
     for tag in text.select("[src]"):
         if not urlsplit(str(tag["src"])).scheme:
-            tag["src"] = posixpath.join(html.name, posixpath.normpath(f"{here}/{tag['src']}"))
+            tag["src"] = beside(html, document, str(tag["src"]))
     for tag in text.select("a[href]"):
         link, fragment = urldefrag(str(tag["href"]))
         if urlsplit(link).scheme:
             continue
-        target = posixpath.normpath(posixpath.join(here, link)) if link else f"{document}.html"
+        target = resolve(document, link) if link else f"{document}.html"
         if (name := target.removesuffix(".html")) in known:
             tag["href"] = f"#{anchor(name, fragment)}"
         else:
@@ -150,6 +160,18 @@ def commit(root: Path) -> str:
     return done.stdout.strip()
 
 
+def head(html: Path, document: str) -> str:
+    """The site's styles and what draws its formulas, from a page's head; no other script."""
+    page = BeautifulSoup((html / f"{document}.html").read_text(encoding="utf-8"), "html.parser")
+    kept = page.select('head link[rel="stylesheet"]')
+    kept += [tag for tag in page.select("head script") if re.search("MathJax|/vendor/", str(tag))]
+    for tag in kept:
+        name = "href" if tag.name == "link" else "src"
+        if address := tag.get(name):
+            tag[name] = beside(html, document, str(address))
+    return "".join(map(str, kept))
+
+
 def one_page(root: Path, html: Path) -> str:
     """All pages of the site `html` as one, to be written beside it.
 
@@ -159,17 +181,6 @@ def one_page(root: Path, html: Path) -> str:
     names = documents(root)
     texts = {name: article(html, name, set(names)) for name in names}
     site = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
-    head = BeautifulSoup((html / f"{names[0]}.html").read_text(encoding="utf-8"), "html.parser")
-    kept = head.select('head link[rel="stylesheet"], head script')
-    wanted = []
-    for tag in kept:
-        address = "href" if tag.name == "link" else "src"
-        if tag.name == "script" and "mathjax" not in str(tag).lower().replace("tex-svg", "mathjax"):
-            continue  # of the scripts, formulas need one and its settings
-        if link := tag.get(address):
-            path = posixpath.normpath(posixpath.join(posixpath.dirname(names[0]), str(link)))
-            tag[address] = posixpath.join(html.name, path)
-        wanted.append(str(tag))
     told = " · ".join(part for part in (f"version {adlib.__version__}", commit(root)) if part)
     address = site["repository"]["url"]
     cover = (
@@ -180,7 +191,7 @@ def one_page(root: Path, html: Path) -> str:
     titles = {name: title(text) for name, text in texts.items()}
     return (
         f'<!DOCTYPE html>\n<html lang="en" data-theme="light"><head><meta charset="utf-8">'
-        f"<title>{escape(site['title'])}</title>{''.join(wanted)}<style>{STYLE}</style></head>"
+        f"<title>{escape(site['title'])}</title>{head(html, names[0])}<style>{STYLE}</style></head>"
         f"<body>{cover}{contents(root, titles)}{''.join(map(str, texts.values()))}</body></html>"
     )
 
