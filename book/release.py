@@ -17,6 +17,8 @@ from pathlib import Path
 
 import yaml
 
+from book.offline import NAME
+
 ROOT = Path(__file__).resolve().parent.parent
 MAIN = "main"
 PROFILE = "book"  # a release never carries the smoke run's pages
@@ -173,7 +175,7 @@ def release(root: Path, quick: bool) -> None:
     (text := build / "release/notes.md").write_text(notes(root, version), encoding="utf-8")
     if again := wrong_state(root, version):
         raise ReleaseError("a step changed the tree:\n" + "\n".join(again))
-    files = [build / "html/adlib-book.zip", build / "adlib.pdf", *packages]
+    files = [build / "html" / NAME, build / "adlib.pdf", *packages]
     named = [Path(os.path.relpath(path, root)) for path in (*files, text)]
     print("\nAll checks passed. To publish, run in the tree:\n")
     print("\n".join(publishing(version, named[:-1], named[-1])))
