@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PROFILE ?= book
 .DEFAULT_GOAL := help
-.PHONY: help env book test lint bench lab clean
+.PHONY: help env book pdf colab test lint bench lab release clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -11,8 +11,14 @@ help:  ## this list
 env:  ## make .venv with the pinned versions, if it is not there yet
 	@$(PYTHON) book/environment.py
 
-book: env  ## execute the notebooks and render the book to _build/html
+book: env  ## execute the notebooks, render the book to _build/html, pack it as a zip
 	@.venv/bin/python -m book.build --profile "$(PROFILE)"
+
+pdf: book  ## print the book to _build/adlib.pdf, with a Chromium that is installed
+	@.venv/bin/python -m book.pdf
+
+colab:  ## run the notebooks under Colab's versions; PYTHON=python3.13 is Colab's own
+	@$(PYTHON) -m book.colab
 
 test: env  ## lint, types and tests
 	@.venv/bin/python tests/run.py
@@ -29,6 +35,9 @@ bench: env  ## measure speed: each file of tests/benchmarks
 
 lab: env  ## open the notebooks in Jupyter Lab
 	@.venv/bin/python -m jupyterlab notebooks
+
+release: env  ## check all that a release needs; print the commands that make it
+	@.venv/bin/python -m book.release
 
 clean:  ## remove what book and tests made; .venv stays
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis

@@ -18,6 +18,7 @@ import nbformat
 import yaml
 
 from book.execute import NotebookError, Outcome, as_page, execute, read_profile
+from book.offline import pack
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = (
@@ -52,8 +53,8 @@ class BookError(Exception):
     """The book cannot be built; the message says why."""
 
 
-def chapters(root: Path) -> list[Path]:
-    """Notebooks of the table of contents, in its order, relative to the tree."""
+def documents(root: Path) -> list[str]:
+    """Pages of the table of contents, in its order, relative to the tree and without ending."""
     toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
 
     def files(node: object) -> Iterator[str]:
@@ -65,7 +66,12 @@ def chapters(root: Path) -> list[Path]:
             for item in node:
                 yield from files(item)
 
-    return [Path(f"{f}.ipynb") for f in files(toc) if (root / f"{f}.ipynb").is_file()]
+    return list(files(toc))
+
+
+def chapters(root: Path) -> list[Path]:
+    """Notebooks of the table of contents, in its order, relative to the tree."""
+    return [Path(f"{f}.ipynb") for f in documents(root) if (root / f"{f}.ipynb").is_file()]
 
 
 def stage(root: Path, folder: Path) -> None:
@@ -99,7 +105,7 @@ def add_notebook(
 
 
 def render(folder: Path, build: Path) -> Path:
-    """Render a stage to `build`/html, each warning an error.
+    """Render a stage to `build`/html, each warning an error, and pack the site's zip.
 
     Raises:
         BookError: The renderer warned or failed; the message holds its warnings.
@@ -119,6 +125,7 @@ def render(folder: Path, build: Path) -> Path:
         shown = "\n".join(told[:40])
         raise BookError(f"the renderer exits with {done.returncode}; see {log}\n{shown}")
     (html / ".nojekyll").touch()  # GitHub Pages drops folders that begin with _ otherwise
+    pack(html)
     return html
 
 

@@ -1,0 +1,240 @@
+"""Prints the rendered book as one PDF: `make pdf`, or `python -m book.pdf` where it is rendered.
+
+All pages become one, in the order of the contents, so that links between them stay inside the PDF
+and its pages are counted through. Chromium prints it, with the headings as bookmarks.
+"""
+
+import argparse
+import os
+import posixpath
+import re
+import shutil
+import subprocess
+import sys
+import time
+from html import escape
+from pathlib import Path
+from urllib.parse import urldefrag, urlsplit
+
+import yaml
+from bs4 import BeautifulSoup, Tag
+from playwright.sync_api import sync_playwright
+
+import adlib
+from book.build import ROOT, documents
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_VARIABLE = "ADLIB_CHROMIUM"
+OFF_PAPER = "a.headerlink, a.viewcode-back, .viewcode-link, button, footer.prev-next-footer"
+OWN_NAME = "adlib-slide"  # ids that a page's script asks for, each the only one in the book
+PAPER = {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"}  # of A4; ours
+NUMBER = (
+    '<div style="width: 100%; font: 8pt sans-serif; text-align: center; color: #555">'
+    '<span class="pageNumber"></span></div>'
+)
+STYLE = """
+html { font-size: 13px; }
+body { max-width: none; }
+body > article, .contents { break-before: page; }
+.cover { padding-top: 30vh; text-align: center; }
+.contents ul { list-style: none; padding-left: 1.2em; }
+pre, pre span { overflow-wrap: anywhere; white-space: pre-wrap !important; }
+div.highlight pre { font-size: 0.85em; padding: 0.6em 0.8em; }
+.bd-article table { display: table; font-size: 0.85em; overflow: visible; }
+.bd-article td, .bd-article th { overflow-wrap: break-word; padding: 0.2em 0.6em; }
+dt { break-after: avoid; }
+img { max-height: 225mm; object-fit: contain; }
+figure, img, tr, mjx-container { break-inside: avoid; }
+h1, h2, h3, h4 { break-after: avoid; }
+a { text-decoration: none; }
+"""
+
+
+class PrintError(Exception):
+    """The book cannot be printed; the message says why."""
+
+
+def find_browser() -> str:
+    """Path of the Chromium to print with: the variable's, else the first on PATH.
+
+    Raises:
+        PrintError: There is none.
+    """
+    named = os.environ.get(BROWSER_VARIABLE)
+    found = [path for name in ([named] if named else BROWSERS) if (path := shutil.which(name))]
+    if not found:
+        tried = named or ", ".join(BROWSERS)
+        raise PrintError(
+            f"no Chromium to print with; tried {tried}. Install one (Debian: apt install "
+            f"chromium), or set {BROWSER_VARIABLE} to its path"
+        )
+    return found[0]
+
+
+def anchor(document: str, fragment: str = "") -> str:
+    """Name in the one page for an anchor of a page of the book."""
+    return f"{document}--{fragment}" if fragment else document
+
+
+def beside(html: Path, document: str, address: str) -> str:
+    """A page's relative address as it is from the folder that holds the site."""
+    return posixpath.join(html.name, resolve(document, address))
+
+
+def resolve(document: str, address: str) -> str:
+    """A page's relative address as it is from the top of the site."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(document), address))
+
+
+def article(html: Path, document: str, known: set[str]) -> Tag:
+    """One page's text, its links, ids and pictures fit for a file that lies beside `html`.
+
+    Args:
+        html: the rendered site.
+        document: the page, without ending, from `html`; with "/" on every system.
+        known: all pages of the book: links to them stay links, those to other files become text.
+
+    Raises:
+        PrintError: The page is missing, or holds no text.
+    """
+    path = html / f"{document}.html"
+    if not path.is_file():
+        raise PrintError(f"{path} is missing: render the whole book first, with `make book`")
+    page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    if (text := page.select_one("article")) is None:
+        raise PrintError(f"{path} holds no <article>: is it a page of the book?")
+    for tag in text.select(OFF_PAPER):
+        tag.decompose()
+    for tag in text.select("details"):
+        tag["open"] = ""
+    for tag in text.select("[id]"):
+        if not str(tag["id"]).startswith(OWN_NAME):
+            tag["id"] = anchor(document, str(tag["id"]))
+    for tag in text.select("[src]"):
+        if not urlsplit(str(tag["src"])).scheme:
+            tag["src"] = beside(html, document, str(tag["src"]))
+    for tag in text.select("a[href]"):
+        link, fragment = urldefrag(str(tag["href"]))
+        if urlsplit(link).scheme:
+            continue
+        target = resolve(document, link) if link else f"{document}.html"
+        if (name := target.removesuffix(".html")) in known:
+            tag["href"] = f"#{anchor(name, fragment)}"
+        else:
+            tag.unwrap()
+    text["id"] = anchor(document)
+    return text
+
+
+def title(text: Tag) -> str:
+    """First heading of a page, with its number."""
+    heading = text.select_one("h1")
+    return " ".join(heading.get_text().split()) if heading else str(text["id"])
+
+
+def contents(root: Path, titles: dict[str, str]) -> str:
+    """Parts and pages of the table of contents as a list of links."""
+
+    def listed(entries: list[dict]) -> str:
+        items = [
+            f'<li><a href="#{anchor(entry["file"])}">{escape(titles[entry["file"]])}</a>'
+            f"{listed(entry.get('sections', []))}</li>"
+            for entry in entries
+        ]
+        return f"<ul>{''.join(items)}</ul>" if items else ""
+
+    toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
+    parts = [
+        f"<p><b>{escape(part.get('caption', ''))}</b></p>{listed(part['chapters'])}"
+        for part in toc["parts"]
+    ]
+    first = listed([{"file": toc["root"]}])
+    listing = first + "".join(parts)
+    return f'<section class="contents bd-article"><h1>Contents</h1>{listing}</section>'
+
+
+def commit(root: Path) -> str:
+    """Commit of the tree, marked where the tree differs from it; empty where git does not know."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def head(html: Path, document: str) -> str:
+    """The site's styles and what draws its formulas, from a page's head; no other script."""
+    page = BeautifulSoup((html / f"{document}.html").read_text(encoding="utf-8"), "html.parser")
+    kept = page.select('head link[rel="stylesheet"]')
+    kept += [tag for tag in page.select("head script") if re.search("MathJax|/vendor/", str(tag))]
+    for tag in kept:
+        name = "href" if tag.name == "link" else "src"
+        if address := tag.get(name):
+            tag[name] = beside(html, document, str(address))
+    return "".join(map(str, kept))
+
+
+def one_page(root: Path, html: Path) -> str:
+    """All pages of the site `html` as one, to be written beside it.
+
+    Raises:
+        PrintError: A page of the table of contents is missing.
+    """
+    names = documents(root)
+    texts = {name: article(html, name, set(names)) for name in names}
+    site = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+    told = " · ".join(part for part in (f"version {adlib.__version__}", commit(root)) if part)
+    address = site["repository"]["url"]
+    cover = (
+        f'<section class="cover bd-article"><p style="font-size: 4em">{escape(site["title"])}</p>'
+        f"<p>{escape(site['author'])}</p><p>{escape(told)}</p>"
+        f'<p><a href="{address}">{address}</a></p></section>'
+    )
+    titles = {name: title(text) for name, text in texts.items()}
+    return (
+        f'<!DOCTYPE html>\n<html lang="en" data-theme="light"><head><meta charset="utf-8">'
+        f"<title>{escape(site['title'])}</title>{head(html, names[0])}<style>{STYLE}</style></head>"
+        f"<body>{cover}{contents(root, titles)}{''.join(map(str, texts.values()))}</body></html>"
+    )
+
+
+def print_page(page: Path, pdf: Path, browser: str) -> None:
+    """Print a page of this disk, once its pictures are there and its formulas drawn."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        tab = chromium.new_page()
+        tab.set_default_timeout(900_000)  # milliseconds; a whole book, on a machine that is busy
+        tab.goto(page.resolve().as_uri())
+        tab.evaluate("() => window.MathJax && MathJax.startup.promise.then(() => null)")
+        tab.pdf(
+            path=pdf,
+            format="A4",
+            margin=PAPER,  # pyright: ignore[reportArgumentType]
+            print_background=True,
+            display_header_footer=True,
+            header_template="<span></span>",
+            footer_template=NUMBER,
+            outline=True,
+            tagged=True,  # the bookmarks are made of the tags
+        )
+        chromium.close()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print what `make book` has rendered."""
+    parser = argparse.ArgumentParser(prog="python -m book.pdf", description=__doc__)
+    parser.add_argument("--html", type=Path, default=ROOT / "_build/html", help="rendered site")
+    parser.add_argument("--out", type=Path, default=ROOT / "_build/adlib.pdf", help="PDF to write")
+    options = parser.parse_args(arguments)
+    start = time.monotonic()
+    try:
+        browser = find_browser()
+        page = options.html.parent / "print.html"
+        page.write_text(one_page(ROOT, options.html), encoding="utf-8")
+    except PrintError as error:
+        sys.exit(f"make pdf: {error}")
+    print_page(page, options.out, browser)
+    size, seconds = options.out.stat().st_size / 1e6, time.monotonic() - start
+    print(f"{options.out}: {size:.1f} MB, {seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""`make release`: checks all that a release needs, then prints the commands that make it.
+
+Nothing is tagged, pushed or uploaded here. `python -m book.release --quick` stops after the checks
+that take no time.
+"""
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from book.offline import NAME
+
+ROOT = Path(__file__).resolve().parent.parent
+MAIN = "main"
+PROFILE = "book"  # a release never carries the smoke run's pages
+ENTRY = re.compile(r"^## \[(\d+\.\d+\.\d+)\] - (\S+)$", re.MULTILINE)
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
+TAGGED = re.compile(r"adlib-project/adlib(?:@|/(?:blob|tree|raw|releases/tag)/)v(\d+\.\d+\.\d+)")
+
+
+class ReleaseError(Exception):
+    """The tree cannot be released as it stands; the message says why."""
+
+
+def versions(root: Path) -> Iterator[tuple[str, str]]:
+    """(Place, version) of each place that names the version of this tree.
+
+    Args:
+        root: the tree; its pyproject.toml takes the version from adlib/__init__.py.
+    """
+    code = (root / "adlib/__init__.py").read_text(encoding="utf-8")
+    yield from (("adlib/__init__.py", v) for v in re.findall(r'^__version__ = "(.+)"', code, re.M))
+    citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    yield "CITATION.cff", str(citation["version"])
+    entries = ENTRY.findall((root / "CHANGELOG.md").read_text(encoding="utf-8"))
+    yield "CHANGELOG.md", entries[0][0] if entries else "no entry '## [VERSION] - DAY'"
+    pages = [root / "README.md", *sorted((root / "book").rglob("*.md"))]
+    for path in [*pages, *sorted((root / "notebooks").glob("*.ipynb"))]:
+        tags = TAGGED.findall(path.read_text(encoding="utf-8"))
+        if path.suffix == ".ipynb" and not tags:
+            tags = ["no tag"]  # its Colab cell must install one
+        yield from ((str(path.relative_to(root)), tag) for tag in dict.fromkeys(tags))
+
+
+def wrong_versions(root: Path) -> list[str]:
+    """What differs from the version of the code; empty if all places agree."""
+    (_, version), *others = versions(root)
+    return [f"{place} says {other}, adlib {version}" for place, other in others if other != version]
+
+
+def undated(root: Path) -> list[str]:
+    """Whether the top entry of the changelog has no day yet."""
+    top = ENTRY.search((root / "CHANGELOG.md").read_text(encoding="utf-8"))
+    if top is None or DAY.fullmatch(top[2]):
+        return []
+    return [f"CHANGELOG.md says '{top[2]}' where the day of {top[1]} belongs"]
+
+
+def git(root: Path, *arguments: str) -> str:
+    """What git prints.
+
+    Raises:
+        ReleaseError: git fails.
+    """
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ReleaseError(f"{shlex.join(command)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def wrong_state(root: Path, version: str) -> list[str]:
+    """What keeps the tree from being tagged: another branch, changes, or a tag that exists."""
+    found = []
+    if (branch := git(root, "rev-parse", "--abbrev-ref", "HEAD")) != MAIN:
+        found.append(f"the branch is {branch}, not {MAIN}")
+    if changed := git(root, "status", "--porcelain"):
+        found.append(f"the tree is not clean:\n{changed}")
+    if git(root, "tag", "--list", f"v{version}"):
+        found.append(f"the tag v{version} exists already")
+    return found
+
+
+def call(name: str, command: list[str], cwd: Path) -> None:
+    """Run one step, with its output on the terminal.
+
+    Raises:
+        ReleaseError: It fails.
+    """
+    print(f"== {name}", flush=True)
+    start = time.monotonic()
+    if code := subprocess.call(command, cwd=cwd):
+        raise ReleaseError(f"{name} failed ({code}): {shlex.join(command)}")
+    print(f"{time.monotonic() - start:8.1f} s  {name}", flush=True)
+
+
+def build_packages(root: Path, folder: Path) -> list[Path]:
+    """Build the sdist, the wheel from the sdist, and use the wheel in an environment of its own.
+
+    Args:
+        root: the tree.
+        folder: emptied; sdist and wheel are left in its `dist`.
+
+    Returns:
+        The sdist and the wheel.
+
+    Raises:
+        ReleaseError: A step fails; the message names it.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    (dist := folder / "dist").mkdir(parents=True)
+    python, pins = str(folder / "venv/bin/python"), ["-c", str(root / "constraints.txt")]
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    call("fresh environment", [sys.executable, "-m", "venv", str(folder / "venv")], root)
+    call("build backend", [*pip, "install", "hatchling"], root)
+    call("sdist", [python, "-m", "hatchling", "build", "-t", "sdist", "-d", str(dist)], root)
+    (sdist,) = dist.glob("*.tar.gz")
+    call("wheel", [*pip, "wheel", "--no-deps", "-w", str(dist), str(sdist)], folder)
+    (wheel,) = dist.glob("*.whl")
+    call("wheel installed", [*pip, "install", *pins, str(wheel)], folder)
+    call("import adlib", [python, "-c", "import adlib; print(adlib.__file__)"], folder)
+    call("adlib info", [str(folder / "venv/bin/adlib"), "info"], folder)
+    return [sdist, wheel]
+
+
+def notes(root: Path, version: str) -> str:
+    """The changelog's lines on a version, without its heading."""
+    text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    after = text.partition(f"## [{version}]")[2].partition("\n")[2]
+    return re.split(r"^## |^\[", after, maxsplit=1, flags=re.MULTILINE)[0].strip() + "\n"
+
+
+def publishing(version: str, files: list[Path], text: Path) -> list[str]:
+    """The commands that publish, for a person to run."""
+    tag = f"v{version}"
+    attached = " ".join(shlex.quote(str(path)) for path in files)
+    return [
+        f"git tag -a {tag} -m 'adlib {version}'",
+        f"git push origin {MAIN} {tag}",
+        f"gh release create {tag} --verify-tag --title 'adlib {version}' "
+        f"--notes-file {shlex.quote(str(text))} {attached}",
+    ]
+
+
+def release(root: Path, quick: bool) -> None:
+    """Check everything; print the commands that publish.
+
+    Args:
+        root: the tree.
+        quick: stop before the steps that take minutes.
+
+    Raises:
+        ReleaseError: Something is missing; all quick findings come together.
+    """
+    version = next(versions(root))[1]
+    if found := [*wrong_versions(root), *undated(root), *wrong_state(root, version)]:
+        raise ReleaseError("not ready\n" + "\n".join(f"- {line}" for line in found))
+    print(f"adlib {version}: versions, changelog and tree agree")
+    if quick:
+        return
+    python, build = sys.executable, root / "_build"
+    call("lint, types, tests", [python, "tests/run.py"], root)
+    call("book and its zip", [python, "-m", "book.build", "--profile", PROFILE], root)
+    call("PDF", [python, "-m", "book.pdf"], root)
+    packages = build_packages(root, build / "release")
+    (text := build / "release/notes.md").write_text(notes(root, version), encoding="utf-8")
+    if again := wrong_state(root, version):
+        raise ReleaseError("a step changed the tree:\n" + "\n".join(again))
+    files = [build / "html" / NAME, build / "adlib.pdf", *packages]
+    named = [Path(os.path.relpath(path, root)) for path in (*files, text)]
+    print("\nAll checks passed. To publish, run in the tree:\n")
+    print("\n".join(publishing(version, named[:-1], named[-1])))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Check the tree that this file lies in."""
+    parser = argparse.ArgumentParser(prog="python -m book.release", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="only what takes no time")
+    try:
+        release(ROOT, parser.parse_args(arguments).quick)
+    except ReleaseError as error:
+        sys.exit(f"make release: {error}")
+
+
+if __name__ == "__main__":
+    main()
