@@ -41,7 +41,8 @@ class Calibration:
 
         With n held-out scores the k-th smallest, k = ceil((n + 1)(1 - rate)), is exceeded by a new
         normal image with probability at most `rate`. When n is too small for that (k > n) it is
-        the largest score; `expected_rate` says what that promises.
+        the largest score; `expected_rate` says what that promises. Equation :eq:`eq-threshold`,
+        chapter 1.
 
         Source: split conformal prediction (Vovk et al. 2005), for exchangeable images.
         """

@@ -17,6 +17,8 @@ from torch import Tensor
 class LinearAutoencoder:
     r"""$\hat x = \mu + V_k^\top V_k (x - \mu)$, with $V_k$ the first k rows of `components`.
 
+    The case $D = V_k^\top$, $W = V_k$ of equation :eq:`eq-linear-autoencoder`, chapter 3.
+
     Attributes:
         mean: $\mu$ of the training tokens.
         components: Orthonormal rows, in the order in which they come into use.
@@ -65,7 +67,10 @@ class LinearAutoencoder:
 
 
 def principal(tokens: Float[Tensor, "n c"]) -> LinearAutoencoder:
-    """Fit to n tokens: the eigenvectors of their covariance, largest eigenvalue first."""
+    """Fit to n tokens: the eigenvectors of their covariance, largest eigenvalue first.
+
+    Equation :eq:`eq-eckart-young`, chapter 3.
+    """
     x = tokens.double()
     mean = x.mean(dim=0)
     variances, vectors = torch.linalg.eigh((x - mean).mT @ (x - mean) / len(x))  # rising

@@ -5,11 +5,13 @@ are in its repository under book/results, and travel with the installed package.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from pandas import DataFrame
 
 TITLES = {
@@ -214,6 +216,56 @@ def difference(
     if n > 1:
         half = float(t.ppf((1 + LEVEL) / 2, n - 1) * gaps.std(ddof=1) / np.sqrt(n))
     return mean, mean - half, mean + half, n
+
+
+def origin(
+    rows: Iterable[Row] = (), seeds: Iterable[int] = (), device: "torch.device | None" = None
+) -> str:
+    """Say what the numbers of a page come from: seeds, commit and machine.
+
+    The profile is said by the page itself, below its parameters (`book.execute`).
+
+    Args:
+        rows: Lines of sweeps (`read_results`) that the page shows, or single records.
+        seeds: Of what the page ran itself; none if it ran nothing.
+        device: Where it ran that; None: where `adlib.fit` does.
+    Returns:
+        One or two sentences in Markdown.
+    Raises:
+        ValueError: Neither rows nor seeds: nothing to tell the origin of.
+    """
+    from adlib.hardware import choose_device, describe
+    from adlib.runs import commit
+
+    records = [row["files"]["record.json"] if "files" in row else row for row in rows]
+    own, sentences = sorted(set(seeds)), []
+    if not records and not own:
+        raise ValueError("expected rows of records, or the seeds of what the page ran; got neither")
+    if own:
+        sentences.append(
+            "This page's own numbers: the profile and the values named below its parameters, "
+            f"{_seeds(own)}, commit {_short(commit())}, on {describe(device or choose_device())}."
+        )
+    if records:
+        machines = Counter(str(record["device"]) for record in records)
+        parts = [
+            f"{len(records)} runs",
+            _seeds(sorted({record["seed"] for record in records if "seed" in record})),
+            f"commit {', '.join(sorted({_short(record['commit']) for record in records}))}",
+            f"on {', '.join(f'{name} ({n})' for name, n in machines.most_common())}",
+        ]
+        sentences.append(f"Records: {', '.join(parts)}.")
+    return f"*{' '.join(sentences)}*"
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else "no seed kept"
+
+
+def _short(commit: str | None) -> str:
+    """A commit as it is shown, with the note of changes that it may carry."""
+    name, plus, note = (commit or "unknown").partition("+")
+    return f"{name[:7]}{plus}{note}"
 
 
 def told(gap: tuple[float, float, float, int], *, percent: bool = True) -> str:

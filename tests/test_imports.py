@@ -24,6 +24,7 @@ ROWS = (
         "cost",
         "anomaly_figures",
         "choice",
+        "guesses",
     ),
     ("engine",),
     ("methods", "features", "runs", "figures", "linear_autoencoder"),

@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import ttest_rel
 
-from adlib import report
+from adlib import report, runs
 
 PROTOCOL = {"name": "ours"}
 
@@ -169,3 +170,17 @@ def test_the_claim_is_judged_by_the_ratio_and_its_interval(step: float, word: st
     assert "normal from 0.100 to 0.033, and anomalous from 0.200 to 0.067" in said
     with pytest.raises(ValueError, match=r"two numbers of prototypes at least, got \[6\]"):
         report.soft_identity(pd.DataFrame(rows[:3]))
+
+
+def test_a_page_says_where_its_numbers_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "commit", lambda: "89abcdef0123+changes")
+    rows = [row(NONE, 1, device="gpu"), row(NONE, 0, device="gpu"), row(NONE, 2, device="cpu")]
+    records = "Records: 3 runs, seeds 0, 1, 2, commit 0123456, on gpu (2), cpu (1)."
+    assert report.origin(rows) == f"*{records}*"
+    both = report.origin(rows, seeds=[7], device=torch.device("meta"))
+    assert both.endswith(f" {records}*")
+    assert "seed 7, commit 89abcde+changes, on meta" in both
+    timed = [{"device": "gpu", "commit": None}]  # as in paper_size.jsonl, which has no seed
+    assert report.origin(timed) == "*Records: 1 runs, no seed kept, commit unknown, on gpu (1).*"
+    with pytest.raises(ValueError, match="rows of records, or the seeds"):
+        report.origin()

@@ -31,6 +31,8 @@ def noise(
     and $f(t) = 6t^5 - 15t^4 + 10t^3$:
     $$n = \\sqrt2 \\sum_{a,b} f(1 - |s - a|)\\, f(1 - |t - b|)\\; g_{ab} \\cdot (s - a, t - b)$$
 
+    Equation :eq:`eq-perlin`, chapter 8.
+
     Args:
         lattice: Unit vectors as from `gradients`.
         v: Along y, in [0, r - 1].

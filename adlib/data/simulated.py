@@ -67,6 +67,8 @@ def blend(
 ) -> UInt8[np.ndarray, "h w 3"]:
     r"""$x (1 - M) + (1 - \beta) M a + \beta M x$, with both in levels of 255; rounded.
 
+    Equation :eq:`eq-blend`, chapter 8.
+
     Source: DiffusionAD and the unofficial code; the latter divides only $a$ by 255, so that its
         patches are nearly black.
     """

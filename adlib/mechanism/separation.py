@@ -23,6 +23,8 @@ ROUNDING = 1e-6  # distances and shares below this are rounding
 class Separation:
     """How far apart normal and anomalous patches are; None where it is undefined.
 
+    Equation :eq:`eq-separation`, chapter 4.
+
     Attributes:
         d_normal: Mean distance of normal patches.
         d_anomalous: And of anomalous ones.

@@ -302,6 +302,7 @@ class PRN(nn.Module):
         """Make the prototypes of each scale: k-means on the flattened maps of normal images.
 
         The features are read some 64 images at a time, each about n / 128 + 2 times for n images.
+        Equation :eq:`eq-prototype-maps`, chapter 7.
         """
         if not self.prototypes:
             return

@@ -124,7 +124,7 @@ class Aggregation(nn.Module):
     $$P' = P_{l-1} + \mathrm{A}(\mathrm{LN}\,P_{l-1}, \mathrm{LN}\,x_{l-1}),\qquad
       P_l = P' + \mathrm{MLP}(\mathrm{LN}\,P')$$
 
-    Inner form inferred from OneNIP.
+    Inner form inferred from OneNIP. Equation :eq:`eq-aggregation`, chapter 5.
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, attention: str) -> None:
@@ -143,7 +143,8 @@ class Aggregation(nn.Module):
 class Context(nn.Module):
     r"""The target sees its own surroundings: $u = x_{l-1} + \mathrm{A}(\mathrm{LN}\,x_{l-1})$.
 
-    "Its own context" (abstract); the form is inferred from Dinomaly.
+    "Its own context" (abstract); the form is inferred from Dinomaly. Equation :eq:`eq-context`,
+    chapter 5.
     """
 
     def __init__(self, width: int, heads: int, attention: str) -> None:
@@ -162,7 +163,8 @@ class Reconstruction(nn.Module):
     $$r = \mathrm{A}(\mathrm{LN}\,u, \mathrm{LN}\,P_l),\qquad y = R(u, P_l, r),\qquad
       x_l = y + \mathrm{MLP}(\mathrm{LN}\,y)$$
 
-    All but R is inferred from OneNIP.
+    All but R is inferred from OneNIP. Equations :eq:`eq-reading` and :eq:`eq-constraint`,
+    chapter 5.
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, attention: str, form: str) -> None:
@@ -196,7 +198,10 @@ class Keep(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """One block of the dynamic bidirectional decoder: aggregation, context, reconstruction."""
+    """One block of the dynamic bidirectional decoder: aggregation, context, reconstruction.
+
+    Equation :eq:`eq-blocks`, chapter 5.
+    """
 
     def __init__(self, width: int, heads: int, config: ProADConfig) -> None:
         super().__init__()
@@ -314,12 +319,18 @@ class ProAD(nn.Module):
         return two_groups(outputs), p
 
     def bottled(self, f_i: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
-        """Return x_0 of the adaptive noisy bottleneck; what is adaptive is unknown."""
+        """Return x_0 of the adaptive noisy bottleneck; what is adaptive is unknown.
+
+        Equation :eq:`eq-bottleneck`, chapter 5.
+        """
         x = self.bottleneck(f_i)
         return x + f_i if self.config.shortcut else x
 
     def start_of(self, block: int, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b m c"]:
-        """Return the learnt prototypes of a block, P_0, for each image."""
+        """Return the learnt prototypes of a block, P_0, for each image.
+
+        Equation :eq:`eq-prototypes`, chapter 5.
+        """
         return self.prototypes[block].expand(x.shape[0], -1, -1)
 
     def ramp(self, steps: int) -> Float[Tensor, ""]:

@@ -170,6 +170,8 @@ def score_images(
 def auroc(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> float:
     """Probability that a random anomaly outscores a random normal; ties count one half.
 
+    Equation :eq:`eq-auroc`, chapter 2.
+
     Args:
         scores: n values on any scale, larger for more anomalous.
         labels: n flags, True for anomalous.
@@ -191,6 +193,7 @@ def average_precision(
 
     Tied scores are let in together. `form="step"` is scikit-learn's `average_precision_score`;
     "trapezoid" joins the points of the precision-recall curve by lines, which is optimistic.
+    Equation :eq:`eq-ap`, chapter 2, is the step form.
 
     Args:
         scores: n values on any scale, larger for more anomalous.
@@ -214,6 +217,7 @@ def best_f1(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> 
 
     The threshold is the score of an anomaly: between two of them F1 can only be lower. Of several
     thresholds with the same F1 the highest is returned, which has the fewest false alarms.
+    Equation :eq:`eq-f1`, chapter 2.
 
     Raises:
         ValueError: A class is absent, or a score is not finite.

@@ -170,6 +170,7 @@ def aupro(
     PRO is the mean overlap over all regions of the data set, and the false-positive rate (FPR) is
     the share of all normal pixels with a higher or equal score. The curve joins the points of all
     distinct thresholds by straight lines, starts at (0, 0), and is cut exactly at the limit.
+    Equation :eq:`eq-aupro`, chapter 2.
 
     Worked by hand: a 4 x 4 map with two regions, A (scores 9 and 5) and B (score 7); 13 normal
     pixels, of which one scores 8, one scores 5 and the others 1.

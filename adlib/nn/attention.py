@@ -54,6 +54,7 @@ def linear_attention(
 
     per head of width d; S is d by d, so the number of keys never enters the cost of reading, and
     all that is read of them goes through d numbers a head. Sums are in fp32 whatever comes in.
+    Equation :eq:`eq-linear`, chapter 5, without the $\epsilon$.
 
     Source: Katharopoulos et al. 2020; the form without scaling is Dinomaly's.
     """

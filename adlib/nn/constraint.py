@@ -80,6 +80,7 @@ def project(u: Target, p: Prototypes, read: Target) -> Target:
     $\Pi_P u = u\,\hat P^\top(\hat P\hat P^\top + \lambda I)^{-1}\hat P$, $\hat P$ the prototypes at
     length 1: least squares with a little ridge, in fp32. Directions that no prototype has are cut;
     those that many have pass whole. With more prototypes than channels it is the ridge that cuts.
+    Equation :eq:`eq-projection`, chapter 5.
     """
     with torch.autocast(u.device.type, enabled=False):
         unit = F.normalize(p.float(), dim=-1)  # b m c

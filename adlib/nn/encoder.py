@@ -78,7 +78,8 @@ class Encoder(nn.Module):
 
     It is always in eval mode, no parameter wants a gradient, and no buffer moves. It runs only up
     to the last layer asked for, with timm's scaled-dot-product attention; under autocast a ViT
-    rounds with care (`adlib.nn.rounding`).
+    rounds with care (`adlib.nn.rounding`). Its levels are those of equation :eq:`eq-levels`,
+    chapter 5.
 
     Args:
         name: A preset of `adlib.nn.weights.PRESETS`.

@@ -6,6 +6,8 @@ $G_{ij} = x_i \cdot x_j$ (the Gram matrix). With S a cluster and c its mean,
 $$\lVert x_i - c \rVert^2 = G_{ii} - \frac{2}{|S|} \sum_{j \in S} G_{ij}
   + \frac{1}{|S|^2} \sum_{j, l \in S} G_{jl}$$
 
+Equation :eq:`eq-gram`, chapter 7.
+
 So maps of hundreds of thousands of numbers are multiplied once, whatever the number of prototypes,
 and each start and round of k-means handles n² numbers. The clusters are those of k-means on the
 flattened maps. Not scikit-learn's: that would want coordinates, and draws from no torch.Generator.
@@ -180,6 +182,7 @@ class PrototypeMaps(nn.Module):
     r"""$D = (F - p_{k^*}) \odot (F - p_{k^*})$ with $k^* = \arg\min_k \lVert F - p_k \rVert$.
 
     One prototype an image, the nearest as a whole (Fig. 3 of PRN); the square is inferred.
+    Equation :eq:`eq-residual`, chapter 7.
 
     Args:
         shape: Of a map: channels, rows, columns.

@@ -39,7 +39,10 @@ def one_grid(encoder: Encoder) -> tuple[int, tuple[int, int]]:
 
 
 def two_groups(levels: Sequence[Float[Tensor, "b n c"]]) -> Float[Tensor, "b 2 n c"]:
-    """Return the means of the first and of the second half of the levels ("loose" groups)."""
+    """Return the means of the first and of the second half of the levels ("loose" groups).
+
+    Equation :eq:`eq-groups`, chapter 5.
+    """
     half = len(levels) // 2
     first, second = torch.stack(list(levels[:half])), torch.stack(list(levels[half:]))
     return torch.stack([first.mean(dim=0), second.mean(dim=0)], dim=1)
@@ -48,7 +51,10 @@ def two_groups(levels: Sequence[Float[Tensor, "b n c"]]) -> Float[Tensor, "b 2 n
 def cosine_distances(
     target: Float[Tensor, "b g n c"], rebuilt: Float[Tensor, "b g n c"]
 ) -> Float[Tensor, "b g n"]:
-    """Return 1 - cos of each token and its reconstruction, in [0, 2], in fp32."""
+    """Return 1 - cos of each token and its reconstruction, in [0, 2], in fp32.
+
+    The distance in equation :eq:`eq-map`, chapter 5.
+    """
     return 1 - F.cosine_similarity(target.float(), rebuilt.float(), dim=-1)
 
 
@@ -60,6 +66,7 @@ def weighted_cosine_loss(
     """Return the mean over images and groups of 1 - cos of the flattened maps.
 
     Its value knows no weights; its gradient at each rebuilt token is multiplied by the token's.
+    Equation :eq:`eq-loss`, chapter 5.
     """
     if rebuilt.requires_grad:
         rebuilt.register_hook(lambda gradient: gradient * weight.unsqueeze(-1))
@@ -68,6 +75,8 @@ def weighted_cosine_loss(
 
 def distance_weights(d: Float[Tensor, "b g n"], hardness: float) -> Float[Tensor, "b g n"]:
     """Return (d / mean d)^hardness, the mean running over a group in the whole batch.
+
+    The weights of equation :eq:`eq-loss`, chapter 5.
 
     Source: INP-Former's soft mining, with an exponent of 3.
     """
@@ -104,7 +113,8 @@ def distance_maps(
 ) -> Float[Tensor, "b h w"]:
     """Lay distances out on their grid, enlarge each group bilinearly, and average the groups.
 
-    The centres of the corner tokens fall on the corner pixels (aligned corners).
+    The centres of the corner tokens fall on the corner pixels (aligned corners). Equation
+    :eq:`eq-map`, chapter 5.
     """
     spread = d.unflatten(2, grid)  # b g rows columns
     return F.interpolate(spread, size, mode="bilinear", align_corners=True).mean(dim=1)
