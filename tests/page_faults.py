@@ -1,0 +1,267 @@
+"""What is wrong with a rendered page, in sentences: read from its files, or seen in a browser."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from gzip import compress
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from playwright.sync_api import Browser, Locator, Page
+
+# Chrome comes first: Ubuntu's Chromium is a snap, which may not read below /tmp.
+NAMES = ("google-chrome", "chromium", "chromium-browser")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+NO_BROWSER = f"needs one of {', '.join(NAMES)} on PATH; on Debian, `apt install chromium`"
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+RUN = "axe.run({resultTypes: ['violations'], preload: false})"  # its preload needs a server
+PAGE_BYTES = 3_000_000  # that a server sends for a page and all that it loads; ours
+SITE_BYTES = 60_000_000  # on disk; ours
+PACKED = {".html", ".css", ".js", ".svg"}  # what servers, GitHub Pages too, send as gzip
+BUSY_SECONDS = 2.0  # of the page's thread until it has loaded, whatever else the machine does; ours
+WAIT = 120_000  # milliseconds until a page counts as hung; machines are slow that do other things
+VIEWS = (("light", 1300), ("dark", 390))  # colour scheme, and width in CSS pixels
+
+# Faults of the theme that stand in no file of ours: the rule of axe, the element, why it stays.
+THEME: dict[tuple[str, str], str] = {}
+# Messages of the console that are no fault: what they begin with, and why they come.
+KNOWN = {
+    "Identifier 'THEBE_JS_URL' has already been": "sphinx-thebe declares it twice; it is not used",
+    "Got invalid theme mode: .": "the theme's own word on a first visit; it asks the system then",
+}
+
+SEEN = r"""() => {
+  const told = [];
+  for (const formula of document.querySelectorAll(".math"))
+    if (!formula.querySelector("mjx-container"))
+      told.push(`formula is not drawn: ${formula.textContent.slice(0, 60)}`);
+  for (const error of document.querySelectorAll("svg [data-mjx-error]"))
+    told.push(`formula has an error: ${error.dataset.mjxError}`);
+  for (const red of document.querySelectorAll("[data-mml-node=mtext][fill=red]"))
+    told.push(`formula has an unknown command: ${red.closest("mjx-container").textContent}`);
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const { data, parentElement } = texts.currentNode;
+    const kept = parentElement.closest("pre, code, script, style, .math");
+    if (!kept && /\$\$|\\\(|\\\[/.test(data))
+      told.push(`formula stands as text: ${data.trim().slice(0, 60)}`);
+  }
+  for (const image of document.images)
+    if (!image.complete || !image.naturalWidth)
+      told.push(`picture is not shown: ${image.src.slice(0, 100)}`);
+  const { scrollWidth, clientWidth } = document.scrollingElement;
+  if (scrollWidth > clientWidth)
+    told.push(`page scrolls sideways: ${scrollWidth} px on a screen of ${clientWidth} px`);
+  return told;
+}"""
+
+
+class Links(HTMLParser):
+    """Collects what a page offers as anchors, and the addresses that it names."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the anchor and the addresses among `attrs`."""
+        values = {name: value or "" for name, value in attrs}
+        self.anchors |= {values["id"]} if "id" in values else set()
+        self.addresses += [values[name] for name in ("href", "src") if name in values]
+        if values.get("http-equiv", "").lower() == "refresh":
+            self.addresses.append(values["content"].partition("url=")[2])
+
+
+def broken_links(html: Path) -> list[str]:
+    """`PAGE: ADDRESS` of all that the pages below `html` name and that is not there."""
+    paths = [path for path in html.rglob("*.html") if path.relative_to(html).parts[0] != "_static"]
+    pages = {path: Links(path.read_text(encoding="utf-8")) for path in paths}  # no templates
+    found = []
+    for page, links in sorted(pages.items()):
+        for address in dict.fromkeys(links.addresses):
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            anchor = unquote(parts.fragment)
+            if not target.is_file() or (
+                anchor and target in pages and anchor not in pages[target].anchors
+            ):
+                found.append(f"{page.relative_to(html)}: {address}")
+    return found
+
+
+def pages_of(html: Path) -> list[str]:
+    """The pages that differ from each other, relative to `html`.
+
+    Left out is what a browser need not show: a page that only leads on, and all listings of source
+    code but one, since the theme alone makes them.
+    """
+    paths = [path.relative_to(html) for path in sorted(html.rglob("*.html"))]
+    listings = [path for path in paths if path.parts[0] == "_modules" and path.stem != "index"]
+    return [
+        str(path)
+        for path in paths
+        if path not in listings[1:]
+        and path.parts[0] != "_static"
+        and b'http-equiv="Refresh"' not in (html / path).read_bytes()[:200]
+    ]
+
+
+@dataclass
+class Visit:
+    """A page as a browser without a network shows it, and what came to light on the way."""
+
+    page: Page
+    faults: list[str] = field(default_factory=list)
+    requests: set[str] = field(default_factory=set)
+
+
+def visit(browser: Browser, path: Path, scheme: Any, width: int) -> Visit:
+    """Open a page from disk, wait until its formulas are drawn, and look at it.
+
+    Args:
+        browser: Chromium.
+        path: the page, in a site.
+        scheme: "light" or "dark".
+        width: of the screen, in CSS pixels.
+    """
+    size = {"width": width, "height": 800}
+    page = browser.new_page(viewport=size, color_scheme=scheme, offline=True)  # type: ignore[arg-type]
+    page.set_default_timeout(WAIT)
+    seen = Visit(page)
+
+    def hear(kind: str, text: str) -> None:
+        if kind == "error" and not text.startswith(tuple(KNOWN)):
+            seen.faults.append(f"console: {text}")
+
+    page.on("console", lambda message: hear(message.type, message.text))
+    page.on("pageerror", lambda error: hear("error", str(error)))
+    page.on("request", lambda request: seen.requests.add(request.url.partition("#")[0]))
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(path.as_uri())
+    measured = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+    if (busy := measured["TaskDuration"]) > BUSY_SECONDS:
+        seen.faults.append(f"page computes for {busy:.1f} s until it has loaded")
+    page.evaluate("window.MathJax?.startup?.promise.then(() => null)")
+    seen.faults += page.evaluate(SEEN)
+    if (theme := page.evaluate("document.documentElement.dataset.theme")) != scheme:
+        seen.faults.append(f"page is {theme} where {scheme} is asked for")
+    seen.faults += weight_faults(seen.requests)
+    return seen
+
+
+def weight_faults(requests: set[str]) -> list[str]:
+    """Say what a page loads from elsewhere, what is missing, and whether all of it is too much."""
+    found, size = [], 0
+    for address in sorted(requests):
+        parts = urlsplit(address)
+        path = Path(unquote(parts.path))
+        if parts.scheme in ("data", "blob"):
+            continue
+        if parts.scheme != "file":
+            found.append(f"page asks for {address}")
+        elif not path.is_file():
+            found.append(f"page loads a file that is not there: {path}")
+        else:
+            size += sent_bytes(path)
+    if size > PAGE_BYTES:
+        found.append(f"page weighs {size / 1e6:.1f} MB with its files")
+    return found
+
+
+@cache
+def sent_bytes(path: Path) -> int:
+    """Bytes of a file on its way to a reader."""
+    return len(compress(path.read_bytes())) if path.suffix in PACKED else path.stat().st_size
+
+
+def axe_faults(page: Page) -> list[str]:
+    """Serious and critical findings of axe-core, less those of the theme."""
+    page.evaluate(AXE)
+    found = page.evaluate(RUN)["violations"]
+    return [
+        f"axe {rule['id']}: {node['html'][:120]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+        if (rule["id"], str(node["target"][-1])) not in THEME
+    ]
+
+
+def slider_faults(page: Page) -> list[str]:
+    """Sliders that do not change their picture, or do not say their value, by mouse or by keys."""
+    found = []
+
+    picture = """e => [...e.closest(".adlib-slide").querySelectorAll("img")]
+      .findIndex(image => !image.hidden)"""
+
+    def moved(slider: Locator, by: str, move: Callable[[], None]) -> None:
+        before = slider.evaluate(picture)
+        move()
+        told = slider.evaluate("e => e.parentElement.querySelector('output').value")
+        if slider.evaluate(picture) == before:
+            found.append(f"slider {slider.get_attribute('id')} changes nothing by {by}")
+        elif slider.get_attribute("aria-valuetext") != told:
+            found.append(f"slider {slider.get_attribute('id')} does not say {told}")
+
+    for slider in page.locator(".adlib-slide input").all():
+        last = "e => e.value === e.max"
+        key = "ArrowLeft" if slider.evaluate(last) else "ArrowRight"
+        moved(slider, "keys", lambda s=slider, k=key: s.press(k))
+        box = slider.bounding_box()
+        assert box is not None
+        x = box["width"] * (0.02 if slider.evaluate(last) else 0.98)
+        at = {"x": x, "y": box["height"] / 2}
+        moved(slider, "mouse", lambda s=slider, a=at: s.click(position=a))  # type: ignore[arg-type]
+    return found
+
+
+def fold_faults(page: Page) -> list[str]:
+    """Solutions that lie open, that no key opens, or whose button shows no focus."""
+    found = []
+    for fold in page.locator(".admonition.dropdown").all():
+        content, button = fold.locator(".admonition-title ~ *").first, fold.locator("button")
+        name = fold.get_attribute("id")
+        if content.is_visible():
+            found.append(f"solution {name} lies open")
+        page.keyboard.press("Tab")  # a key, so that the focus shows
+        button.focus()
+        if button.evaluate("e => getComputedStyle(e).outlineStyle") == "none":
+            found.append(f"solution {name}: its button shows no focus")
+        button.press("Enter")
+        if not content.is_visible() or button.get_attribute("aria-expanded") != "true":
+            found.append(f"solution {name} does not open by a key")
+    return found
+
+
+def walk_faults(page: Page) -> list[str]:
+    """Elements that hold the focus, or that the Tab key passes over, on a page with sliders.
+
+    Elsewhere all that takes the focus is the theme's, and there may be a thousand links.
+    """
+    if not page.locator(".adlib-slide").count():
+        return []
+    step = """() => {
+      const e = document.activeElement, seen = (window.focused ??= []), place = seen.indexOf(e);
+      if (place < 0 && e !== document.body) seen.push(e);
+      return e === document.body || place === 0 ? "round" : place > 0 ? e.outerHTML : "";
+    }"""
+    page.evaluate("document.body.tabIndex = -1, document.body.focus()")  # begin at the top
+    page.keyboard.press("Tab")
+    while not (end := page.evaluate(step)):
+        page.keyboard.press("Tab")
+    if end != "round":
+        return [f"focus does not leave {end[:120]}"]
+    return page.evaluate(
+        """[...document.querySelectorAll("a[href], button, input, summary, [tabindex='0']")]
+        .filter(e => e.checkVisibility({visibilityProperty: true}) && !focused.includes(e))
+        .map(e => `Tab passes over ${e.outerHTML.slice(0, 120)}`)"""
+    )
