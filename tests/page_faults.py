@@ -1,17 +1,15 @@
-"""What is wrong with a rendered page, in sentences: read from its files, or seen in a browser."""
+"""What a browser shows to be wrong with a rendered page, in sentences."""
 
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-from gzip import compress
-from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from playwright.sync_api import Browser, Locator, Page
+
+from tests.site_files import weight_faults
 
 # Chrome comes first: Ubuntu's Chromium is a snap, which may not read below /tmp.
 NAMES = ("google-chrome", "chromium", "chromium-browser")
@@ -19,10 +17,7 @@ CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 NO_BROWSER = f"needs one of {', '.join(NAMES)} on PATH; on Debian, `apt install chromium`"
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 RUN = "axe.run({resultTypes: ['violations'], preload: false})"  # its preload needs a server
-PAGE_BYTES = 3_000_000  # that a server sends for a page and all that it loads; ours
-SITE_BYTES = 60_000_000  # on disk; ours
-PACKED = {".html", ".css", ".js", ".svg"}  # what servers, GitHub Pages too, send as gzip
-BUSY_SECONDS = 2.0  # of the page's thread until it has loaded, whatever else the machine does; ours
+BUSY_SECONDS = 2.0  # of the page's thread until it has loaded, so that a busy machine counts for nothing; ours
 WAIT = 120_000  # milliseconds until a page counts as hung; machines are slow that do other things
 VIEWS = (("light", 1300), ("dark", 390))  # colour scheme, and width in CSS pixels
 
@@ -58,60 +53,6 @@ SEEN = r"""() => {
     told.push(`page scrolls sideways: ${scrollWidth} px on a screen of ${clientWidth} px`);
   return told;
 }"""
-
-
-class Links(HTMLParser):
-    """Collects what a page offers as anchors, and the addresses that it names."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.anchors: set[str] = set()
-        self.addresses: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the anchor and the addresses among `attrs`."""
-        values = {name: value or "" for name, value in attrs}
-        self.anchors |= {values["id"]} if "id" in values else set()
-        self.addresses += [values[name] for name in ("href", "src") if name in values]
-        if values.get("http-equiv", "").lower() == "refresh":
-            self.addresses.append(values["content"].partition("url=")[2])
-
-
-def broken_links(html: Path) -> list[str]:
-    """`PAGE: ADDRESS` of all that the pages below `html` name and that is not there."""
-    paths = [path for path in html.rglob("*.html") if path.relative_to(html).parts[0] != "_static"]
-    pages = {path: Links(path.read_text(encoding="utf-8")) for path in paths}  # no templates
-    found = []
-    for page, links in sorted(pages.items()):
-        for address in dict.fromkeys(links.addresses):
-            parts = urlsplit(address)
-            if parts.scheme or parts.netloc:
-                continue
-            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
-            anchor = unquote(parts.fragment)
-            if not target.is_file() or (
-                anchor and target in pages and anchor not in pages[target].anchors
-            ):
-                found.append(f"{page.relative_to(html)}: {address}")
-    return found
-
-
-def pages_of(html: Path) -> list[str]:
-    """The pages that differ from each other, relative to `html`.
-
-    Left out is what a browser need not show: a page that only leads on, and all listings of source
-    code but one, since the theme alone makes them.
-    """
-    paths = [path.relative_to(html) for path in sorted(html.rglob("*.html"))]
-    listings = [path for path in paths if path.parts[0] == "_modules" and path.stem != "index"]
-    return [
-        str(path)
-        for path in paths
-        if path not in listings[1:]
-        and path.parts[0] != "_static"
-        and b'http-equiv="Refresh"' not in (html / path).read_bytes()[:200]
-    ]
 
 
 @dataclass
@@ -156,31 +97,6 @@ def visit(browser: Browser, path: Path, scheme: Any, width: int) -> Visit:
         seen.faults.append(f"page is {theme} where {scheme} is asked for")
     seen.faults += weight_faults(seen.requests)
     return seen
-
-
-def weight_faults(requests: set[str]) -> list[str]:
-    """Say what a page loads from elsewhere, what is missing, and whether all of it is too much."""
-    found, size = [], 0
-    for address in sorted(requests):
-        parts = urlsplit(address)
-        path = Path(unquote(parts.path))
-        if parts.scheme in ("data", "blob"):
-            continue
-        if parts.scheme != "file":
-            found.append(f"page asks for {address}")
-        elif not path.is_file():
-            found.append(f"page loads a file that is not there: {path}")
-        else:
-            size += sent_bytes(path)
-    if size > PAGE_BYTES:
-        found.append(f"page weighs {size / 1e6:.1f} MB with its files")
-    return found
-
-
-@cache
-def sent_bytes(path: Path) -> int:
-    """Bytes of a file on its way to a reader."""
-    return len(compress(path.read_bytes())) if path.suffix in PACKED else path.stat().st_size
 
 
 def axe_faults(page: Page) -> list[str]:

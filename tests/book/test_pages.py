@@ -16,17 +16,14 @@ from tests import small_site
 from tests.page_faults import (
     CHROMIUM,
     NO_BROWSER,
-    SITE_BYTES,
     VIEWS,
     axe_faults,
-    broken_links,
     fold_faults,
-    pages_of,
     slider_faults,
     visit,
     walk_faults,
-    weight_faults,
 )
+from tests.site_files import SITE_BYTES, broken_links, pages_of, weight_faults
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILT = ROOT / "_build/html"
