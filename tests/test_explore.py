@@ -4,7 +4,6 @@ import base64
 import io
 import itertools
 import re
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,9 +17,9 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from adlib import explore
+from tests.page_faults import CHROMIUM, NO_BROWSER
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium or google-chrome")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)
 NUMBERS, COLOURS = [6, 64, 256], ["red", "lime"]
 SETTINGS = {"number of prototypes": NUMBERS, "colour": COLOURS}
 PAIRS = list(itertools.product(NUMBERS, COLOURS))
