@@ -349,7 +349,8 @@ class PRN(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return smooth L1 on probabilities plus five times the focal loss of the logits.
 
-        Both by Fig. 3; the factor and the focal loss's exponents are inferred.
+        Equation :eq:`eq-prn-loss`, chapter 9. Both by Fig. 3; the factor and the focal loss's
+        exponents are inferred.
         """
         logits = self(self.extract(images))
         return smooth_l1_loss(logits, masks) + LAMBDA * focal_loss(logits, masks, ALPHA, GAMMA)

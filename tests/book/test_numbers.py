@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-OPEN = {"09_training_prn", "11_benchmark_reproduction", "12_your_own_data"}  # being written
 UNITS = r"%|per cent|percent|points?|times|ms|s|seconds?|minutes?|hours?|[KMG]i?B|images/s|million"
 # A decimal, or a whole number with a unit that a result would have. Years, sizes, seeds, counts and
 # names such as ViT-B/14 are none.
@@ -83,7 +82,6 @@ PAGES = [
     path
     for folder, kind in (("book", "*.md"), ("book/api", "*.md"), ("notebooks", "*.ipynb"))
     for path in sorted((ROOT / folder).glob(kind))
-    if path.stem not in OPEN
 ]
 
 
