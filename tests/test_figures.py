@@ -60,7 +60,8 @@ def test_an_outline_goes_around_a_defect_and_hides_nothing_of_it() -> None:
     figures.outline(axes, mask)
     (drawn,) = axes.collections
     (path,) = drawn.get_paths()
-    ring = np.asarray(path.to_polygons()[0])
+    (polygon,) = path.to_polygons()
+    ring = np.asarray(polygon)
     y, x = np.argwhere(mask).T
     near = np.hypot(ring[:, :1] - x, ring[:, 1:] - y).min(axis=1)  # of each point to a speck
     assert near.min() > 1.4
