@@ -129,8 +129,10 @@ def claimed(out: Path) -> Iterator[None]:
         RunError: It is finished, or something else stands there, or another process writes to it.
         OSError: It cannot be written to.
     """
-    check_free(out)
     folder = checkpoints_of(out)
+    if (out / "run.json").exists():  # who finished it may have been killed before it tidied
+        shutil.rmtree(folder, ignore_errors=True)
+    check_free(out)
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)

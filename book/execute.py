@@ -31,10 +31,11 @@ KERNEL_ENVIRONMENT = {
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a note of the debugger on stderr
     "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the home folder's
 }
-KERNEL_REFUSES = (
+KERNEL_REFUSES = (  # pictures inline, nobody who moves a slider, no log of progress
     "MPLBACKEND",
     "JPY_SESSION_NAME",
-)  # pictures inline, and nobody who moves a slider
+    "ADLIB_PROGRESS",
+)
 
 
 class NotebookError(Exception):

@@ -94,6 +94,8 @@ def main() -> None:
             break
     if not (out / "run.json").exists():
         assert os.waitpid(child(data, out, every), 0)[1] == 0
+    elif (out / "checkpoints").exists():  # killed between its last file and its tidying
+        assert os.waitpid(child(data, out, every), 0)[1] != 0  # refused, and tidied
     print(json.dumps(seen))
 
 

@@ -191,6 +191,17 @@ def test_a_folder_that_is_no_run_is_not_written_to(folder: Folder, tmp_path: Pat
     assert [p.name for p in (tmp_path / "photos").iterdir()] == ["cat.png"]
 
 
+def test_checkpoints_left_beside_a_finished_run_go_when_it_is_refused(
+    folder: Folder, tmp_path: Path
+) -> None:
+    data, out = adlib.load_data(folder()), tmp_path / "run"
+    fitted(data, out)
+    (out / "checkpoints/step-00000007").mkdir(parents=True)  # as if killed before it tidied
+    with pytest.raises(RunError, match=r"its run is finished"):
+        fitted(data, out)
+    assert sorted(p.name for p in out.iterdir()) == ["run.json", "weights.safetensors"]
+
+
 def test_a_full_disk_keeps_the_checkpoint_before(
     folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
