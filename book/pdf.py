@@ -23,7 +23,8 @@ from playwright.sync_api import sync_playwright
 import adlib
 from book.build import ROOT, documents
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Chrome comes first: Ubuntu's Chromium is a snap, which may not read below /tmp.
+BROWSERS = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
 BROWSER_VARIABLE = "ADLIB_CHROMIUM"
 OFF_PAPER = "a.headerlink, a.viewcode-back, .viewcode-link, button, footer.prev-next-footer"
 OWN_NAME = "adlib-slide"  # ids that a page's script asks for, each the only one in the book

@@ -9,12 +9,11 @@ from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page
 
+from book.pdf import BROWSERS
 from tests.site_files import weight_faults
 
-# Chrome comes first: Ubuntu's Chromium is a snap, which may not read below /tmp.
-NAMES = ("google-chrome", "chromium", "chromium-browser")
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-NO_BROWSER = f"needs one of {', '.join(NAMES)} on PATH; on Debian, `apt install chromium`"
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+NO_BROWSER = f"needs one of {', '.join(BROWSERS)} on PATH; on Debian, `apt install chromium`"
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 RUN = "axe.run({resultTypes: ['violations'], preload: false})"  # its preload needs a server
 BUSY_SECONDS = 2.0  # of a page's own thread, until it has loaded; ours
