@@ -18,6 +18,7 @@ import nbformat
 import yaml
 
 from book.execute import NotebookError, Outcome, as_page, execute, read_profile
+from book.lighten import LightenError, lighten
 from book.offline import pack
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +34,7 @@ SOURCES = (
     ".jpg",
     ".webp",
     ".parquet",
+    ".woff2",
 )
 LOADING_LINKS = {
     "stylesheet",
@@ -105,10 +107,11 @@ def add_notebook(
 
 
 def render(folder: Path, build: Path) -> Path:
-    """Render a stage to `build`/html, each warning an error, and pack the site's zip.
+    """Render a stage to `build`/html, each warning an error, lighten it, and pack the site's zip.
 
     Raises:
         BookError: The renderer warned or failed; the message holds its warnings.
+        LightenError: The theme's files are not as expected.
     """
     html, log = build / "html", build / "render.log"
     for old in (html, build / ".doctrees", build / ".jupyter_cache"):
@@ -125,6 +128,7 @@ def render(folder: Path, build: Path) -> Path:
         shown = "\n".join(told[:40])
         raise BookError(f"the renderer exits with {done.returncode}; see {log}\n{shown}")
     (html / ".nojekyll").touch()  # GitHub Pages drops folders that begin with _ otherwise
+    lighten(html)
     pack(html)
     return html
 
@@ -205,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
     profile = parser.parse_args(arguments).profile
     try:
         print(build(ROOT, profile))
-    except (BookError, NotebookError) as error:
+    except (BookError, LightenError, NotebookError) as error:
         sys.exit(f"make book: {error}")
     except KeyboardInterrupt:
         sys.exit("make book: stopped; the next call goes on with the notebook that was running")

@@ -45,7 +45,7 @@ div.highlight pre { font-size: 0.85em; padding: 0.6em 0.8em; }
 .bd-article td, .bd-article th { overflow-wrap: break-word; padding: 0.2em 0.6em; }
 dt { break-after: avoid; }
 img { max-height: 225mm; object-fit: contain; }
-figure, img, tr, mjx-container { break-inside: avoid; }
+figure, img, tr, .katex-display { break-inside: avoid; }
 h1, h2, h3, h4 { break-after: avoid; }
 a { text-decoration: none; }
 """
@@ -165,7 +165,9 @@ def head(html: Path, document: str) -> str:
     """The site's styles and what draws its formulas, from a page's head; no other script."""
     page = BeautifulSoup((html / f"{document}.html").read_text(encoding="utf-8"), "html.parser")
     kept = page.select('head link[rel="stylesheet"]')
-    kept += [tag for tag in page.select("head script") if re.search("MathJax|/vendor/", str(tag))]
+    kept += [
+        tag for tag in page.select("head script") if re.search("/vendor/|/formulas.js", str(tag))
+    ]
     for tag in kept:
         name = "href" if tag.name == "link" else "src"
         if address := tag.get(name):
@@ -204,7 +206,7 @@ def print_page(page: Path, pdf: Path, browser: str) -> None:
         tab = chromium.new_page()
         tab.set_default_timeout(900_000)  # milliseconds; a whole book, on a machine that is busy
         tab.goto(page.resolve().as_uri())
-        tab.evaluate("() => window.MathJax && MathJax.startup.promise.then(() => null)")
+        tab.evaluate("document.fonts.ready.then(() => null)")
         tab.pdf(
             path=pdf,
             format="A4",

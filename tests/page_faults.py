@@ -34,16 +34,22 @@ KNOWN = {
 SEEN = r"""() => {
   const told = [];
   for (const formula of document.querySelectorAll(".math"))
-    if (!formula.querySelector("mjx-container"))
+    if (!formula.querySelector(".katex, .katex-error"))
       told.push(`formula is not drawn: ${formula.textContent.slice(0, 60)}`);
-  for (const error of document.querySelectorAll("svg [data-mjx-error]"))
-    told.push(`formula has an error: ${error.dataset.mjxError}`);
-  for (const red of document.querySelectorAll("[data-mml-node=mtext][fill=red]"))
-    told.push(`formula has an unknown command: ${red.closest("mjx-container").textContent}`);
+  for (const formula of document.querySelectorAll("div.math .formula"))
+    if (formula.querySelector(".katex-html .base")?.getBoundingClientRect().left
+        < formula.parentElement.getBoundingClientRect().left - 1)
+      told.push(`formula begins beyond the edge: ${formula.textContent.slice(0, 60)}`);
+  for (const error of document.querySelectorAll(".katex-error"))
+    told.push(`formula has an error: ${error.title}`);
+  for (const red of document.querySelectorAll("[mathcolor='#cc0000']"))
+    told.push(`formula has an unknown command: ${red.textContent}`);
+  for (const icon of document.querySelectorAll("i[class*='fa-'], svg:has(> .missing)"))
+    told.push(`icon is not drawn: ${icon.outerHTML.slice(0, 80)}`);
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const { data, parentElement } = texts.currentNode;
-    const kept = parentElement.closest("pre, code, script, style, .math");
+    const kept = parentElement.closest("pre, code, script, style, .katex");
     if (!kept && /\$\$|\\\(|\\\[/.test(data))
       told.push(`formula stands as text: ${data.trim().slice(0, 60)}`);
   }
@@ -93,7 +99,7 @@ def visit(browser: Browser, path: Path, scheme: Any, width: int) -> Visit:
     measured = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
     if (busy := measured["TaskDuration"]) > BUSY_SECONDS:
         seen.faults.append(f"page computes for {busy:.1f} s until it has loaded")
-    page.evaluate("window.MathJax?.startup?.promise.then(() => null)")
+    page.evaluate("document.fonts.ready.then(() => null)")
     seen.faults += page.evaluate(SEEN)
     if (theme := page.evaluate("document.documentElement.dataset.theme")) != scheme:
         seen.faults.append(f"page is {theme} where {scheme} is asked for")

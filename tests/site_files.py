@@ -1,14 +1,11 @@
 """What is wrong with the files of a rendered site, in sentences: links, and their weight."""
 
-from functools import cache
-from gzip import compress
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-PAGE_BYTES = 3_000_000  # that a server sends for a page and all that it loads; ours
+PAGE_BYTES = 3_000_000  # of a page and all that it loads, on disk; a server sends less; ours
 SITE_BYTES = 60_000_000  # on disk; ours
-PACKED = {".html", ".css", ".js", ".svg"}  # what servers, GitHub Pages too, send as gzip
 
 
 class Links(HTMLParser):
@@ -78,13 +75,7 @@ def weight_faults(requests: set[str]) -> list[str]:
         elif not path.is_file():
             found.append(f"page loads a file that is not there: {path}")
         else:
-            size += sent_bytes(path)
+            size += path.stat().st_size
     if size > PAGE_BYTES:
         found.append(f"page weighs {size / 1e6:.1f} MB with its files")
     return found
-
-
-@cache
-def sent_bytes(path: Path) -> int:
-    """Bytes of a file on its way to a reader."""
-    return len(compress(path.read_bytes())) if path.suffix in PACKED else path.stat().st_size

@@ -98,7 +98,11 @@ BREAKS = (  # what is changed in the chapter, by what, and the faults that must 
     (">number</label>", "></label>", ["axe label"]),
     ('box.addEventListener("input", show);', "", ["by keys", "by mouse"] * 2),
     ("solution dropdown", "solution dropdown toggle-shown", ["lies open", "not open by a key"]),
-    (r"\tfrac12 x", r"\left( x", ["formula has an error: Extra"]),
+    (
+        r"\tfrac12 x",
+        r"\left( x",
+        ["formula has an error: ParseError", 'axe color-contrast: <span class="katex-error'],
+    ),
     ("<p>It is ", "<p>$$x$$ It is ", ["formula stands as text: $$x$$"]),
     (
         '<article class="bd-article">',
@@ -108,12 +112,15 @@ BREAKS = (  # what is changed in the chapter, by what, and the faults that must 
         <script>console.error("broken")</script>
         <link rel="stylesheet" href="gone.css"> <img src="https://example.org/z.png" alt="z">
         <style>button.toggle-button { outline: none !important; }</style>
+        <i class="fa-solid fa-unicorn"></i>
         <button onkeydown="event.preventDefault()">stay</button>""",
         [
             "scrolls sideways: 15",
             "axe color-contrast: <p style",
             "formula is not drawn: y",
             r"formula has an unknown command: \wrong",
+            'axe color-contrast: <span class="mord"',
+            "icon is not drawn: <svg",
             "console: broken",
             "console: Failed to load resource: net::ERR_FILE_NOT_FOUND",
             "console: Failed to load resource: net::ERR_INTERNET_DISCONNECTED",

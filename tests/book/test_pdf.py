@@ -18,7 +18,7 @@ parts:
         sections: [{file: book/api/b}]
 """
 INDEX = """<html><head><link rel="stylesheet" href="../_static/a.css"><link rel="icon" href="i.ico">
-<script>window.MathJax = {}</script><script src="../_static/vendor/tex-svg-full.js"></script>
+<script src="../_static/vendor/katex.min.js"></script><script src="../_static/formulas.js"></script>
 <script src="../_static/other.js"></script></head><body><nav>bar</nav><article>
 <h1>The book<a class="headerlink" href="#top">#</a></h1><section id="top">
 <a href="../notebooks/01_a.html#s">chapter</a> <a href="#top">here</a> <a href="../x.zip">zip</a>
@@ -82,7 +82,7 @@ def test_pictures_styles_and_formulas_are_found_from_beside_the_site(tree: Path)
     assert [image["src"] for image in page.select("img")] == ["html/_images/a.png"]
     assert [link["href"] for link in page.select("link")] == ["html/_static/a.css"]
     scripts = [script.get("src") for script in page.select("head script")]
-    assert scripts == [None, "html/_static/vendor/tex-svg-full.js"]
+    assert scripts == ["html/_static/vendor/katex.min.js", "html/_static/formulas.js"]
 
 
 def test_solutions_are_open_and_bars_and_buttons_are_gone(tree: Path) -> None:

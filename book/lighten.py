@@ -1,0 +1,68 @@
+"""Takes off a rendered site's pages what they load and do not show: a reader may be on a phone."""
+
+import base64
+import re
+from pathlib import Path
+
+ICONS = (
+    "_static/scripts/fontawesome.js"  # the theme's: two thousand icons, of which it shows thirty
+)
+FORMULAS = "_static/vendor/katex.min.css"
+ICON = re.compile(
+    r'(?P<name>"[a-z0-9-]+"|[a-z0-9]+):'
+    r'\[\d+,\d+,\[(?P<others>[^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\["[^"]*","[^"]*"\])\],?'
+)
+FONT = re.compile(r"(?P<head>@font-face\{[^}]*src:)url\((?P<file>[^)]*\.woff2)\)[^}]*\}")
+
+
+class LightenError(Exception):
+    """A file is not as it was when this was written; the message says which."""
+
+
+def lighten(html: Path) -> None:
+    """Keep of the theme's icons those that a page or a script names; set fonts into their sheet.
+
+    Args:
+        html: the rendered site.
+    Raises:
+        LightenError: The theme's file of icons, or the style sheet of the formulas, has another
+            form.
+    """
+    icons, sheet = html / ICONS, html / FORMULAS
+    if icons.is_file():
+        icons.write_text(fewer_icons(icons.read_text(encoding="utf-8"), named_icons(html)))
+    if sheet.is_file():
+        sheet.write_text(with_fonts(sheet.read_text(encoding="utf-8"), sheet.parent))
+
+
+def named_icons(html: Path) -> set[str]:
+    """Icons that pages and scripts name: `fa-list` names `list`."""
+    files = [*html.rglob("*.html"), *html.rglob("*.js")]
+    texts = (path.read_text(encoding="utf-8") for path in files if path != html / ICONS)
+    return {name for text in texts for name in re.findall(r"\bfa-([a-z0-9-]+)", text)}
+
+
+def fewer_icons(script: str, named: set[str]) -> str:
+    """The script of icons without those that nothing names, by their own name or another one."""
+
+    def kept(icon: re.Match[str]) -> str:
+        names = {icon["name"].strip('"'), *re.findall(r'"([^"]+)"', icon["others"])}
+        return icon[0] if names & named else ""
+
+    if not ICON.search(script):
+        raise LightenError(f"expected icons as name:[width,height,[names],code,path] in {ICONS}")
+    return ICON.sub(kept, script)
+
+
+def with_fonts(sheet: str, folder: Path) -> str:
+    """The style sheet with the fonts of `folder` in it, and without the others."""
+
+    def within(face: re.Match[str]) -> str:
+        if not (file := folder / face["file"]).is_file():
+            return ""
+        data = base64.b64encode(file.read_bytes()).decode()
+        return f'{face["head"]}url(data:font/woff2;base64,{data}) format("woff2")}}'
+
+    if not FONT.search(sheet):
+        raise LightenError(f"expected fonts as url(NAME.woff2) in {FORMULAS}")
+    return FONT.sub(within, sheet)
