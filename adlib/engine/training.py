@@ -47,7 +47,7 @@ class Options:
     accumulate: int = 1  # parts of a batch whose gradients are added up, to save memory
     ema: float | None = None  # decay of a moving average that replaces the last weights; off
     compile: bool = False  # torch.compile the trained part; on a CPU it needs a C++ compiler
-    channels_last: bool = False  # memory layout of the encoder; for convolutions
+    channels_last: bool = True  # memory layout of the encoder; off where convolutions want it so
     checkpoint_every: int = 200  # steps, after which an interrupted run can go on; ours
     workers: int = 0  # processes that make training images, for methods that learn from such
     tracker: str | None = None  # tensorboard, wandb, ...: any that Accelerate knows
