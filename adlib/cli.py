@@ -127,7 +127,8 @@ class Sweep:
     retries: int = 0
     """how often a point that failed is tried again"""
     merge: tuple[Path, ...] = ()
-    """run nothing; copy the finished points of these folders, such as of shards, into OUT"""
+    """run nothing; copy the finished points of these folders, such as of shards, or of these
+    records.jsonl into OUT"""
 
 
 @dataclasses.dataclass(kw_only=True)

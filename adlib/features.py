@@ -116,8 +116,8 @@ def cached_features(
         device: Where to compute what is missing; the result lies on the CPU, memory-mapped.
         dtype: Precision of the encoder's forward pass.
         label: What the progress bar calls it.
-        channels_last: Memory layout of the pixels and the encoder, which keeps it, whether the cache
-            has the features already or not; changes no more than rounding.
+        channels_last: Memory layout of the pixels and the encoder, which keeps it, even where the
+            cache has the features already; changes no more than rounding.
     Raises:
         OSError: The cache's folder cannot be written, or its disk is too small; both are named.
     """

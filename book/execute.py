@@ -23,6 +23,7 @@ import papermill
 import yaml
 from nbformat import NotebookNode
 
+RECORD_READERS = ("read_results", "results_folder")  # of adlib.report
 LAST_LINES = 12  # of an error's traceback
 CELL_SECONDS = 1_800  # a cell that takes longer than this hangs; ours
 KERNEL_ENVIRONMENT = {
@@ -68,10 +69,16 @@ def read_profile(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def fingerprint(root: Path, notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """SHA-256 over all that an output depends on: notebook, parameters, library and versions."""
+    """SHA-256 over all that an output depends on: notebook, parameters, library, versions.
+
+    And the records in book/results, for notebooks that name one of the functions that find them.
+    """
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     library = (p for p in (root / "adlib").rglob("*") if p.suffix in {".py", ".csv"})
-    for path in [notebook, root / "constraints.txt", Path(__file__), *sorted(library)]:
+    reads = any(word in notebook.read_text(encoding="utf-8") for word in RECORD_READERS)
+    records = (root / "book" / "results").glob("*.[jc]s*") if reads else ()  # .jsonl and .csv
+    inputs = [notebook, root / "constraints.txt", Path(__file__), *sorted(library)]
+    for path in [*inputs, *sorted(records)]:
         digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -351,6 +351,33 @@ def test_merge_joins_shards_and_says_what_is_missing(
     assert (out / "records.jsonl").read_bytes() == before
 
 
+def test_a_sweep_goes_on_from_kept_records(
+    sheet: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = sheet("notebook: n.ipynb\ngrid: {steps: [1, 2]}\n")
+    points = read_plan(path).points
+    first = finish_by_hand(tmp_path / "one", points[0].id, parameters=points[0].parameters)
+    assert (
+        main(["sweep", str(path), "--out", str(tmp_path / "one"), "--merge", str(first.out)]) == 1
+    )
+    kept, out = tmp_path / "kept.jsonl", tmp_path / "two"
+    (first.out / "records.jsonl").rename(kept)
+    words = ["sweep", str(path), "--out", str(out), "--merge", str(kept)]
+    assert main(words) == 1
+    assert "1 of 2 points have not been run" in capsys.readouterr().err
+    assert (out / "records.jsonl").read_bytes() == kept.read_bytes()
+    assert main([*words, str(first.out)]) == 1  # the folder says the same, to the byte
+    assert "0 points copied" in capsys.readouterr().out
+
+    before = (out / "records.jsonl").read_bytes()
+    for line in ("{", "[]", '{"id": "x"}', '{"id": "../x_12345678", "files": {}}'):
+        kept.write_text(before.decode() + line + "\n")
+        assert main(words) == 2
+        assert "line 2: expected a point as in a sweep's records.jsonl" in capsys.readouterr().err
+    assert (out / "records.jsonl").read_bytes() == before
+    assert sorted(p.name for p in (out / "points").iterdir()) == [points[0].id]
+
+
 def test_a_merge_that_finds_too_little_ends_with_1(
     sheet: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,13 +1,14 @@
-"""Finished points -> records.jsonl and table.csv, both made anew each time; merging of shards."""
+"""Finished points -> records.jsonl and table.csv, made anew each time; merging of both kinds."""
 
 import csv
 import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from adlib.disk import write_text
+from adlib.disk import write_json, write_text
 from adlib.sweep.folder import (
     Result,
     Slot,
@@ -17,7 +18,7 @@ from adlib.sweep.folder import (
     open_folder,
     read_json_files,
 )
-from adlib.sweep.point import SweepError
+from adlib.sweep.point import SweepError, is_id
 
 RECORD = "record.json"  # as adlib.evaluate returns it; other notebooks may write any mapping
 OUTCOME = ("status", "seconds", "attempts", "error")  # columns between parameters and metrics
@@ -82,17 +83,56 @@ def merge(out: Path, sources: Sequence[Path]) -> list[str]:
     A point that lies here already is passed over if it is the same result, to the byte of its
     point.json, which holds when and for how long it ran. Two results of one id are refused.
 
+    Args:
+        out: This sweep's folder.
+        sources: Sweeps' folders, or records.jsonl of such, which bring all but the notebooks.
     Returns:
         The ids that were copied, sorted.
     Raises:
-        SweepError: A source is no sweep's folder, a point is not whole, a point has two different
+        SweepError: A source is neither, a point is not whole, a point has two different
             results (nothing is copied then), or somebody works on a point at this moment.
     """
+    with TemporaryDirectory() as unpacked:
+        folders = []
+        for i, source in enumerate(sources):
+            folders.append(Path(unpacked) / str(i) if source.is_file() else source)
+            if source.is_file():
+                unpack(source, folders[-1])
+        return _merge(out, folders)
+
+
+def unpack(records: Path, out: Path) -> None:
+    """Lay out the points of a records.jsonl as a sweep's folder, without executed notebooks.
+
+    Raises:
+        SweepError: A line of it is no finished point.
+    """
+    open_folder(out)
+    for number, line in enumerate(records.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            result = json.loads(line)
+            files, point = result.pop("files"), result["id"]
+            if not is_id(point) or Path(point).name != point or not isinstance(files, dict):
+                raise ValueError(f"{point!r} is no point's id")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SweepError(
+                f"{records}, line {number}: expected a point as in a sweep's records.jsonl; {error}"
+            ) from error
+        slot = Slot(out, point)
+        slot.work.mkdir()
+        for name, content in files.items():
+            write_json(slot.work / Path(name).name, content)
+        slot.finish(result)
+
+
+def _merge(out: Path, sources: Sequence[Path]) -> list[str]:
     whole: dict[str, Slot] = {}
     failures: dict[str, Result] = {}
     for source in sources:
         if not any((source / name).is_dir() for name in ("points", "failed")):
-            raise SweepError(f"{source} is no sweep's folder; expected {source}/points")
+            raise SweepError(
+                f"{source} is no sweep's folder; expected {source}/points, or a records.jsonl"
+            )
     for folder in [out, *sources]:
         for point in finished_ids(folder):
             slot = Slot(folder, point)

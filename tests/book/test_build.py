@@ -90,6 +90,22 @@ def test_every_input_moves_the_fingerprint(tree: Path) -> None:
     assert fingerprint(tree, notebook, {}) == marks[-1]
 
 
+def test_new_records_move_the_fingerprint_of_whoever_reads_them(tree: Path) -> None:
+    notebook, results = tree / "notebooks/01_a.ipynb", tree / "book/results"
+    results.mkdir(parents=True, exist_ok=True)
+    before = fingerprint(tree, notebook, {})
+    (results / "a.jsonl").write_text("{}\n")
+    assert fingerprint(tree, notebook, {}) == before
+    notebook.write_text(notebook.read_text().replace("steps", "read_results"))
+    marks = {fingerprint(tree, notebook, {})}
+    for name in ("a.jsonl", "b.csv"):
+        (results / name).write_text("new\n")
+        marks.add(fingerprint(tree, notebook, {}))
+    (results / "README.md").write_text("prose\n")
+    marks.add(fingerprint(tree, notebook, {}))
+    assert len(marks) == 3
+
+
 def test_unknown_parameter_is_refused_with_those_there_are(tree: Path) -> None:
     with pytest.raises(NotebookError, match="has no parameter stepz; it has: steps"):
         check_parameters(tree / "notebooks/01_a.ipynb", {"stepz": 1})
