@@ -98,7 +98,13 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
 
 
 def execute(
-    notebook: Path, parameters: Mapping[str, Any], *, root: Path, cache: Path, cwd: Path
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    *,
+    root: Path,
+    cache: Path,
+    cwd: Path,
+    threads: int | None = None,
 ) -> Outcome:
     """Execute a notebook, or take the kept result if nothing that it depends on has changed.
 
@@ -108,6 +114,7 @@ def execute(
         root: the tree, whose `adlib` and `constraints.txt` count as input.
         cache: folder for executed notebooks and their stamps.
         cwd: where its relative paths begin, and where it may write.
+        threads: that it computes with, unless OMP_NUM_THREADS says so already; None: all cores.
 
     Raises:
         NotebookError: A cell failed, with its number, source and error. What was executed until
@@ -125,6 +132,8 @@ def execute(
     for old in (stamp, done, failed):
         old.unlink(missing_ok=True)
     kernel = {k: v for k, v in os.environ.items() if k not in KERNEL_REFUSES} | KERNEL_ENVIRONMENT
+    if threads is not None:
+        kernel = {"OMP_NUM_THREADS": str(threads)} | kernel
     order = {"notebook": str(notebook), "output": str(failed), "cwd": str(cwd)}
     order |= {"parameters": dict(parameters)}
     start = time.monotonic()

@@ -1,14 +1,31 @@
 """Staging, executing and rendering, on a tree of a few small notebooks."""
 
 import json
+import threading
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from book.build import BookError, add_notebook, build, chapters, foreign_addresses, stage
-from book.execute import NotebookError, as_page, check_parameters, fingerprint, read_profile
+from book import build as builder
+from book.build import (
+    BookError,
+    add_notebook,
+    add_notebooks,
+    build,
+    chapters,
+    foreign_addresses,
+    stage,
+)
+from book.execute import (
+    NotebookError,
+    Outcome,
+    as_page,
+    check_parameters,
+    fingerprint,
+    read_profile,
+)
 
 
 @pytest.fixture
@@ -104,6 +121,73 @@ def test_new_records_move_the_fingerprint_of_whoever_reads_them(tree: Path) -> N
     (results / "README.md").write_text("prose\n")
     marks.add(fingerprint(tree, notebook, {}))
     assert len(marks) == 3
+
+
+class Kitchen:
+    """Stands for `add_notebook`: notes who runs beside whom, and with how many threads."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails, self.running, self.done = fails, [], {}
+        self.lock, self.meet = threading.Lock(), threading.Barrier(2, timeout=20)
+
+    def __call__(
+        self,
+        root: Path,
+        folder: Path,
+        notebook: Path,
+        profile: str,
+        values: object,
+        threads: object,
+    ) -> Outcome:
+        name = notebook.stem
+        with self.lock:
+            self.running.append(name)
+        if name in ("a", "b"):
+            self.meet.wait()  # so both are here at once
+        with self.lock:
+            self.done[name] = (sorted(self.running), threads)
+        if name in ("a", "b"):
+            self.meet.wait()
+        with self.lock:
+            self.running.remove(name)
+        if name == self.fails:
+            raise NotebookError(f"{name} failed")
+        return Outcome(notebook, 1.0, reused=False)
+
+
+@pytest.fixture
+def four(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Four chapters, of which `t` is timed, on four cores that two may share."""
+    notebooks = [Path(f"notebooks/{name}.ipynb") for name in "tabc"]
+    monkeypatch.setattr(builder, "chapters", lambda root: notebooks)
+    monkeypatch.setattr(builder, "TIMED", {"t"})
+    monkeypatch.setattr(builder, "MOST", 2)
+    monkeypatch.setattr(builder.os, "cpu_count", lambda: 4)
+    return notebooks
+
+
+def test_chapters_share_the_cores_and_what_measures_time_runs_alone(
+    four: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(builder, "add_notebook", kitchen := Kitchen())
+    outcomes = add_notebooks(tmp_path, tmp_path, "smoke", {n.stem: {} for n in four})
+    assert set(outcomes) == set(four)
+    assert kitchen.done["a"] == kitchen.done["b"] == (["a", "b"], 2)
+    assert kitchen.done["t"] == (["t"], None)  # last, with all cores
+    assert list(kitchen.done)[-1] == "t"
+
+
+def test_a_chapter_that_fails_stops_those_that_have_not_begun(
+    four: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(builder, "MOST", 1)
+    monkeypatch.setattr(builder, "chapters", lambda root: four[::-1])  # c, b, a, t
+    monkeypatch.setattr(builder, "add_notebook", kitchen := Kitchen(fails="c"))
+    monkeypatch.setattr(kitchen, "meet", threading.Barrier(1))
+    with pytest.raises(NotebookError, match="c failed"):
+        add_notebooks(tmp_path, tmp_path, "smoke", {n.stem: {} for n in four})
+    assert "t" not in kitchen.done
+    assert "a" not in kitchen.done
 
 
 def test_unknown_parameter_is_refused_with_those_there_are(tree: Path) -> None:
