@@ -95,7 +95,7 @@ def _heat_bar(figure: Figure, beside: list[Axes], scale: tuple[float, float]) ->
     bar = figure.colorbar(
         ScalarMappable(Normalize(*scale), HEAT), ax=beside, fraction=0.06, pad=0.02, extend="max"
     )
-    bar.set_label("anomaly (cosine distance)", fontsize=8)
+    bar.set_label("anomaly score", fontsize=8)
     bar.ax.tick_params(labelsize=7)
 
 

@@ -50,7 +50,7 @@ def test_detections_show_pairs_with_outlines() -> None:
     assert [axes.get_title(loc="left") for axes in drawn[::2]] == ["a", "b", "c"]
     assert len(drawn[0].collections) == 1  # the outline
     assert len(drawn[2].collections) == 0
-    assert figure.axes[-1].get_ylabel() == "anomaly (cosine distance)"
+    assert figure.axes[-1].get_ylabel() == "anomaly score"
 
 
 def test_an_outline_goes_around_a_defect_and_hides_nothing_of_it() -> None:
