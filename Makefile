@@ -20,7 +20,7 @@ pdf: book  ## print the book to _build/adlib.pdf, with a Chromium that is instal
 colab:  ## run the notebooks under Colab's versions; PYTHON=python3.13 is Colab's own
 	@$(PYTHON) -m book.colab
 
-test: env  ## lint, types and tests
+test: env  ## lint, types, the book from short runs, tests
 	@.venv/bin/python tests/run.py
 
 lint: env  ## mend what ruff can mend, then show the rest

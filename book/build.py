@@ -213,15 +213,21 @@ def foreign_addresses(html: Path) -> list[str]:
     return found
 
 
-def build(root: Path, profile: str) -> Path:
+def build(root: Path, profile: str, out: Path | None = None) -> Path:
     """Build the whole book; print what took how long.
+
+    Args:
+        root: the tree.
+        profile: of notebooks/profiles.
+        out: a folder for `_build/html` of its own; the tree by default.
 
     Raises:
         BookError: The profile and the table of contents differ, the renderer warned, or a page
             loads something from another host.
         NotebookError: A notebook failed.
     """
-    start, folder = time.monotonic(), root / "_build/stage"
+    start, made = time.monotonic(), (root if out is None else out) / "_build"
+    folder = made / "stage"
     values = read_profile(root / "notebooks/profiles" / f"{profile}.yml")
     notebooks = chapters(root)
     if set(values) != (stems := {n.stem for n in notebooks}):
@@ -235,7 +241,7 @@ def build(root: Path, profile: str) -> Path:
         note = f"unchanged; took {outcome.seconds:.0f} s before" if outcome.reused else "executed"
         times.append((str(notebook), 0.0 if outcome.reused else outcome.seconds, note))
     before = time.monotonic()
-    html = render(folder, root / "_build")
+    html = render(folder, made)
     times.append(("pages", time.monotonic() - before, "rendered without a warning"))
     if foreign := foreign_addresses(html):
         raise BookError("pages load from other hosts:\n" + "\n".join(foreign[:40]))
@@ -248,9 +254,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Build at the profile that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m book.build", description=__doc__)
     parser.add_argument("--profile", default="book", help="a file of notebooks/profiles")
-    profile = parser.parse_args(arguments).profile
+    parser.add_argument("--out", type=Path, help="a folder for _build/html of its own")
+    given = parser.parse_args(arguments)
     try:
-        print(build(ROOT, profile))
+        print(build(ROOT, given.profile, given.out))
     except (BookError, LightenError, NotebookError) as error:
         sys.exit(f"make book: {error}")
     except KeyboardInterrupt:

@@ -1,4 +1,8 @@
-"""`make test`: lint, format, types and tests, all of them even if one fails, and what each took."""
+"""`make test`: lint, types, the book from short runs, tests; all of them, and what each took.
+
+The whole book is built once, at the profile `smoke`: every cell of every chapter runs, and every
+page is rendered with warnings as errors. The tests of the pages then read it in a browser.
+"""
 
 import os
 import subprocess
@@ -8,10 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = min(os.cpu_count() or 1, 8)
+SMOKE = ROOT / "_build/smoke"  # beside the book that `make book` made
 STAGES = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
     "pyright": ["pyright"],
+    "book": ["book.build", "--profile", "smoke", "--out", str(SMOKE)],
     "pytest": ["pytest", "-q", "-n", str(WORKERS), "--dist", "worksteal", "--durations", "10"],
 }
 
@@ -19,12 +25,14 @@ STAGES = {
 def main() -> int:
     """Run every stage; 0 if all passed."""
     # Each worker computes with one thread: the cores are shared among the workers already.
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    site = {"ADLIB_SITE": str(SMOKE / "_build/html")}
+    environment = site | os.environ | dict.fromkeys(names, "1")
     rows = []
     for name, command in STAGES.items():
         print(f"== {name}", flush=True)
         start = time.monotonic()
-        code = subprocess.call([sys.executable, "-m", *command], cwd=ROOT, env=os.environ | threads)
+        code = subprocess.call([sys.executable, "-m", *command], cwd=ROOT, env=environment)
         rows.append((time.monotonic() - start, name, "passed" if code == 0 else f"FAILED ({code})"))
     print("\n".join(f"{seconds:8.1f} s  {name:<12} {outcome}" for seconds, name, outcome in rows))
     return int(any(not outcome.startswith("passed") for _, _, outcome in rows))

@@ -10,7 +10,7 @@ import yaml
 from nbformat import NotebookNode
 
 from book.build import chapters
-from book.execute import check_parameters, execute, read_profile
+from book.execute import check_parameters, read_profile
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -140,15 +140,3 @@ def test_profile_names_every_notebook_and_only_its_parameters(profile: Path) -> 
     assert set(values) == {path.stem for path in NOTEBOOKS}
     for path in NOTEBOOKS:
         check_parameters(path, values[path.stem])
-
-
-@pytest.mark.smoke
-@pytest.mark.timeout(600)
-@each_notebook
-def test_notebook_runs_at_the_smoke_profile(path: Path, tmp_path: Path) -> None:
-    values = read_profile(ROOT / "notebooks/profiles/smoke.yml")[path.stem]
-    outcome = execute(path, values, root=ROOT, cache=tmp_path / "executed", cwd=tmp_path)
-    outputs = [o for cell in code(read(outcome.path)) for o in cell.outputs]
-    assert outputs
-    told = [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
-    assert not told  # a warning on a page
