@@ -15,11 +15,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
 from adlib.progress import live_kernel
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MOST = 64  # pictures on a page; 45 to 80 kB each if they hold photographs; ours
 INCH = 100  # CSS pixels for an inch of a figure, as in matplotlib's inline pictures
@@ -226,22 +229,27 @@ def slide(
 
 
 def encode(figure: Figure) -> Picture:
-    """Draw a figure at its own size, pack it as WebP, and close it.
-
-    Lossless or at quality 90, whichever is smaller: of a plot the lossless file is, of photographs
-    it would be five times as large.
-    """
+    """Draw a figure at its own size, pack it as WebP, and close it."""
     from matplotlib import rc_context
     from PIL import Image
 
-    dots, files = io.BytesIO(), []
+    dots = io.BytesIO()
     with rc_context({"savefig.bbox": None}):  # "tight" would give each picture its own size
         figure.savefig(dots, format="png", dpi=DENSITY * INCH, pil_kwargs={"compress_level": 1})
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(figure)  # else the inline backend shows it once more
     with Image.open(dots) as image:
         width, height = (round(n / DENSITY) for n in image.size)
-        for options in ({"lossless": True, "quality": 20}, {"quality": 90}):
-            image.save(file := io.BytesIO(), format="webp", **options)
-            files.append(file.getvalue())
-    return min(files, key=len), (width, height)
+        return as_webp(image), (width, height)
+
+
+def as_webp(image: "Image") -> bytes:
+    """Pack a picture as WebP, lossless or at quality 90, whichever is smaller.
+
+    Of a plot the lossless file is; of photographs it would be five times as large.
+    """
+    files = []
+    for options in ({"lossless": True, "quality": 20}, {"quality": 90}):
+        image.save(file := io.BytesIO(), format="webp", **options)
+        files.append(file.getvalue())
+    return min(files, key=len)

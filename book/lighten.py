@@ -1,8 +1,16 @@
-"""Takes off a rendered site's pages what they load and do not show: a reader may be on a phone."""
+"""Makes a rendered site light, and mends what the theme writes: a reader may be on a phone.
+
+Pages lose what they load and do not show, large pictures are packed anew, and two faults of the
+theme's pages, which a screen reader meets, are mended.
+"""
 
 import base64
 import re
 from pathlib import Path
+
+from PIL import Image
+
+from adlib.explore import as_webp
 
 ICONS = (
     "_static/scripts/fontawesome.js"  # the theme's: two thousand icons, of which it shows thirty
@@ -14,6 +22,9 @@ ICON = re.compile(
 )
 FONT = re.compile(r"(?P<head>@font-face\{[^}]*src:)url\((?P<file>[^)]*\.woff2)\)[^}]*\}")
 
+PICTURE_BYTES = 50_000  # what is smaller stays as it is; ours
+TOGGLE = '<summary><span class="toctree-toggle"'  # of the contents; it has no name
+
 
 class LightenError(Exception):
     """A file is not as it was when this was written; the message says which."""
@@ -21,6 +32,9 @@ class LightenError(Exception):
 
 def lighten(html: Path) -> None:
     """Keep of the theme's icons those that a page or a script names; set fonts into their sheet.
+
+    And pack large pictures as WebP, name the buttons that unfold the contents, and nest the list of
+    modules rightly.
 
     Args:
         html: the rendered site.
@@ -33,6 +47,36 @@ def lighten(html: Path) -> None:
         icons.write_text(fewer_icons(icons.read_text(encoding="utf-8"), named_icons(html)))
     if sheet.is_file():
         sheet.write_text(with_fonts(sheet.read_text(encoding="utf-8"), sheet.parent))
+    packed = smaller_pictures(html / "_images")
+    for page in html.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        new = text.replace(TOGGLE, TOGGLE.replace(">", ' aria-label="more pages">', 1))
+        for old in re.findall(r"_images/([^\"/]+\.png)", new):
+            new = new.replace(f"_images/{old}", f"_images/{packed.get(old, old)}")
+        if page == html / "_modules/index.html":
+            new = nested_lists(new)
+        if new != text:
+            page.write_text(new, encoding="utf-8")
+
+
+def smaller_pictures(folder: Path) -> dict[str, str]:
+    """Pack each large PNG of a folder as WebP if that is smaller; the new names by the old ones."""
+    packed = {}
+    for path in sorted(folder.glob("*.png")):
+        if path.stat().st_size > PICTURE_BYTES:
+            with Image.open(path) as image:
+                data = as_webp(image)
+            if len(data) < path.stat().st_size:
+                new = path.with_suffix(".webp")
+                new.write_bytes(data)
+                path.unlink()
+                packed[path.name] = new.name
+    return packed
+
+
+def nested_lists(page: str) -> str:
+    """Put each list that stands beside the items of another one into the item before it."""
+    return re.sub(r"</li>\n(<ul>(?:(?!<ul>).)*?</ul>)", r"\n\1</li>", page, flags=re.DOTALL)
 
 
 def named_icons(html: Path) -> set[str]:

@@ -1,11 +1,13 @@
-"""Pages lose the icons and fonts that they do not show, and nothing else."""
+"""Pages lose what they do not show and nothing else, their pictures are light, faults mended."""
 
 import base64
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from book.lighten import FORMULAS, ICONS, LightenError, lighten
+from book.lighten import FORMULAS, ICONS, PICTURE_BYTES, LightenError, lighten
 
 OTHERS = 'var c={monero:[496,512,[],"f3d0","M35"],"arrow-up":[384,512,[8593,"upward"],"f062","M2"]'
 SCRIPT = OTHERS + ',list:[576,512,["list-squares"],"f03a",["M1","M2"]]};draw(c)'
@@ -55,3 +57,43 @@ def test_a_file_of_another_form_is_told(site: Path, name: str, told: str) -> Non
 def test_a_site_without_them_is_left_alone(tmp_path: Path) -> None:
     lighten(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_large_pictures_are_packed_and_pages_show_them(site: Path) -> None:
+    (folder := site / "_images").mkdir()
+    y, x = np.mgrid[:200, :300]
+    shade = (120 + 60 * np.sin(x / 40) * np.cos(y / 30))[..., None]
+    noise = np.random.default_rng(0).normal(0, 5, (200, 300, 3))
+    photograph = (shade + noise).clip(0, 255).astype(np.uint8)
+    Image.fromarray(photograph).save(folder / "large.png")
+    Image.fromarray(photograph[:9, :9]).save(folder / "small.png")
+    before = (folder / "large.png").stat().st_size
+    page = site / "notebooks/a.html"
+    page.parent.mkdir()
+    page.write_text('<img src="../_images/large.png"><img src="../_images/small.png">')
+    lighten(site)
+    assert page.read_text() == '<img src="../_images/large.webp"><img src="../_images/small.png">'
+    assert sorted(p.name for p in folder.iterdir()) == ["large.webp", "small.png"]
+    assert before > PICTURE_BYTES
+    assert (folder / "large.webp").stat().st_size < before / 2
+    with Image.open(folder / "large.webp") as image:
+        seen = np.asarray(image.convert("RGB")).astype(float)
+    assert abs(seen - photograph).mean() < 5  # levels of 255; less than the noise has
+
+
+def test_what_unfolds_the_contents_has_a_name(site: Path) -> None:
+    (site / "index.html").write_text('<summary><span class="toctree-toggle" role="x"></span>')
+    lighten(site)
+    assert (site / "index.html").read_text().startswith('<summary aria-label="more pages"><span')
+
+
+def test_a_list_of_modules_stands_inside_the_item_before_it(site: Path) -> None:
+    (site / "_modules").mkdir()
+    page = site / "_modules/index.html"
+    page.write_text(
+        "<ul><li>a</li>\n<li>b</li>\n<ul><li>b.c</li>\n<li>b.d</li>\n</ul><li>e</li>\n</ul>"
+    )
+    lighten(site)
+    assert page.read_text() == (
+        "<ul><li>a</li>\n<li>b\n<ul><li>b.c</li>\n<li>b.d</li>\n</ul></li><li>e</li>\n</ul>"
+    )
