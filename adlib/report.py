@@ -172,14 +172,15 @@ def supervised_table(rows: Iterable[Row]) -> "DataFrame":
 def spread(frame: "DataFrame", by: Sequence[str], columns: Sequence[str]) -> "DataFrame":
     """Mean and standard deviation over the runs of each group, as text; and how many there are.
 
-    Metrics are in per cent with one decimal, the rest has three. Groups keep their first order.
+    Metrics are in per cent with one decimal, seconds are whole, the rest has three decimals. Groups
+    keep their first order.
     """
 
     def text(values: Any, column: str) -> str:
         values = values.dropna().astype(float)
         if values.empty:
             return "–"
-        factor, digits = (100, 1) if column in TITLES else (1, 3)
+        factor, digits = (100, 1) if column in TITLES else (1, 0 if column == "seconds" else 3)
         mean = f"{factor * values.mean():.{digits}f}"
         return mean if len(values) < 2 else f"{mean} ± {factor * values.std():.{digits}f}"
 

@@ -90,9 +90,9 @@ def test_an_arm_is_named_by_what_sets_it_apart() -> None:
 
 def test_spread_is_mean_and_deviation_over_seeds() -> None:
     frame = report.runs_table([row(NONE, seed) for seed in (0, 1, 2)])
-    shown = report.spread(frame, ["arm"], ["image_auroc", "pixel_ap", "ratio"])
-    assert shown.loc["none"].tolist() == [3, "76.0 ± 1.0", "–", "2.000 ± 0.000"]
-    assert shown.columns.tolist() == ["runs", "image AUROC", "pixel AP", "ratio"]
+    shown = report.spread(frame, ["arm"], ["image_auroc", "pixel_ap", "ratio", "seconds"])
+    assert shown.loc["none"].tolist() == [3, "76.0 ± 1.0", "–", "2.000 ± 0.000", "60 ± 0"]
+    assert shown.columns.tolist() == ["runs", "image AUROC", "pixel AP", "ratio", "seconds"]
     alone = report.spread(frame.head(1), ["arm"], ["image_auroc"])
     assert alone.loc["none", "image AUROC"] == "75.0"
 
