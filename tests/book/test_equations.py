@@ -75,3 +75,18 @@ def test_a_docstring_names_the_chapter_that_holds_its_equation() -> None:
         told = [(label, int(n)) for a, b, n in SAID.findall(text) for label in (a, b) if label]
         assert len(told) == text.count(":eq:"), f"{where}: say ':eq:`...`, chapter N'"
         assert [label for label, n in told if chapter.get(label, n) != n] == [], where
+
+
+def test_each_chapter_leads_to_the_code_that_names_its_equations() -> None:
+    """The docstrings lead to the chapter already, so links go both ways."""
+    linked = {
+        page: re.findall(r"\{py:obj\}`~?([\w.]+)`", text)
+        for page, text in pages().items()
+        if page.endswith(".ipynb")
+    }
+    assert [page for page, names in linked.items() if not names] == []
+    for where, text in docstrings().items():
+        module = where.split(".py:")[0].replace("/", ".")
+        for _, _, n in SAID.findall(text):
+            (names,) = (names for page, names in linked.items() if int(page[:2]) == int(n))
+            assert any(name.startswith(f"{module}.") for name in names), f"chapter {n}: {module}"
