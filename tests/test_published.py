@@ -3,7 +3,6 @@
 from collections import defaultdict
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from adlib import published as module
@@ -147,25 +146,3 @@ def test_a_tolerance_is_the_farthest_rerun() -> None:
     assert "INP-Former" in borrowed[1]
     (prn,) = published(method="PRN", data="btad", metric="aupro")
     assert tolerance(prn) is None
-
-
-def test_every_image_of_the_development_categories_has_its_original() -> None:
-    path = Path(__file__).resolve().parents[1] / "book/results/images.csv"
-    images = pd.read_csv(path)
-    assert list(images.columns) == ["category", "image", "original"]
-    assert not images.isna().any(axis=None)
-    assert not images.duplicated(["category", "image"]).any()
-    assert not images.duplicated(["category", "original"]).any()  # no image is in two places
-    parts = images["image"].str.extract(r"^(train|test)/(\w+)/(\d{3})$")
-    assert not parts.isna().any(axis=None)
-    kind = parts[0] + " " + parts[1].where(parts[1] == "good", "defect")
-    counts = images.groupby("category")["image"].agg(
-        lambda v: kind[v.index].value_counts().to_dict()
-    )
-    usual = {"train good": 100, "test good": 30, "test defect": 50}
-    assert counts.to_dict() == {
-        "ball_screw": usual,
-        "cookie": {"train good": 31, "test good": 14, "test defect": 32},
-        "deeppcb": usual,
-        "screw": usual,
-    }
