@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from pandas import DataFrame
 
@@ -203,7 +204,6 @@ def difference(
     Source: Student's t on paired differences; that seeds are drawn at random is assumed.
     """
     import numpy as np
-    from scipy.stats import t
 
     pairs = one.merge(other, on="seed")[[f"{column}_x", f"{column}_y"]].dropna()
     if pairs.empty or any(side["seed"].duplicated().any() for side in (one, other)):
@@ -211,7 +211,16 @@ def difference(
             f"expected one run of each seed on both sides, got seeds {sorted(one['seed'])} and "
             f"{sorted(other['seed'])}"
         )
-    gaps = np.asarray(pairs[f"{column}_x"], float) - np.asarray(pairs[f"{column}_y"], float)
+    return interval(
+        np.asarray(pairs[f"{column}_x"], float) - np.asarray(pairs[f"{column}_y"], float)
+    )
+
+
+def interval(gaps: "np.ndarray") -> tuple[float, float, float, int]:
+    """Mean of paired differences, the ends of its 95 % t-interval, and how many there are."""
+    import numpy as np
+    from scipy.stats import t
+
     mean, n = float(gaps.mean()), len(gaps)
     half = float("inf")
     if n > 1:

@@ -72,7 +72,7 @@ def test_an_arm_is_a_method_and_its_settings(tmp_path: Path) -> None:
         record("patchcore"),
         record("pro-ad", arm={"method": "pro-ad", "constraint": "none"}),
     )
-    assert section.arms == ("dinomaly, steps 800", "dinomaly, steps 400", "patchcore", "none")
+    assert section.arms == ("dinomaly, steps 400", "dinomaly, steps 800", "patchcore", "none")
     assert [run.seed for run in section.of("dinomaly, steps 800")] == [0, 1]
     others: list[dict[str, Any]] = [{"precision": "bfloat16"}, {"encoder": {"name": "x"}}]
     for changes in others:
@@ -147,6 +147,24 @@ def test_a_few_normal_images_drawn_by_the_seed_are_one_arm(tmp_path: Path) -> No
     section = section_of(tmp_path, *made)
     assert section.arms == ("dinomaly, normal images 5", "dinomaly, normal images 10")
     assert [run.seed for run in section.of("dinomaly, normal images 10")] == [0, 1]
+
+
+def test_arms_of_a_method_stand_together_and_their_names_say_what_is_set(tmp_path: Path) -> None:
+    deep: dict[str, Any] = {"config": {"layers": [0, 1, 2, 3]}}
+    gaps: dict[str, Any] = {"config": {"layers": [0, 1, 7]}}
+    whole: dict[str, Any] = {"config": {"layers": None}}
+    made = [record(m, steps=n, **whole) for n in (1600, 400) for m in ("pro-ad", "dinomaly")]
+    section = section_of(tmp_path, *made, record("dinomaly", **deep), record("dinomaly", **gaps))
+    assert section.arms == (
+        "pro-ad, steps 400",
+        "pro-ad, steps 1600",
+        "dinomaly, layers 0 to 3, steps 800",
+        "dinomaly, layers [0, 1, 7], steps 800",
+        "dinomaly, steps 400",
+        "dinomaly, steps 1600",
+    )
+    made = [record(few={"images": k, "of": "c0ffee" * 8}) for k in (10, 25, 5)]
+    assert [arm.split()[-1] for arm in section_of(tmp_path, *made).arms] == ["5", "10", "25"]
 
 
 def test_numbers_are_mean_deviation_and_students_interval(tmp_path: Path) -> None:
@@ -312,7 +330,10 @@ def test_a_change_of_order_is_named(tmp_path: Path) -> None:
 def test_a_sections_runs_are_named_and_traced(tmp_path: Path) -> None:
     section = section_of(tmp_path, record(), record("pro-ad", commit="fedcba9876"))
     assert tables.provenance(section) == (
-        "2 runs; data c0ffeec, 4 categories; commit 0123456, fedcba9; cpu, 1 threads; float32."
+        "2 runs; seed 0; data c0ffeec, 4 categories; commit 0123456, fedcba9; cpu, 1 threads; "
+        "float32."
     )
+    two = section_of(tmp_path, record(seed=2), record("pro-ad", seed=0))
+    assert tables.provenance(two).startswith("2 runs; seeds 0, 2; data c0ffeec, ")
     assert tables.runs(section)["commit"].tolist() == ["0123456789", "fedcba9876"]
     assert divide([]) == []

@@ -304,6 +304,20 @@ def test_the_forest_shows_seeds_means_intervals_and_claims(tmp_path: Path) -> No
     assert "95 % over test images" not in marks
 
 
+def test_forests_stand_below_each_other_and_say_which_metric_is_missing(tmp_path: Path) -> None:
+    solar: dict[str, Any] = {"data": {"name": "solar", "hash": "50" * 24}, "masks": False}
+    made = [record(m, s, **d) for m in ("dinomaly", "pro-ad") for s in (0, 2) for d in ({}, solar)]
+    sections = read_folder(folder_of(tmp_path, *made)).sections
+    figure = plots.forests(sections, HEADLINE, [{}, {}])
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "image AUROC, %", "pixel AP, %", "image AUROC, %", "no pixel AP: no masks",
+    ]  # fmt: skip
+    titles = [part.get_suptitle() for part in figure.subfigs]
+    assert titles == [f"benchmark: {d}, protocol ours, seeds 0, 2" for d in ("parts", "solar")]
+    below = [label.get_text() for label in figure.axes[2].get_yticklabels()]
+    assert below == ["dinomaly", "pro-ad"]
+
+
 def test_the_rank_diagram_joins_groups() -> None:
     found = ranks.Ranks("aupro", ("a", "b", "c", "d"), (1.5, 1.5, 3.0, 4.0), 4, 0.01, 2.5)
     axes = plots.rank_diagram(found).axes[0]

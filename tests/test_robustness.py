@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from adlib.comparison.composition import compose
+from adlib.comparison.document import Heading, Table
 from adlib.comparison.folder import read_folder
-from adlib.comparison.robustness import ALONE, SAME, robustness, standings
+from adlib.comparison.robustness import ALONE, SAME, of_methods, robustness, standings, told
 from tests.made_records import folder_of, record
 
 MVTEC: dict[str, Any] = {"protocol": {"name": "mvtec"}}
@@ -66,6 +68,43 @@ def test_encoders_are_apart_and_other_training_data_is_left_out(tmp_path: Path) 
     other += runs("patchcore", (0.4,), **deep)
     frame = robustness(read_folder(folder_of(tmp_path, *other)).sections, "image_auroc")
     assert frame["changes"].tolist() == ["first", ALONE]  # dinomaly alone is in both
+
+
+def test_the_report_says_where_methods_change_places(tmp_path: Path) -> None:
+    made = runs("pro-ad", (0.70, 0.71, 0.72)) + runs("dinomaly", (0.60, 0.61, 0.62))
+    made += runs("pro-ad", (0.70, 0.71, 0.72), **MVTEC)
+    made += runs("dinomaly", (0.80, 0.81, 0.82), **MVTEC)
+    folder_of(tmp_path, *made)
+    more = runs("pro-ad", (0.66, 0.70), steps=400) + runs("dinomaly", (0.71, 0.66), steps=400)
+    folder_of(tmp_path, *more, name="robustness")  # another source, the same data
+    arms = [
+        r | {"arm": {"name": name}}
+        for name in ("with", "without")
+        for r in runs("pro-ad", (0.9, 0.9), steps=100)
+    ]
+    folder_of(tmp_path, *arms, *runs("dinomaly", (0.5,), steps=100), name="ablation")
+    found = read_folder(tmp_path)
+    assert {s.source for s in of_methods(found.sections)} == {"benchmark", "robustness"}
+    assert told(robustness(of_methods(found.sections), "image_auroc")) == (
+        "Under 2 other conditions the order of the means is another one in 2; in 1 of these the "
+        "seeds tell apart, under both conditions, methods that changed places."
+    )
+    document = compose(found)
+    blocks = document.blocks
+    assert document.numbers["robustness"]["metric"].tolist()[:4] == ["image_auroc"] * 3 + [
+        "pixel_ap"
+    ]
+    start = blocks.index(Heading(1, "Does the order of methods hold?"))
+    table, sentence = blocks[start + 1 : start + 3]
+    assert isinstance(table, Table)
+    assert table.frame["steps"].tolist() == [800, 800, 400]
+    assert "dinomaly before pro-ad by 10.0" in table.frame["changes"].iloc[1]
+    assert str(sentence).startswith("Under 2 other conditions")
+    (tmp_path / "robustness.jsonl").unlink()
+    folder_of(tmp_path, *made[:6])
+    alone = read_folder(tmp_path)
+    assert not any("hold?" in b.words for b in compose(alone).blocks if isinstance(b, Heading))
+    assert told(robustness(of_methods(alone.sections), "image_auroc")).startswith("There is one")
 
 
 def test_no_masks_are_no_standing(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from adlib.comparison import findings, paired, reproduction, tables
+from adlib.comparison import findings, paired, reproduction, robustness, tables
 from adlib.comparison.document import Block, Document, Heading, Table
 from adlib.comparison.folder import Found
 from adlib.comparison.images import draw
@@ -52,6 +52,7 @@ def compose(found: Found, *, against: str | None = None, everywhere: bool = Fals
         for section in sections:
             for name, frame in _section(document, section, against).items():
                 numbers[name].append(frame)
+    numbers["robustness"] = _robustness(document, found.sections)
     document.numbers = {name: concat(frames) for name, frames in numbers.items() if frames}
     claims = reproduction.reproduction(found.sections, everywhere=everywhere)
     if len(claims):
@@ -73,6 +74,21 @@ def _overview(sections: Sequence[Section]) -> list[Block]:
         if any(section.order(metric) for section in sections):
             blocks.append(findings.changes_of_order(sections, metric))
     return blocks
+
+
+def _robustness(document: Document, sections: Sequence[Section]) -> list["DataFrame"]:
+    """Add in which conditions methods change places, if there are several; return the tables."""
+    frames = []
+    for metric in HEADLINE:
+        frame = robustness.robustness(robustness.of_methods(sections), metric)
+        if len(frame) == frame["data"].nunique():  # one condition each
+            continue
+        if not frames:
+            document.blocks.append(Heading(1, "Does the order of methods hold?"))
+        caption = f"{TITLES[metric]}, mean over categories and seeds, per cent"
+        document.blocks += [Table(caption, frame.set_index("data")), robustness.told(frame)]
+        frames.append(frame.assign(metric=metric))
+    return frames
 
 
 def _section(document: Document, section: Section, against: str | None) -> dict[str, "DataFrame"]:

@@ -84,7 +84,7 @@ def _say(pair: Pair, gap: Gap, kind: str) -> str:
     ahead, behind = (pair.first, pair.second)[::sign]
     low, high = sorted((sign * gap.low, sign * gap.high))
     return (
-        f"{ahead} over {behind} by {100 * abs(gap.mean):.1f} points ({LEVEL:.0%} interval "
+        f"{ahead} over {behind} by {100 * abs(gap.mean):.1f} points ({100 * LEVEL:.0f} % interval "
         f"{100 * low:+.1f} to {100 * high:+.1f}, {gap.n} {kind}, p = {gap.p:.2g})"
     )
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from adlib.comparison.images import Draws
 from adlib.comparison.records import Section
-from adlib.report import LEVEL, difference
+from adlib.report import LEVEL, interval
 
 ALPHA = 1 - LEVEL
 FLIPS = 9_999  # sign flips drawn where all are more; ours, an error of p below 0.005 at 0.05
@@ -57,21 +57,22 @@ def over_seeds(section: Section, first: str, second: str, metric: str) -> Gap | 
 
     Returns:
         None unless two seeds are in common: one seed has no spread.
-    Source: as `adlib.report.difference`.
+    Source: as `adlib.report.interval`.
     """
-    from pandas import DataFrame
     from scipy.stats import t
 
-    sides = []
-    for arm in (first, second):
-        values = section.means(arm, metric)
-        there = ~np.isnan(values)
-        seeds = np.array([run.seed for run in section.of(arm)])[there]
-        sides.append(DataFrame({"seed": seeds, metric: values[there]}))
-    one, other = sides
-    if len(set(one["seed"]) & set(other["seed"])) < 2:
+    one, other = (
+        {
+            run.seed: value
+            for run, value in zip(section.of(arm), section.means(arm, metric), strict=True)
+            if not np.isnan(value)
+        }
+        for arm in (first, second)
+    )
+    gaps = np.array([one[seed] - other[seed] for seed in one if seed in other])
+    if len(gaps) < 2:
         return None
-    mean, low, high, n = difference(one, other, metric)
+    mean, low, high, n = interval(gaps)
     error = (high - mean) / float(t.ppf((1 + LEVEL) / 2, n - 1))
     if error <= abs(mean) * 1e-12:  # equal differences, up to rounding
         return Gap(mean, low, high, n, float(mean == 0))

@@ -29,21 +29,29 @@ def forest(section: Section, metrics: Sequence[str], draws: Mapping[str, Draws])
         metrics: One panel each.
         draws: Of the test images, by arm.
     """
-    arms = [arm for arm in section.arms if section.of(arm)]
-    height = 1.3 + ROW * len(arms)
-    figure = Figure(figsize=(2.2 + 3.0 * len(metrics), height), layout="constrained")
-    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    for axes, metric in zip(panels, metrics, strict=True):
-        for row, arm in enumerate(arms):
-            _arm(axes, row, section, arm, metric, draws)
-        axes.set_xlabel(f"{TITLES[metric]}, %")
-        axes.grid(axis="x", color="0.9")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-    panels[0].set_yticks(range(len(arms)), arms)
-    panels[0].set_ylim(len(arms) - 0.5, -0.5)
-    figure.suptitle(section.title, fontsize=10)
+    return forests([section], metrics, [draws])
+
+
+def forests(
+    sections: Sequence[Section], metrics: Sequence[str], draws: Sequence[Mapping[str, Draws]]
+) -> Figure:
+    """Show several sections, a row of panels each; a metric that a section lacks stays empty."""
+    parts = [section.ran() for section in sections]
+    heights = [1.0 + ROW * len(arms) for arms in parts]
+    size = (2.2 + 3.0 * len(metrics), 0.3 + sum(heights))
+    figure = Figure(figsize=size, layout="constrained")
+    rows = figure.subfigures(len(sections), 1, squeeze=False, height_ratios=heights)[:, 0]
+    panels: list[Axes] = []
+    for part, section, arms, drawn in zip(rows, sections, parts, draws, strict=True):
+        found = part.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+        for axes, metric in zip(found, metrics, strict=True):
+            for row, arm in enumerate(arms):
+                _arm(axes, row, section, arm, metric, drawn)
+            _style(axes, metric, bool(axes.lines))
+        found[0].set_yticks(range(len(arms)), arms)
+        found[0].set_ylim(len(arms) - 0.5, -0.5)
+        part.suptitle(f"{section.title}, seeds {_seeds(section)}", fontsize=10)
+        panels.extend(found)
     legends = [axes.get_legend_handles_labels() for axes in panels]
     handles = {label: handle for pair in legends for handle, label in zip(*pair, strict=True)}
     figure.legend(
@@ -51,6 +59,20 @@ def forest(section: Section, metrics: Sequence[str], draws: Mapping[str, Draws])
         frameon=False,
     )  # fmt: skip
     return figure
+
+
+def _style(axes: Axes, metric: str, drawn: bool) -> None:
+    axes.set_xlabel(f"{TITLES[metric]}, %" if drawn else f"no {TITLES[metric]}: no masks")
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    if not drawn:
+        axes.set_xticks([])
+
+
+def _seeds(section: Section) -> str:
+    return ", ".join(str(seed) for seed in sorted({run.seed for run in section.runs}))
 
 
 def _arm(

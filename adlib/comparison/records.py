@@ -6,8 +6,9 @@ same protocol. An *arm* is what is compared: a method with its settings, whateve
 """
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -49,8 +50,8 @@ class Section:
 
     Args:
         runs: Sorted by arm and seed; one of each.
-        arms: Those of the whole source, in the order in which they were found. One that did not
-            run here has no run.
+        arms: Those of the whole source: methods as they were found, and of one method first the
+            smaller setting. One that did not run here has no run.
         seeds: Of the whole source.
     """
 
@@ -114,7 +115,7 @@ def divide(runs: Sequence[Run]) -> list[Section]:
     kinds: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run, arm in zip(runs, _name_arms(runs), strict=True):
         kinds[run.kind].append(Run(run.source, run.id, run.record, arm))
-    arms = tuple(dict.fromkeys(run.arm for part in kinds.values() for run in part))
+    arms = _in_order(run.arm for part in kinds.values() for run in part)
     seeds = tuple(sorted({run.seed for run in runs}))
     sections = []
     for part, title in zip(
@@ -193,9 +194,35 @@ def _name_arms(runs: Sequence[Run]) -> list[str]:
         if len(values) > 1 and key not in differ[base]:
             differ[base].append(key)
     return [
-        ", ".join([base, *(f"{key} {values.get(key, '–')}" for key in differ[base])])
+        ", ".join([base, *filter(None, (_told(key, values.get(key)) for key in differ[base]))])
         for base, values in zip(bases, all_settings, strict=True)
     ]
+
+
+def _told(key: str, value: str | None) -> str:
+    """A setting in a name: nothing where it is null, the two ends of a run of integers."""
+    if value == "null":
+        return ""
+    found = json.loads(value) if value and re.fullmatch(r"\[\d+(, \d+){2,}\]", value) else []
+    if found and found == list(range(found[0], found[-1] + 1)):
+        return f"{key} {found[0]} to {found[-1]}"
+    return f"{key} {'–' if value is None else value}"
+
+
+def _in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Each name once: by what stands before the first comma as found, then by settings as read.
+
+    Numbers are sorted as numbers, so that 5 stands before 10.
+    """
+    found = list(dict.fromkeys(names))
+    first = {base: i for i, base in reversed([*enumerate(n.split(", ")[0] for n in found)])}
+
+    def place(name: str) -> tuple[Any, ...]:
+        base, *rest = name.split(", ")
+        parts = [re.split(r"(\d+\.?\d*)", each) for each in rest]
+        return first[base], [[float(x) if i % 2 else x for i, x in enumerate(p)] for p in parts]
+
+    return tuple(sorted(found, key=place))
 
 
 def _text(value: Any) -> str:

@@ -17,7 +17,9 @@ from adlib.report import difference, name_of, sign
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+FIRST = "first"
 SAME = "as in the first"
+SURE = " (told apart)"
 ALONE = "–"  # fewer than two methods in common with the first condition
 
 
@@ -108,7 +110,7 @@ def robustness(sections: Sequence[Section], metric: str) -> "DataFrame":
     for standing in standings(sections, metric):
         reference = first.setdefault(standing.condition.data_hash, standing)
         seeds = {len(runs) for runs in standing.runs.values()}
-        told = "first" if reference is standing else changes(reference, standing)
+        found = FIRST if reference is standing else changes(reference, standing)
         rows.append(
             {
                 **standing.condition._asdict(),
@@ -117,11 +119,41 @@ def robustness(sections: Sequence[Section], metric: str) -> "DataFrame":
                 "order": " > ".join(
                     f"{name} {100 * standing.mean(name):.1f}" for name in standing.order()
                 ),
-                "changes": told,
+                "changes": found,
             }
         )
     columns = ["data", "protocol", "encoder", "steps", "seeds", "order", "changes"]
     return DataFrame(rows, columns=columns)
+
+
+def of_methods(sections: Sequence[Section]) -> list[Section]:
+    """The sections of those sources that compare methods: two or more, and one name for each.
+
+    A source with several arms of one method is a study of that method, and no standing of methods.
+    """
+    named: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for run in (run for section in sections for run in section.runs):
+        named[run.source].add((run.record["method"], _name(run)))
+    chosen = {
+        source
+        for source, pairs in named.items()
+        if 1 < len(pairs) == len({m for m, _ in pairs}) == len({n for _, n in pairs})
+    }
+    return [section for section in sections if section.source in chosen]
+
+
+def told(frame: "DataFrame") -> str:
+    """Say in a sentence in how many conditions the order is another one, and whether surely."""
+    compared = [each for each in frame["changes"] if each not in (FIRST, ALONE)]
+    turned = [each for each in compared if each != SAME]
+    sure = sum(SURE in each for each in turned)
+    if not compared:
+        return "There is one condition, so nothing can be said about others."
+    return (
+        f"Under {len(compared)} other conditions the order of the means is another one in "
+        f"{len(turned)}; in {sure} of these the seeds tell apart, under both conditions, methods "
+        "that changed places."
+    )
 
 
 def changes(first: Standing, other: Standing) -> str:
@@ -141,7 +173,7 @@ def changes(first: Standing, other: Standing) -> str:
             before = first.mean(ahead) - first.mean(behind)
             turned.append(
                 f"{behind} before {ahead} by {100 * gap:.1f}, was behind by {100 * before:.1f}"
-                + (" (told apart)" if sure else "")
+                + SURE * sure
             )
     return "; ".join(turned) or SAME
 

@@ -213,11 +213,13 @@ def runs(section: Section) -> "DataFrame":
 
 
 def provenance(section: Section) -> str:
-    """Say what the runs of a section come from: data hash, commits, devices, precision."""
+    """Say what the runs of a section come from: seeds, data hash, commits, devices, precision."""
     records = [run.record for run in section.runs]
+    seeds = sorted({run.seed for run in section.runs})
     commits = _joined(str(r.get("commit"))[:DIGITS] for r in records)
     return (
-        f"{len(records)} runs; data {records[0]['data']['hash'][:DIGITS]}, "
+        f"{len(records)} runs; seed{'s' * (len(seeds) > 1)} {_joined(seeds)}; "
+        f"data {records[0]['data']['hash'][:DIGITS]}, "
         f"{len(section.categories)} categories; commit {commits}; "
         f"{_joined(r.get('device') for r in records)}; "
         f"{_joined(r.get('precision') for r in records)}."

@@ -63,8 +63,10 @@ def drawn_metrics(
 ) -> dict[str, Float[np.ndarray, "*b"]]:
     """The metrics of each draw of images; scores in one bin count as tied."""
     flat = draws.reshape(-1, draws.shape[-1])
-    times = np.zeros((len(flat), len(rows.normal)), np.float32)  # how often each image was drawn
-    np.add.at(times, (np.arange(len(flat))[:, None], flat), 1)
+    n_rows = len(rows.normal)
+    place = (flat + n_rows * np.arange(len(flat))[:, None]).ravel()
+    times = np.bincount(place, minlength=len(flat) * n_rows)  # how often each image was drawn
+    times = times.reshape(len(flat), n_rows).astype(np.float32)
     normal, anomalous = (
         (times @ x).astype(np.float64)[:, ::-1] for x in (rows.normal, rows.anomalous)
     )
