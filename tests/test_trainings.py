@@ -34,10 +34,13 @@ def test_each_training_has_its_spread_and_its_paired_difference(tmp_path: Path) 
     assert list(shown.index) == [("parts", "dinomaly", way) for way in ways]  # no pro-ad: one way
     assert shown["image AUROC"].tolist() == ["52.3 ± 2.5", "62.0 ± 1.7", "72.0 ± 2.0", "72.0 ± 1.7"]
     gaps = shown["image AUROC, difference"].tolist()
-    assert gaps[0].startswith("-19.7 points (95 % interval -21.1 to -18.2, 3 seeds")
-    assert gaps[1].startswith("-10.0 points")
-    assert gaps[2] == "–"
-    assert gaps[3].startswith("+0.0 points")
+    assert gaps[0] == "-19.7 (-21.1 to -18.2)"
+    assert gaps[1] == "-10.0 (-12.5 to -7.5)"
+    assert gaps[2:] == ["–", "+0.0 (-2.5 to +2.5)"]
+    (alone,) = trainings(read(tmp_path, made[0], made[3]), METRICS)["AUPRO, difference"].tolist()[
+        :1
+    ]
+    assert alone == "-10.0 (one seed)"
     assert set(shown["seeds"]) == {"3"}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from adlib.comparison.records import Run, Section
 from adlib.comparison.tables import ABSENT
-from adlib.report import TITLES, interval, name_of, sign, told
+from adlib.report import TITLES, interval, name_of, sign
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -63,7 +63,7 @@ def trainings(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame
                 values = _values(ways[way], metric)
                 row[TITLES[metric]] = _spread(values)
                 gap = None if way == ALL else _gap(values, _values(ways.get(ALL, []), metric))
-                row[f"{TITLES[metric]}, difference"] = ABSENT if gap is None else told(gap)
+                row[f"{TITLES[metric]}, difference"] = _told(gap)
             places.append((kind.data, kind.name, way))
             rows.append(row)
     names = ["data", "method", "trained on"]
@@ -116,6 +116,15 @@ def _values(runs: Sequence[Run], metric: str) -> Values:
 def _gap(one: Values, other: Values) -> tuple[float, float, float, int] | None:
     gaps = np.array([one[seed] - other[seed] for seed in one if seed in other])
     return interval(gaps) if len(gaps) else None
+
+
+def _told(gap: tuple[float, float, float, int] | None) -> str:
+    """A difference in points and its interval: "-4.2 (-7.2 to -1.2)"."""
+    if gap is None:
+        return ABSENT
+    mean, low, high, n = gap
+    around = f"{100 * low:+.1f} to {100 * high:+.1f}" if n > 1 else "one seed"
+    return f"{100 * mean:+.1f} ({around})"
 
 
 def _spread(values: Values) -> str:
