@@ -54,7 +54,13 @@ def test_what_the_seeds_tell_is_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"data": {"name": "parts", "hash": "beef" * 12}}, {"protocol": {"name": "mvtec"}}]
+    "other",
+    [
+        {"protocol": {"name": "mvtec"}},
+        {"encoder": {"name": "vit-tiny", "sha256": "cd" * 32}},
+        {"data": {"name": "parts", "hash": "beef" * 12}},
+        {"protocol": {"name": "ours", "crop": [8, 8]}},
+    ],
 )
 def test_other_images_and_protocols_are_never_compared(
     tmp_path: Path, other: dict[str, Any]

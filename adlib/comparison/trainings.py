@@ -4,6 +4,7 @@ Less: a few normal images of each category. More: several data sets in one model
 the run of equal seed that was trained on all normal images of this data set alone.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,7 +28,8 @@ class Kind(NamedTuple):
 
     data: str
     data_hash: str
-    protocol: str
+    rules: str  # all of the protocol
+    weights: str  # of the encoder
     name: str
 
 
@@ -100,7 +102,9 @@ def _by_training(sections: Sequence[Section]) -> dict[Kind, dict[str, list[Run]]
 def _kind(run: Run) -> Kind:
     data, arm = run.record["data"], run.record.get("arm")
     name = name_of(arm) if isinstance(arm, dict) else str(run.record["method"])
-    return Kind(data["name"], data["hash"], str(run.record["protocol"].get("name")), name)
+    rules = json.dumps(run.record["protocol"], sort_keys=True)
+    weights = str((run.record.get("encoder") or {}).get("sha256"))
+    return Kind(data["name"], data["hash"], rules, weights, name)
 
 
 def _place(way: str) -> tuple[int, int]:
