@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from adlib import published as module
+from adlib.comparison.reproduction import claims
 from adlib.published import MEAN, Published, drifts, everything, published, read, tolerance
 from adlib.report import TITLES
 
@@ -82,6 +83,17 @@ def test_the_named_methods_are_there(data: str) -> None:
     assert complete["Pro-AD"] == {"image_auroc", "pixel_auroc"}
     (figure,) = [r for r in rows if (r.method, r.metric) == ("Pro-AD", "image_auroc")]
     assert figure.mark == "second-hand"
+
+
+def test_larger_variants_stand_apart_from_the_papers_setting() -> None:
+    wanted = {"data": "mvtec-ad", "setting": "multi-class", "category": MEAN, "run": "paper"}
+    rows = published(metric="pixel_ap", **wanted)
+    values = {(row.method, row.variant): row.per_cent for row in rows}
+    assert values["Dinomaly", "DINOv3 ViT-L"] == 74.22
+    assert values["CostFilter-AD", "on Dinomaly"] == 75.6
+    assert [row.per_cent for row in claims("mvtec-ad", "dinomaly") if row.metric == "pixel_ap"] == [
+        values["Dinomaly", "ViT-B"], 68.9,  # the latter one model a category
+    ]  # fmt: skip
 
 
 def test_rows_are_found_by_their_words_and_typos_are_refused() -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from adlib.comparison.composition import compose
 from adlib.comparison.document import Heading, Table
 from adlib.comparison.folder import read_folder
@@ -105,6 +107,25 @@ def test_the_report_says_where_methods_change_places(tmp_path: Path) -> None:
     alone = read_folder(tmp_path)
     assert not any("hold?" in b.words for b in compose(alone).blocks if isinstance(b, Heading))
     assert told(robustness(of_methods(alone.sections), "image_auroc")).startswith("There is one")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"protocol": {"name": "ours", "crop": [8, 8]}},  # even under the same name
+        {"encoder": {"name": "vit-tiny", "sha256": "cd" * 32}},
+        {"data": {"name": "parts", "hash": "beef" * 12}},
+    ],
+)
+def test_unlike_runs_are_in_conditions_of_their_own(tmp_path: Path, other: dict[str, Any]) -> None:
+    made = runs("pro-ad", (0.7, 0.7)) + runs("dinomaly", (0.6, 0.6))
+    made += [record(m, 2, 0.9, names=("bolt",), **other) for m in ("pro-ad", "dinomaly")]
+    found = standings(read_folder(folder_of(tmp_path, *made)).sections, "image_auroc")
+    assert [{n: sorted(seeds) for n, seeds in s.runs.items()} for s in found] == [
+        {"pro-ad": [0, 1], "dinomaly": [0, 1]},
+        {"pro-ad": [2], "dinomaly": [2]},
+    ]
+    assert found[0].mean("pro-ad") == 0.7
 
 
 def test_no_masks_are_no_standing(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ data set that they were tested on, and on all of its normal images. A method tha
 stands in the conditions of every number of steps.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ class Condition(NamedTuple):
     data: str
     data_hash: str
     protocol: str
+    rules: str  # all of the protocol, which its name may not say
     encoder: str
+    weights: str
     steps: int | None  # None where all methods that ran train nothing
 
 
@@ -193,12 +196,15 @@ def _whole(run: Run) -> bool:
 def _condition(run: Run) -> Condition:
     record = run.record
     layers = record.get("config", {}).get("layers")
-    encoder = str((record.get("encoder") or {}).get("name"))
+    encoder = record.get("encoder") or {}
     return Condition(
         data=record["data"]["name"],
         data_hash=record["data"]["hash"],
         protocol=str(record["protocol"].get("name")),
-        encoder=encoder + (f", layers {layers[0]} to {layers[-1]}" if layers else ""),
+        rules=json.dumps(record["protocol"], sort_keys=True),
+        encoder=f"{encoder.get('name')}"
+        + (f", layers {layers[0]} to {layers[-1]}" if layers else ""),
+        weights=str(encoder.get("sha256")),
         steps=record.get("steps") or None,
     )
 

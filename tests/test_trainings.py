@@ -1,0 +1,80 @@
+"""Few images and several data sets stand beside the training on all images of one, by seed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adlib.comparison.folder import read_folder
+from adlib.comparison.trainings import ALL, SEVERAL, counted, trainings
+from tests.made_records import folder_of, record
+
+METRICS = ("image_auroc", "aupro")
+OF = {"of": "c0ffee" * 8}
+
+
+def runs(method: str, levels: tuple[float, ...], **changes: Any) -> list[dict[str, Any]]:
+    """A record of each seed; one category, so that its image AUROC is the level."""
+    names = ("bolt",)
+    return [record(method, seed, at, names=names, **changes) for seed, at in enumerate(levels)]
+
+
+def read(tmp_path: Path, *records: dict[str, Any]) -> Any:
+    return read_folder(folder_of(tmp_path, *records)).sections
+
+
+def test_each_training_has_its_spread_and_its_paired_difference(tmp_path: Path) -> None:
+    made = runs("dinomaly", (0.70, 0.72, 0.74))
+    made += runs("dinomaly", (0.60, 0.63, 0.63), few={"images": 10, **OF})
+    made += runs("dinomaly", (0.50, 0.52, 0.55), few={"images": 5, **OF})
+    joined: dict[str, Any] = {"setting": "super-multi-class", "steps": 2400}
+    made += runs("dinomaly", (0.70, 0.73, 0.73), **joined) + runs("pro-ad", (0.9, 0.9))
+    shown = trainings(read(tmp_path, *made), METRICS)
+    ways = ["5 normal images", "10 normal images", ALL, SEVERAL]
+    assert list(shown.index) == [("parts", "dinomaly", way) for way in ways]  # no pro-ad: one way
+    assert shown["image AUROC"].tolist() == ["52.3 ± 2.5", "62.0 ± 1.7", "72.0 ± 2.0", "72.0 ± 1.7"]
+    gaps = shown["image AUROC, difference"].tolist()
+    assert gaps[0] == "-19.7 (-21.1 to -18.2)"
+    assert gaps[1] == "-10.0 (-12.5 to -7.5)"
+    assert gaps[2:] == ["–", "+0.0 (-2.5 to +2.5)"]
+    (alone,) = trainings(read(tmp_path, made[0], made[3]), METRICS)["AUPRO, difference"].tolist()[
+        :1
+    ]
+    assert alone == "-10.0 (one seed)"
+    assert set(shown["seeds"]) == {"3"}
+
+
+def test_what_the_seeds_tell_is_counted(tmp_path: Path) -> None:
+    made = runs("dinomaly", (0.70, 0.72, 0.74)) + runs("pro-ad", (0.70, 0.72, 0.74))
+    few: dict[str, Any] = {"few": {"images": 5, **OF}}
+    made += runs("dinomaly", (0.50, 0.52, 0.55), **few) + runs("pro-ad", (0.75, 0.70, 0.74), **few)
+    said = counted(read(tmp_path, *made), "image_auroc")
+    assert "as far as the seeds tell: trained on 5 normal images, 1 of 2 are behind and 0 " in said
+    assert counted(read(tmp_path, *made[:6]), "image_auroc").endswith("nothing can be compared.")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"protocol": {"name": "mvtec"}},
+        {"encoder": {"name": "vit-tiny", "sha256": "cd" * 32}},
+        {"data": {"name": "parts", "hash": "beef" * 12}},
+        {"protocol": {"name": "ours", "crop": [8, 8]}},
+    ],
+)
+def test_other_images_and_protocols_are_never_compared(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    made = runs("dinomaly", (0.7, 0.7))
+    made += runs("dinomaly", (0.5, 0.5), few={"images": 5, **OF}, **other)
+    sections = read(tmp_path, *made)
+    assert trainings(sections, METRICS).empty
+    assert counted(sections, "aupro").endswith("nothing can be compared.")
+
+
+def test_a_missing_mask_or_seed_is_a_dash(tmp_path: Path) -> None:
+    made = runs("dinomaly", (0.7,), masks=False)
+    made.append(record(seed=3, masks=False, names=("bolt",), few={"images": 5, **OF}))
+    shown = trainings(read(tmp_path, *made), METRICS)
+    assert set(shown["AUPRO"]) == set(shown["AUPRO, difference"]) == {"–"}
+    assert set(shown["image AUROC, difference"]) == {"–"}  # no seed in common
