@@ -24,7 +24,7 @@ from adlib.comparison.reproduction import (
     summary,
 )
 from adlib.methods import METHODS
-from adlib.metrics import image_intervals, score_images
+from adlib.metrics import PROTOCOLS, image_intervals, score_images
 from adlib.published import MEAN, published
 from adlib.report import TITLES
 from adlib.report_command import Report, report
@@ -167,6 +167,10 @@ def test_a_rerun_is_judged_by_the_drift_of_others(
     ("changes", "but"),
     [
         ({"protocol": {"name": "ours"}}, "protocol dinomaly there, ours here"),
+        (
+            {"protocol": PROTOCOLS["dinomaly"].to_json() | {"mask_rule": "all", "size": [9, 9]}},
+            "protocol dinomaly with another mask_rule, size here",
+        ),
         ({"names": ("bolt", "nut")}, "2 of 15 categories"),
         ({"masks": False}, "no masks"),
     ],

@@ -11,6 +11,7 @@ import numpy as np
 
 from adlib.comparison.records import Section
 from adlib.comparison.tables import ABSENT, NOT_RUN
+from adlib.metrics import PROTOCOLS
 from adlib.published import CATEGORIES, MEAN, METRICS, Published, published, tolerance
 from adlib.report import TITLES
 
@@ -60,6 +61,8 @@ def judge(row: Published, section: Section, value: float) -> tuple[str, str]:
         return "not judged", f"{len(section.categories)} of {whole} categories"
     if row.protocol not in ("unknown", section.protocol):
         return "not judged", f"protocol {row.protocol} there, {section.protocol} here"
+    if changed := changed_rules(section.runs[0].record["protocol"]):
+        return "not judged", f"protocol {section.protocol} with another {', '.join(changed)} here"
     doubts = [] if row.protocol != "unknown" else ["protocol there unknown"]
     theirs = ENCODERS.get(row.name)
     if theirs is not None and encoder.get("name") != theirs:
@@ -70,6 +73,13 @@ def judge(row: Published, section: Section, value: float) -> tuple[str, str]:
     gap = round(100 * value - row.per_cent, 6)
     state = "within" if abs(gap) <= allowed[0] else "above" if gap > 0 else "below"
     return state, "; ".join(doubts)
+
+
+def changed_rules(protocol: dict[str, Any]) -> list[str]:
+    """Rules of a record's protocol that differ from those of the protocol of its name."""
+    named = PROTOCOLS.get(str(protocol.get("name")))
+    known = {} if named is None else named.to_json()
+    return sorted(rule for rule, value in protocol.items() if known.get(rule, value) != value)
 
 
 def reproduction(sections: Sequence[Section], *, everywhere: bool = False) -> "DataFrame":
