@@ -127,7 +127,6 @@ class Encoder(nn.Module):
             own = self.model.state_dict()
             state, self.source = find_weights(preset, pretrained, own, path, offline=offline)
             _load(self.model, state, self.source)
-        self.model.to(memory_format=torch.channels_last)  # in which convolutions compute fastest
         self.register_buffer("mean", torch.tensor(self.model.pretrained_cfg["mean"]), False)
         self.register_buffer("std", torch.tensor(self.model.pretrained_cfg["std"]), False)
         self.requires_grad_(False)
