@@ -9,6 +9,7 @@ import pytest
 import yaml
 from nbformat import NotebookNode
 
+from adlib.sweep.plan import read_plan
 from book.build import chapters
 from book.execute import check_parameters, read_profile
 
@@ -140,3 +141,10 @@ def test_profile_names_every_notebook_and_only_its_parameters(profile: Path) -> 
     assert set(values) == {path.stem for path in NOTEBOOKS}
     for path in NOTEBOOKS:
         check_parameters(path, values[path.stem])
+
+
+def test_chapter_9_counts_the_points_that_its_sweeps_plan() -> None:
+    last = code(read(ROOT / "notebooks/09_training_prn.ipynb"))[-1]
+    planned = ast.literal_eval(re.findall(r"PLANNED = (\{.*?\})", last.source, re.DOTALL)[0])
+    plans = {name: read_plan(ROOT / f"notebooks/sweeps/{name}.yml") for name in planned}
+    assert planned == {name: len(plan.points) for name, plan in plans.items()}
