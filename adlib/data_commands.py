@@ -104,11 +104,18 @@ def check(command: Check) -> None:
     """Print a report; leave with status 1 where it names a problem."""
     if command.name in BENCHMARKS:
         report = check_benchmark(command.name, command.path, decode=command.decode)
-    elif command.path is None and Path(command.name).expanduser().exists():
-        report = check_own(command.name, decode=command.decode)
+    elif not Path(command.name).expanduser().exists():
+        raise ValueError(
+            f"{command.name!r} is no file or folder here, and no benchmark"
+            f"{closest(command.name, BENCHMARKS)}; benchmarks are: {', '.join(BENCHMARKS)}"
+        )
+    elif command.path is not None:
+        raise ValueError(
+            f"{command.name!r} is no benchmark{closest(command.name, BENCHMARKS)}, so a second "
+            f"path has no use; for photographs of your own: adlib data check {command.name}"
+        )
     else:
-        _benchmark(command.name)
-        raise AssertionError("an unknown name is refused")
+        report = check_own(command.name, decode=command.decode)
     print("\n".join(report.lines()))
     if report.problems:
         raise SystemExit(1)

@@ -90,10 +90,13 @@ def write_gallery(
             (work / "maps").mkdir()
         for i, (path, image, heat, score) in enumerate(predictions):
             stem = f"{i:05d}-{_slug(Path(path).stem)}"
+            # smaller first: at a photograph's own size an overlay takes a hundred bytes a pixel
             small = max(1, -(-max(image.shape[:2]) // LONGEST))
-            for kind, picture in (("photo", image), ("heat", overlay(image, heat, scale))):
-                picture = Image.fromarray(picture).reduce(small)
-                picture.save(work / "overlays" / f"{stem}-{kind}.jpg", quality=88)
+            photo = np.asarray(Image.fromarray(image).reduce(small))
+            level = np.asarray(Image.fromarray(heat.astype(np.float32)).reduce(small))
+            for kind, picture in (("photo", photo), ("heat", overlay(photo, level, scale))):
+                file = work / "overlays" / f"{stem}-{kind}.jpg"
+                Image.fromarray(picture).save(file, quality=88)
             if keep_maps:
                 Image.fromarray(heat.astype(np.float32)).save(work / "maps" / f"{stem}.tiff")
             verdicts.append(Verdict(path=path, stem=stem, score=score, defective=score > threshold))

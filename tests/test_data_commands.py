@@ -52,7 +52,9 @@ def test_check_ends_with_1_where_something_is_wrong(
     assert "every image and mask was decoded" in shown
     assert "no problem; it will be used as 2 categories" in shown
     assert main(["data", "check", "mpdd"]) == 1
-    assert "MPDD was not found: ADLIB_BENCHMARKS is not set" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "MPDD was not found: ADLIB_BENCHMARKS is not set" in shown
+    assert "name its folder (`adlib data check mpdd FOLDER`" in shown
 
 
 @pytest.mark.parametrize(
@@ -60,8 +62,9 @@ def test_check_ends_with_1_where_something_is_wrong(
     [
         (
             "check mvtecad",
-            "no benchmark 'mvtecad'; did you mean 'mvtec-ad'?; there are: mvtec-ad, ",
+            "'mvtecad' is no file or folder here, and no benchmark; did you mean 'mvtec-ad'?; ben",
         ),
+        ("check parst", "'parst' is no file or folder here, and no benchmark; benchmarks are: mvt"),
         ("list nothing", "no benchmark 'nothing'; there are: mvtec-ad, visa, real-iad, btad, dagm"),
         ("get mpdd --to x", "no stable address of MPDD is known to adlib: get it from https://git"),
         ("get visa", "say where to: --to DIR, or set ADLIB_BENCHMARKS"),
@@ -83,6 +86,19 @@ def test_a_wrong_request_ends_with_2_and_says_why(
     assert error in captured.err + captured.out
     assert "Traceback" not in captured.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_checked_by_its_name_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made.image(tmp_path / "parts/good/0.png")
+    assert main(["data", "check", "parts", "parts"]) == 2
+    assert (
+        "'parts' is no benchmark, so a second path has no use; for photographs of your own: "
+        "adlib data check parts\n"
+    ) in capsys.readouterr().err
+    assert main(["data", "check", "parts"]) == 0
 
 
 @pytest.fixture

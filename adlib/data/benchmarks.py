@@ -144,8 +144,9 @@ def locate(name: str, root: str | os.PathLike[str] | None = None) -> Path:
         else f"{HOME} is not set"
     )
     raise FileNotFoundError(
-        f"{benchmark.title} was not found: {where}; name its folder with root=..., or set {HOME} "
-        f"to the folder that holds it (`adlib data get {name}` says how to come by it)"
+        f"{benchmark.title} was not found: {where}; name its folder (`adlib data check {name} "
+        f"FOLDER`, in Python root=...), or set {HOME} to the folder that holds it (`adlib data get "
+        f"{name}` says how to come by it)"
     )
 
 

@@ -22,24 +22,30 @@ def alike(files: Sequence[str]) -> list[list[str]]:
 
 
 def duplicates(data: Data) -> list[str]:
-    """Sentences about images that train twice, or train and are tested on.
+    """Sentences about images that train twice, or train (if only as seen defects) and test.
 
     It rests on the fingerprints that `data.hash` computes as well: beside it, it costs nothing. An
     image whose mask makes the fingerprint another is not found here; `adlib data check` finds it.
     """
     marks = [
         (mark, reference.path)
-        for images in (data.train, data.test)
+        for images in (data.train, data.test, *([data.seen] if data.seen is not None else []))
         for mark, reference in zip(images.fingerprints, images.references, strict=True)
     ]
     train = {r.path for r in data.train.references}
+    train |= set() if data.seen is None else {r.path for r in data.seen.references}
     return describe(_groups(marks), train, {r.path for r in data.test.references})
 
 
 def describe(groups: Sequence[Sequence[str]], train: set[str], test: set[str]) -> list[str]:
-    """Sentences about groups of equal images, the worst first; empty where there are none."""
+    """Sentences about groups of equal images, the worst first; empty where there are none.
+
+    Args:
+        groups: Files of equal content.
+        train: What a method learns from, seen defects included.
+        test: What it is tested on.
+    """
     leaks = [g for g in groups if train.intersection(g) and test.intersection(g)]
-    twice = [g for g in groups if len(train.intersection(g)) > 1]
     said = []
     if leaks:
         n = sum(len(test.intersection(g)) for g in leaks)
@@ -47,16 +53,22 @@ def describe(groups: Sequence[Sequence[str]], train: set[str], test: set[str]) -
         two = next(f for f in leaks[0] if f in test)
         said.append(
             f"{n} test image{'s are' if n > 1 else ' is'} also trained on, byte by byte, which "
-            f"flatters every score; the first: {two} is {one}"
+            f"flatters every score; the first: {two} is the same as {one}"
         )
-    if twice:
-        n = sum(len(train.intersection(g)) - 1 for g in twice)
-        one, two = [f for f in twice[0] if f in train][:2]
-        said.append(
-            f"{n} training image{'s repeat others' if n > 1 else ' repeats another'}, byte by "
-            f"byte; the first: {two} is {one}"
-        )
-    return said
+    return said + repeats(groups, "training", train)
+
+
+def repeats(groups: Sequence[Sequence[str]], kind: str, split: set[str]) -> list[str]:
+    """A sentence about images that are in one split more than once, or none."""
+    twice = [g for g in groups if len(split.intersection(g)) > 1]
+    if not twice:
+        return []
+    n = sum(len(split.intersection(g)) - 1 for g in twice)
+    one, two = [f for f in twice[0] if f in split][:2]
+    return [
+        f"{n} {kind} image{'s repeat others' if n > 1 else ' repeats another'}, byte by byte; the "
+        f"first: {two} is the same as {one}"
+    ]
 
 
 def _groups(pairs: Iterable[tuple[Hashable, str]]) -> list[list[str]]:

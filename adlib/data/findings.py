@@ -1,5 +1,6 @@
 """What looking through images brought to light, in sentences."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from adlib.data.duplicates import alike, describe
+from adlib.data.duplicates import alike, describe, repeats
 from adlib.data.listings import check_marked, read_marked
 from adlib.data.photograph import check_header
 from adlib.data.sample import Reference
@@ -82,7 +83,7 @@ def look(
         how = "decoded" if decode else "opened; --decode reads them to the last pixel"
         report.fine.append(f"every image and mask was {how}")
     if len(sizes) > 1:
-        (least, _), (most, _) = min(sizes.items()), max(sizes.items())
+        least, most = min(sizes, key=math.prod), max(sizes, key=math.prod)  # by area
         report.notes.append(
             f"images of {len(sizes)} sizes, from {least[1]} x {least[0]} to {most[1]} x {most[0]} "
             "(width x height)"
@@ -101,10 +102,11 @@ def look(
         )
     files = [r.path for r in every if Path(r.path).is_file()]
     found = alike(files)
-    trained, tested = {r.path for r in train}, {r.path for r in test}
+    trained, tested = {r.path for r in (*train, *seen)}, {r.path for r in test}
     for sentence in describe(found, trained, tested):
         leak = "also trained on" in sentence
         (report.problems if leak else report.notes).append(sentence)
+    report.notes += repeats(found, "test", tested)
     if files and not found:
         report.fine.append("no image is there twice, by the hash of its content")
     return unreadable

@@ -39,7 +39,7 @@ def load_folder(
 
     Hidden files and files without an image ending are passed over. Images may differ in size and
     ending; a photograph is decoded whole and upright when it is asked for, one at a time (one of
-    6000 x 4000 takes 240 MiB at its peak), and a method resizes it: it is not cut into tiles.
+    6000 x 4000 takes 250 MiB at its peak), and a method resizes it: it is not cut into tiles.
 
     Args:
         path: The folder.

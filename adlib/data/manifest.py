@@ -1,6 +1,7 @@
 """A manifest: a table that names images instead of folders that hold them (CSV or Parquet)."""
 
 import csv
+import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -174,9 +175,11 @@ def _check_columns(table: Path, names: list[str]) -> list[str]:
     plain = [name.strip().lower() for name in names]
     for name in ("path", "label"):
         if name not in plain:
+            others = [other for other in plain if other not in COLUMNS]
+            slip = difflib.get_close_matches(name, others, n=1)
             raise ValueError(
                 f"{table}: expected a column {name!r}; the head holds: {', '.join(names) or '-'}"
-                f"{closest(name, plain)}"
+                + (f"; is {slip[0]!r} a slip of it?" if slip else "")
             )
     for name in plain:
         if plain.count(name) > 1 and name in COLUMNS:
@@ -227,6 +230,7 @@ def _check_there(table: Path, rows: Sequence[_Row]) -> None:
     ]
     if lost:
         where, file = lost[0]
+        are = "files that {} names are" if len(lost) > 1 else "file that {} names is"
         raise FileNotFoundError(
-            f"{len(lost)} files that {table} names are not there, the first is {file} ({where})"
+            f"{len(lost)} {are.format(table)} not there, the first is {file} ({where})"
         )

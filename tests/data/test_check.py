@@ -92,13 +92,37 @@ def test_leakage_and_repeated_images(tmp_path: Path, small: None) -> None:
     text = said("mvtec-ad", root)
     assert (
         "PROBLEM  2 test images are also trained on, byte by byte, which flatters every score; the "
-        f"first: {root}/bottle/test/good/001.png is {train}/000.png"
+        f"first: {root}/bottle/test/good/001.png is the same as {train}/000.png"
     ) in text
     assert (
         "note     1 training image repeats another, byte by byte; the first: "
-        f"{root}/cable/train/good/002.png is {train}/002.png"
+        f"{root}/cable/train/good/002.png is the same as {train}/002.png"
     ) in text
     assert "1 problem; it will be used as 2 categories" in text  # it can be, if one insists
+
+
+def test_a_seen_defect_among_the_test_images_is_leakage(tmp_path: Path) -> None:
+    root = made.ksdd2(tmp_path)
+    shutil.copy(root / "train/10004.png", root / "test/20004.png")  # both defective
+    words = "1 test image is also trained on, byte by byte"
+    assert f"PROBLEM  {words}" in said("ksdd2", root)
+    shutil.copy(root / "train/10004_GT.png", root / "test/20004_GT.png")
+    (leak,) = duplicates(load_data("ksdd2", root=root))
+    assert leak.startswith(words)
+
+
+def test_one_photograph_called_good_and_bad_is_told(tmp_path: Path) -> None:
+    for k in range(6):
+        made.image(tmp_path / f"good/{k}.png", k)
+    held = next(r.path for r in load_data(tmp_path).test.references)
+    (tmp_path / "bad").mkdir()
+    shutil.copy(held, tmp_path / "bad/x.png")
+    text = said("", tmp_path)
+    assert (
+        "note     1 test image repeats another, byte by byte; the first: "
+        f"{tmp_path}/bad/x.png is the same as {held}"
+    ) in text
+    assert "no image is there twice" not in text
 
 
 def test_another_benchmark_than_named(tmp_path: Path) -> None:
@@ -179,6 +203,12 @@ def test_masks_for_some_of_several_categories(tmp_path: Path) -> None:
     made.mask(tmp_path / "nut/masks/x.png", 7)
     text = said("", tmp_path)
     assert "1 of the defects with a mask: pixels are scored in the categories where all" in text
+
+
+def test_the_smallest_and_the_largest_size_are_told_by_area(tmp_path: Path) -> None:
+    for k, size in enumerate([(40, 30), (30, 36), (80, 60), (50, 64)]):  # width, height
+        Image.new("RGB", size, (k, k, k)).save(made.image(tmp_path / f"good/{k}.png"))
+    assert "images of 4 sizes, from 30 x 36 to 80 x 60 (width x height)" in said("", tmp_path)
 
 
 def test_photographs_of_unlike_shapes_are_told_for_each_category(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_wrong_line_is_named(root: Path, head: str, line: str, words: str) -> 
     [
         ((), r"expected a column 'path'; the head holds: -"),
         (("file,label",), r"expected a column 'path'; the head holds: file, label"),
-        (("path,labels", "shots/0.png,good"), r"a column 'label'; .*did you mean 'labels'"),
+        (("path,labels", "shots/0.png,good"), r"a column 'label'; .*is 'labels' a slip of it\?"),
         (("path,label,catgory", "shots/0.png,good,a"), r"'catgory'; did you mean 'category'"),
         (("path,label,label", "shots/0.png,good,bad"), r"the column 'label' twice"),
         (("path,label",), r"names no image; expected a line for each below the head"),
@@ -130,6 +130,10 @@ def test_files_that_are_not_there_are_counted_and_the_line_is_named(root: Path) 
     path = table(root, "path,label,mask", "shots/0.png,good,", "shots/5.png,bad,marks/7.png",
                  "shots/77.png,good,")  # fmt: skip
     words = r"2 files that .*parts\.csv names are not there, the first is .*marks/7\.png \(.*line 3"
+    with pytest.raises(FileNotFoundError, match=words):
+        load_data(path)
+    table(root, "path,label", "shots/0.png,good", "shots/77.png,good")
+    words = r"1 file that .*parts\.csv names is not there, the first is .*77\.png \(.*line 3"
     with pytest.raises(FileNotFoundError, match=words):
         load_data(path)
     with pytest.raises(FileNotFoundError, match=r"no manifest .*nowhere\.csv"):

@@ -1,0 +1,39 @@
+"""What `adlib predict` leaves behind, for photographs of any size."""
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from adlib.gallery import LONGEST, write_gallery
+
+
+def test_a_large_photograph_is_drawn_in_bounded_memory_and_with_the_heat_in_its_place(
+    tmp_path: Path,
+) -> None:
+    height, width = 1500, 2100
+    image = np.full((height, width, 3), 90, dtype=np.uint8)
+    heat = np.zeros((height, width), dtype=np.float32)
+    heat[1200:, :300] = 1.0  # the lower left corner
+    tracemalloc.start()
+    write_gallery(
+        tmp_path / "found",
+        [("my part.JPG", image, heat, 0.8)],
+        threshold=0.5,
+        scale=(0.0, 1.0),
+        promise="",
+        keep_maps=True,
+    )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30 * height * width  # bytes; an overlay at full size takes a hundred a pixel
+    with Image.open(tmp_path / "found/overlays/00000-my-part-heat.jpg") as picture:
+        drawn = np.asarray(picture).astype(int)
+    assert max(drawn.shape) <= LONGEST
+    colour = np.ptp(drawn, axis=2)  # gray where it is cold
+    h, w = colour.shape
+    assert colour[-h // 10 :, : w // 10].min() > 50
+    assert colour[: h // 2, w // 2 :].max() < 10
+    with Image.open(tmp_path / "found/maps/00000-my-part.tiff") as picture:
+        assert picture.size == (width, height)
