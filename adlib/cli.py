@@ -320,7 +320,9 @@ def predict(command: Predict) -> None:
     method = engine.load_run(command.run).method
     calibration = method.calibration
     if calibration is None:
-        raise ValueError(f"{command.run} has no threshold: it was trained with holdout 0")
+        raise ValueError(
+            f"{command.run} has no threshold: it was trained with holdout 0, or on one image"
+        )
     method.to(choose_device(command.device))
     rate, category = command.false_alarms, command.category
     expected = calibration.expected_rate(rate, category)

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +126,13 @@ def check_new(out: Path) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """Give a folder to fill that becomes `out` by one rename when all went well, else vanishes.
 
+    With it vanish the folders above it that had to be made and hold nothing else.
+
     Raises:
         FileExistsError: `out` exists and is not an empty folder; nothing was touched.
     """
     check_new(out)
+    made = [above for above in out.parents if not above.exists()]  # nearest first
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
     try:
@@ -140,6 +143,9 @@ def new_folder(out: Path) -> Iterator[Path]:
         work.replace(out)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
+        with suppress(OSError):  # one of them holds something by now
+            for above in made:
+                above.rmdir()
         raise
 
 

@@ -84,7 +84,9 @@ def export_onnx(
     out = Path(out)
     check_request(out, opset)
     if method.calibration is None:
-        raise ValueError("this run has no threshold to export: it was trained with holdout 0")
+        raise ValueError(
+            "this run has no threshold to export: it was trained with holdout 0, or on one image"
+        )
     threshold = method.calibration.threshold(rate, category)
     out.parent.mkdir(parents=True, exist_ok=True)
     method = copy.deepcopy(method).to(torch.device("cpu")).eval()

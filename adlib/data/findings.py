@@ -119,10 +119,14 @@ def use_of(train: Sequence[Reference], test: Sequence[Reference], seen: Sequence
     masked = sum(r.mask is not None for r in bad)
     many = f"{len(categories)} categories" if len(categories) > 1 else f"category {categories[0]}"
     said = f"it will be used as {many}: {_normal(len(train))} to train on"
+    most = max(Counter(r.category for r in train).values(), default=0)
+    if most < 2:  # the hold-out never takes the last one
+        said += " (a threshold needs two of one category)"
     if test:
         said += f", {_normal(len(test) - len(bad))} and {len(bad):,} defective to test on"
     if not bad:
-        return f"{said}: it can train and set a threshold, but not be evaluated"
+        able = "train and set a threshold, but not" if most > 1 else "train, but not"
+        return f"{said}: it can {able} be evaluated"
     if masked == len(bad):
         said += ", each defect with a mask: scores of images and of pixels"
     elif masked and len(categories) == 1:

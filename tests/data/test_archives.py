@@ -230,6 +230,14 @@ def test_a_folder_that_holds_something_is_left_alone(place: Path) -> None:
     assert tree(place / "target") == {"mine": b"x"}
 
 
+def test_folders_made_on_the_way_vanish_with_a_refused_archive(place: Path) -> None:
+    bad = pack(place / "bad.zip", {"../x": b"x"})
+    (place / "old").mkdir()
+    with pytest.raises(ArchiveError, match=r"a path with '\.\.'"):
+        unpack([bad], place / "old/new/newer/target")
+    assert list((place / "old").iterdir()) == []
+
+
 def test_a_zip_under_a_password(place: Path) -> None:
     archive = pack(place / "bad.zip", FILES)
     raw = bytearray(archive.read_bytes())

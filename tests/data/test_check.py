@@ -237,7 +237,20 @@ def test_own_photographs_of_no_layout(tmp_path: Path) -> None:
     table.write_text("path,label\na.png,god\n")
     assert "line 2: expected a label good or bad" in said("", table)
     table.write_text("path,label\na.png,good\n")
-    assert "category parts: 1 normal image to train on: it can train and set" in said("", table)
+    assert said("", table).endswith(
+        "category parts: 1 normal image to train on (a threshold needs two of one category): it "
+        "can train, but not be evaluated"
+    )
+
+
+def test_a_benchmark_whose_training_images_are_gone(tmp_path: Path, small: None) -> None:
+    root = made.mvtec_ad(tmp_path)
+    for category in ("bottle", "cable"):
+        for path in (root / category / "train/good").iterdir():
+            path.unlink()
+    text = said("mvtec-ad", root)
+    assert "PROBLEM  bottle: 0 normal images to train on, where its authors have 3" in text
+    assert "0 normal images to train on (a threshold needs two of one category), 4 normal" in text
 
 
 def test_equal_files_are_found_by_reading_few(
