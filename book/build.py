@@ -124,8 +124,8 @@ def add_notebooks(
 ) -> dict[Path, Outcome]:
     """Execute all chapters, several at a time on cores of their own, those that time alone at last.
 
-    Training of the book's size hardly gains by a second core, so on two of them this takes little
-    more than half the time.
+    Each computes with its share of the cores: two trainings beside each other use two cores better
+    than one training does, whose steps are small. How much is gained was not measured.
 
     Raises:
         NotebookError: A notebook failed; those that were running are finished before, and kept.
