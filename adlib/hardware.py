@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """bf16 where the device computes it natively, else fp32; or what `precision` names.
 
+    A CPU that has to imitate bf16 takes many times as long as for fp32: a `RuntimeWarning` says so.
+
     Raises:
         ValueError: `precision` is not one of auto, fp32, bf16, fp16; or fp16 on a CPU, whose loss
             would need scaling that torch has for GPUs only.
@@ -31,12 +34,19 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         raise ValueError(f"precision must be one of auto, {known}, got {precision!r}")
     if precision == "fp16" and device.type == "cpu":
         raise ValueError("precision fp16 needs a GPU, got a CPU; bf16 and fp32 run on it")
-    if precision != "auto":
-        return PRECISIONS[precision]
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device)[0] >= 8
     else:
         native = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    if precision == "bf16" and device.type == "cpu" and not native:
+        warnings.warn(
+            "this CPU has no bf16 of its own and takes many times as long for it as for fp32, "
+            'which precision "auto" would choose',
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    if precision != "auto":
+        return PRECISIONS[precision]
     return torch.bfloat16 if native else torch.float32
 
 

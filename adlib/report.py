@@ -86,26 +86,26 @@ def name_of(arm: dict[str, Any]) -> str:
 def runs_table(rows: Iterable[Row]) -> "DataFrame":
     """One row a run: arm, prototypes, steps, seed, seven metrics, mechanism, seconds, commit.
 
-    Metrics are fractions in [0, 1]. Runs under another protocol, or on other data, than the first
-    are refused: they must not be averaged.
+    Metrics are fractions in [0, 1]. Runs under another protocol, on other data or in another
+    precision than the first are refused: they must not be averaged.
 
     Raises:
-        ValueError: Two protocols or two data sets among the rows, or a run without record.
+        ValueError: Two protocols, data sets or precisions among the rows, or a run without record.
     """
     from pandas import DataFrame
 
     found: list[Row] = []
-    first: tuple[Any, Any] | None = None
+    first: tuple[Any, ...] | None = None
     for row in rows:
         record = row["files"].get("record.json")
         if record is None:
             raise ValueError(f"the run {row['id']} left no record.json")
-        kind = (record["protocol"], record["data"]["hash"])
+        kind = (record["protocol"], record["data"]["hash"], record.get("precision"))
         first = first or kind
         if kind != first:
             raise ValueError(
-                f"the run {row['id']} has another protocol or other data than the first; "
-                "their numbers cannot be compared"
+                f"the run {row['id']} has another protocol, other data or another precision than "
+                "the first; their numbers cannot be compared"
             )
         arm, config = record["arm"], record["config"]
         mechanism = record["mechanism"]["mean"]
@@ -133,22 +133,26 @@ def supervised_table(rows: Iterable[Row]) -> "DataFrame":
     Args:
         rows: Lines whose records say which defects left the test set (`tested_without`).
     Raises:
-        ValueError: Two protocols among the rows, runs of one category and seed that were tested on
-            different images, or a run without record.
+        ValueError: Two protocols or precisions among the rows, runs of one category and seed that
+            were tested on different images, or a run without record.
     """
     from pandas import DataFrame
 
     found: list[Row] = []
-    protocol: Any = None
+    first: tuple[Any, Any] | None = None
     tests: dict[tuple[str, int], str] = {}
     for row in rows:
         record = row["files"].get("record.json")
         if record is None:
             raise ValueError(f"the run {row['id']} left no record.json")
         category, digest = record["category"], record["test"]["digest"]
-        protocol = protocol or record["protocol"]
-        if record["protocol"] != protocol:
-            raise ValueError(f"the run {row['id']} has another protocol than the first")
+        kind = (record["protocol"], record.get("precision"))
+        first = first or kind
+        if kind != first:
+            raise ValueError(
+                f"the run {row['id']} has another protocol or another precision than the first; "
+                "their numbers cannot be compared"
+            )
         if tests.setdefault((category, record["seed"]), digest) != digest:
             raise ValueError(
                 f"the run {row['id']} was tested on other images of {category} than another run of "
@@ -257,7 +261,10 @@ def origin(
             f"{_seeds(own)}, commit {_short(commit())}, on {describe(device or choose_device())}."
         )
     if records:
-        machines = Counter(str(record["device"]) for record in records)
+        machines = Counter(
+            " in ".join(str(record[key]) for key in ("device", "precision") if record.get(key))
+            for record in records
+        )
         parts = [
             f"{len(records)} runs",
             _seeds(sorted({record["seed"] for record in records if "seed" in record})),

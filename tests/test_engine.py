@@ -1,6 +1,7 @@
 """Fit, evaluate and predict on data small enough to work out by hand."""
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -226,6 +227,18 @@ def test_what_is_not_there_or_no_image_is_named(folder: Folder, tmp_path: Path) 
 def test_precision_is_checked() -> None:
     with pytest.raises(ValueError, match="one of auto, fp32, bf16, fp16, got 'fp8'"):
         choose_dtype("fp8", torch.device("cpu"))
+
+
+def test_bf16_on_a_cpu_without_it_warns_of_its_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert choose_dtype("auto", cpu) == torch.float32
+    with pytest.warns(RuntimeWarning, match="no bf16 of its own"):
+        assert choose_dtype("bf16", cpu) == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert choose_dtype("bf16", cpu) == choose_dtype("auto", cpu) == torch.bfloat16
 
 
 def test_a_protocol_at_the_images_own_size_needs_one_size(folder: Folder) -> None:

@@ -45,10 +45,15 @@ def test_a_run_is_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"protocol": {"name": "mvtec"}}, {"data": {"name": "parts", "hash": "b2"}}]
+    "changes",
+    [
+        {"protocol": {"name": "mvtec"}},
+        {"data": {"name": "parts", "hash": "b2"}},
+        {"precision": "bfloat16"},
+    ],
 )
 def test_unlike_runs_are_never_averaged(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="point_1 has another protocol or other data"):
+    with pytest.raises(ValueError, match="point_1 has another protocol, other data or another"):
         report.runs_table([row(NONE), row(NONE, 1, **changes)])
 
 
@@ -77,6 +82,8 @@ def test_supervised_runs_are_compared_on_the_same_test_images_only() -> None:
         report.supervised_table([supervised("PRN"), other])
     with pytest.raises(ValueError, match="another protocol"):
         report.supervised_table([supervised("PRN"), supervised("base", protocol={"name": "m"})])
+    with pytest.raises(ValueError, match="another precision"):
+        report.supervised_table([supervised("PRN"), supervised("base", precision="float32")])
     with pytest.raises(ValueError, match="point_9 left no record"):
         report.supervised_table([{"id": "point_9", "files": {}}])
 
@@ -180,6 +187,8 @@ def test_a_page_says_where_its_numbers_come_from(monkeypatch: pytest.MonkeyPatch
     both = report.origin(rows, seeds=[7], device=torch.device("meta"))
     assert both.endswith(f" {records}*")
     assert "seed 7, commit 89abcde+changes, on meta" in both
+    exact = [row(NONE, 0, device="cpu", precision=p) for p in ("float32", "bfloat16")]
+    assert report.origin(exact).endswith("on cpu in float32 (1), cpu in bfloat16 (1).*")
     timed = [{"device": "gpu", "commit": None}]  # as in paper_size.jsonl, which has no seed
     assert report.origin(timed) == "*Records: 1 runs, no seed kept, commit unknown, on gpu (1).*"
     with pytest.raises(ValueError, match="rows of records, or the seeds"):
