@@ -72,8 +72,8 @@ def detections(
     """
     rows = -(-len(images) // columns)
     tallest = max(image.shape[0] / image.shape[1] for image in images)
-    height = 1.9 * tallest + 0.3  # of a row, with its titles
-    figure = Figure(figsize=(1.9 * 2 * columns, height * rows), layout="constrained")
+    height = 1.7 * tallest + 0.4  # of a row, with its titles
+    figure = Figure(figsize=(1.7 * 2 * columns, height * rows), layout="constrained")
     grid = figure.subplots(rows, 2 * columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
@@ -83,7 +83,7 @@ def detections(
         left.imshow(image)
         outline(left, masks[i] if masks is not None else None)
         right.imshow(overlay(image, heat, scale))
-        left.set_title(titles[i], fontsize=9, loc="left")
+        left.set_title(titles[i], fontsize=12, loc="left")  # legible at half this width, too
     _heat_bar(figure, grid[:, -1].tolist(), scale)
     return figure
 
@@ -95,8 +95,8 @@ def _heat_bar(figure: Figure, beside: list[Axes], scale: tuple[float, float]) ->
     bar = figure.colorbar(
         ScalarMappable(Normalize(*scale), HEAT), ax=beside, fraction=0.06, pad=0.02, extend="max"
     )
-    bar.set_label("anomaly score", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    bar.set_label("anomaly score", fontsize=11)
+    bar.ax.tick_params(labelsize=10)
 
 
 def token_colours(
