@@ -34,11 +34,12 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         raise ValueError(f"precision must be one of auto, {known}, got {precision!r}")
     if precision == "fp16" and device.type == "cpu":
         raise ValueError("precision fp16 needs a GPU, got a CPU; bf16 and fp32 run on it")
+    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device)[0] >= 8
     else:
-        native = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-    if precision == "bf16" and device.type == "cpu" and not native:
+        native = bool(known.get("avx512_bf16"))
+    if precision == "bf16" and known and not (native or known.get("bf16")):  # the latter: ARM's
         warnings.warn(
             "this CPU has no bf16 of its own and takes many times as long for it as for fp32, "
             'which precision "auto" would choose',

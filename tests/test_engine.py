@@ -231,7 +231,7 @@ def test_precision_is_checked() -> None:
 
 def test_bf16_on_a_cpu_without_it_warns_of_its_price(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     assert choose_dtype("auto", cpu) == torch.float32
     with pytest.warns(RuntimeWarning, match="no bf16 of its own"):
         assert choose_dtype("bf16", cpu) == torch.bfloat16
