@@ -10,6 +10,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import adlib
 from adlib import engine, metrics
@@ -168,6 +169,16 @@ def test_intervals_need_two_images_of_a_kind_and_leave_out_what_has_no_mask(
     left = Data("one", data.train, data.test.select(np.setdiff1d(range(len(data.test)), one)))
     with pytest.raises(ValueError, match=r"one/bolt: intervals need two normal and two anom.* got"):
         adlib.evaluate(method, Data("one", left.train, left.test.of("bolt")), intervals=True)
+
+
+def test_a_defect_whose_mask_is_black_is_told(folder: Folder) -> None:
+    root = folder()
+    black = root / "nut" / "ground_truth" / "dent" / "001_mask.png"
+    Image.new("L", (50, 40)).save(black)
+    method = ProAD(tiny_config())
+    with pytest.warns(RuntimeWarning, match=r"1 defective images of 'nut' .*001\.png: all"):
+        record = adlib.evaluate(method, adlib.load_data(root))
+    assert record["categories"]["nut"]["pixel_ap"] is not None
 
 
 def test_without_masks_pixel_metrics_are_null(folder: Folder) -> None:

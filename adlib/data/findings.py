@@ -63,13 +63,16 @@ def look(
     unreadable: list[str] = []
     sizes: Counter[tuple[int, int]] = Counter()
     shapes: dict[str, list[float]] = {}  # width / height, by category
+    blank: list[str] = []  # masks of defective images that show no defect
     for reference in tqdm(every, desc="opening images", delay=2, leave=False):
         try:
             height, width = check_header(reference.path)
             sizes[height, width] += 1
             shapes.setdefault(reference.category, []).append(width / height)
             if decode:
-                read_marked(reference)
+                sample = read_marked(reference)
+                if sample.label and sample.mask is not None and not sample.mask.any():
+                    blank.append(reference.mask or reference.path)
             elif reference.mask is not None:
                 check_marked(reference)
         except (ValueError, OSError) as error:
@@ -82,6 +85,11 @@ def look(
     elif every:
         how = "decoded" if decode else "opened; --decode reads them to the last pixel"
         report.fine.append(f"every image and mask was {how}")
+    if blank:
+        report.notes.append(
+            f"the mask shows no defect on {len(blank):,} defective image{'s' * (len(blank) > 1)}, "
+            f"so that all pixels would count as normal: {some(blank)}"
+        )
     if len(sizes) > 1:
         least, most = min(sizes, key=math.prod), max(sizes, key=math.prod)  # by area
         report.notes.append(

@@ -1,12 +1,13 @@
 """From features to maps and scores, and from those to the seven metrics of a category."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from adlib.data.sample import Images
@@ -90,14 +91,21 @@ def score_category(
     Raises:
         ValueError: Images of several sizes where the protocol takes them as they are, or intervals
             of fewer than two images of a kind.
+    Warns:
+        RuntimeWarning: Defective images whose masks are empty.
     """
     rule, stream = protocol, None
     scored: list[np.ndarray] = []
     kept: list[tuple[np.ndarray, np.ndarray]] = []
-    masked = True
+    masked, blank = True, list[str]()
     for start in range(0, len(images), SPAN):
         span = images.select(range(start, min(start + SPAN, len(images))))
-        masks = [mask for sample in span if (mask := sample.mask) is not None]
+        masks: list[Bool[np.ndarray, "_ _"]] = []
+        for sample in span:
+            if sample.mask is not None:
+                masks.append(sample.mask)
+                if sample.label and not sample.mask.any():
+                    blank.append(sample.path)
         rule = at_one_size(rule, [mask.shape for mask in masks])
         maps, scores = score_features(method, features[start : start + SPAN], dtype, rule)
         scored.append(scores)
@@ -110,6 +118,13 @@ def score_category(
             continue
         stream = stream or StreamingScores(protocol=rule, prepared=True)
         stream.update(maps, truth, names=[r.path for r in span.references])
+    if blank:
+        warnings.warn(
+            f"{len(blank)} defective images of {images.references[0].category!r} have a mask that "
+            f"shows no defect, such as {blank[0]}: all their pixels count as normal",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     pixel: dict[str, float] = {}
     ends: dict[str, Interval] = {}
     if masked and stream is not None:

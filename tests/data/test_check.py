@@ -83,6 +83,16 @@ def test_damage_inside_a_file_takes_decoding_to_see(tmp_path: Path, small: None)
     assert f"1 of 18 images cannot be read, or not with their mask: {path}" in text
 
 
+def test_a_defect_whose_mask_is_black(tmp_path: Path, small: None) -> None:
+    root = made.mvtec_ad(tmp_path)
+    path = sorted((root / "bottle/ground_truth").rglob("*.png"))[0]
+    with Image.open(path) as mask:
+        Image.new("L", mask.size).save(path)
+    words = "the mask shows no defect on 1 defective image, so that all pixels would count as"
+    assert words not in said("mvtec-ad", root)  # headers do not tell
+    assert f"note     {words} normal: {path}" in said("mvtec-ad", root, decode=True)
+
+
 def test_leakage_and_repeated_images(tmp_path: Path, small: None) -> None:
     root = made.mvtec_ad(tmp_path)
     train = root / "bottle/train/good"
