@@ -127,6 +127,9 @@ def load_run(path: Path | str, *, offline: bool | None = None) -> runs.Run:
         raise runs.RunError(
             f"{path}: weights do not fit: missing {missing}, unexpected {unexpected}"
         )
+    last = (saved["provenance"].get("options") or {}).get("channels_last", False)
+    layout = torch.channels_last if last else torch.contiguous_format
+    method.encoder.to(memory_format=layout)  # as `fit` left it, so that it rounds alike
     if saved["calibration"] is not None:
         method.calibration = Calibration(**saved["calibration"])
     method.provenance = saved["provenance"]
