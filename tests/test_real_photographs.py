@@ -48,7 +48,7 @@ def test_solar_cells_are_told_apart_after_a_minute_of_training() -> None:
 def test_a_folder_of_four_categories_gives_seven_metrics_for_each() -> None:
     whole = adlib.load_data(Path(os.environ["ADLIB_DATA"]))
     data = Data(whole.name, few(whole.train, 20, 0), few(whole.test, 10, 10))
-    run = adlib.fit(adlib.ProAD(adlib.ProADConfig(offline=True)), data, steps=40)
+    run = adlib.fit(adlib.ProAD(adlib.ProADConfig(offline=True)), data, steps=60)
     record = adlib.evaluate(run.method, data)
     assert tuple(record["categories"]) == whole.categories
     for row in record["categories"].values():
