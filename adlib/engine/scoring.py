@@ -120,8 +120,8 @@ def score_category(
         stream.update(maps, truth, names=[r.path for r in span.references])
     if blank:
         warnings.warn(
-            f"{len(blank)} defective images of {images.references[0].category!r} have a mask that "
-            f"shows no defect, such as {blank[0]}: all their pixels count as normal",
+            f"the mask shows no defect on {len(blank)} defective image{'s' * (len(blank) > 1)} of "
+            f"{images.references[0].category!r}, so that all pixels count as normal: {blank[0]}",
             RuntimeWarning,
             stacklevel=2,
         )
