@@ -28,6 +28,7 @@ MECHANISM = (
     "d_normal", "d_anomalous", "ratio", "gap", "z", "d_held_out", "noise_changed", "noise_unchanged"
 )  # fmt: skip
 LEVEL = 0.95  # of the intervals; ours
+AHEAD = {1: "ahead of", 0: "not told apart from", -1: "behind"}
 Row = dict[str, Any]
 
 
@@ -128,10 +129,11 @@ def runs_table(rows: Iterable[Row]) -> "DataFrame":
 
 
 def supervised_table(rows: Iterable[Row]) -> "DataFrame":
-    """One row a run of one category: arm, category, seen defects, steps, seed, seven metrics.
+    """One row a run: arm, data, category, seen defects, steps, seed, seven metrics.
 
     Args:
-        rows: Lines whose records say which defects left the test set (`tested_without`).
+        rows: Lines whose records say which defects left the test set (`tested_without`). An empty
+            category is a model of all; its metrics are the means over them.
     Raises:
         ValueError: Two protocols or precisions among the rows, runs of one category and seed that
             were tested on different images, or a run without record.
@@ -140,12 +142,12 @@ def supervised_table(rows: Iterable[Row]) -> "DataFrame":
 
     found: list[Row] = []
     first: tuple[Any, Any] | None = None
-    tests: dict[tuple[str, int], str] = {}
+    tests: dict[tuple[str, str, int], str] = {}
     for row in rows:
         record = row["files"].get("record.json")
         if record is None:
             raise ValueError(f"the run {row['id']} left no record.json")
-        category, digest = record["category"], record["test"]["digest"]
+        data, category = record["data"]["name"], record["category"]
         kind = (record["protocol"], record.get("precision"))
         first = first or kind
         if kind != first:
@@ -153,15 +155,17 @@ def supervised_table(rows: Iterable[Row]) -> "DataFrame":
                 f"the run {row['id']} has another protocol or another precision than the first; "
                 "their numbers cannot be compared"
             )
-        if tests.setdefault((category, record["seed"]), digest) != digest:
+        digest = record["test"]["digest"]
+        if tests.setdefault((data, category, record["seed"]), digest) != digest:
             raise ValueError(
-                f"the run {row['id']} was tested on other images of {category} than another run of "
-                f"seed {record['seed']}; their numbers cannot be compared"
+                f"the run {row['id']} was tested on other images of {category or data} than "
+                f"another run of seed {record['seed']}; their numbers cannot be compared"
             )
         found.append(
             {
                 "arm": name_of(record["arm"]),
                 "method": record["method"],
+                "data": data,
                 "category": category,
                 "seen": record["seen"],
                 "steps": record["steps"],
@@ -301,6 +305,20 @@ def sign(gap: tuple[float, float, float, int]) -> int:
     """1 or -1 if the interval leaves 0 out on that side, else 0."""
     _, low, high, _ = gap
     return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def compared(one: "DataFrame", other: "DataFrame", columns: Sequence[str]) -> str:
+    """Say for each metric whether one arm is ahead of another, as `difference` and `sign` find.
+
+    Returns:
+        Such as "pixel AP **ahead of** it, +1.2 points (...); AUPRO **behind** it, -3.4 ...".
+    Raises:
+        ValueError: No seed in common, or two runs of one seed.
+    """
+    gaps = {column: difference(one, other, column) for column in columns}
+    return "; ".join(
+        f"{TITLES[column]} **{AHEAD[sign(gap)]}** it, {told(gap)}" for column, gap in gaps.items()
+    )
 
 
 def soft_identity(frame: "DataFrame") -> str:

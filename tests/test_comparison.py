@@ -309,6 +309,8 @@ def test_sentences_say_what_is_significant(tmp_path: Path) -> None:
 
 def test_sentences_say_what_cannot_be_said(tmp_path: Path) -> None:
     assert "Only one arm ran" in say(section_of(tmp_path, record()))
+    one = [record(names=("bolt",)), record("pro-ad", names=("bolt",))]
+    assert say(section_of(tmp_path, *one)).startswith("By image AUROC, on bolt: dinomaly (50.0); ")
     section = section_of(tmp_path, record(masks=False), record("pro-ad", masks=False))
     assert say(section, "aupro") == "No run has AUPRO: there were no masks."
     assert "no two arms have two seeds in common" in say(section)
@@ -324,7 +326,7 @@ def test_a_change_of_order_is_named(tmp_path: Path) -> None:
         "parts, protocol mvtec (pro-ad > dinomaly)."
     )
     same = findings.changes_of_order([sections[0], sections[0]], "aupro")
-    assert same.endswith("(dinomaly > pro-ad) holds in the other 1.")
+    assert same.endswith("(dinomaly > pro-ad) holds in the other one.")
 
 
 def test_a_sections_runs_are_named_and_traced(tmp_path: Path) -> None:

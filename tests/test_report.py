@@ -88,6 +88,18 @@ def test_supervised_runs_are_compared_on_the_same_test_images_only() -> None:
         report.supervised_table([{"id": "point_9", "files": {}}])
 
 
+def test_one_seed_may_be_tested_on_a_category_of_each_of_two_data_sets() -> None:
+    other = {"data": {"name": "glass", "hash": "b2"}, "test": {"digest": "x"}}
+    frame = report.supervised_table(
+        [supervised("PRN", category=""), supervised("PRN", category="", **other)]
+    )
+    assert frame["data"].tolist() == ["parts", "glass"]
+    with pytest.raises(ValueError, match="tested on other images of parts than"):
+        report.supervised_table(
+            [supervised("PRN", category=""), supervised("b", category="", test={"digest": "x"})]
+        )
+
+
 def test_an_arm_is_named_by_what_sets_it_apart() -> None:
     assert report.name_of(NONE) == "none"
     assert report.name_of({"method": "dinomaly"}) == "dinomaly"
@@ -118,6 +130,15 @@ def test_a_difference_is_the_paired_t_interval() -> None:
     assert report.told((0.25, 0.1, 0.4, 3), percent=False) == (
         "+0.250 (95 % interval +0.100 to +0.400, 3 seeds)"
     )
+
+
+def test_arms_are_compared_metric_by_metric() -> None:
+    one = pd.DataFrame({"seed": [0, 1], "pixel_ap": [0.5, 0.51], "aupro": [0.1, 0.9]})
+    other = pd.DataFrame({"seed": [1, 0], "pixel_ap": [0.2, 0.2], "aupro": [0.2, 0.3]})
+    ahead, alike = report.compared(one, other, ["pixel_ap", "aupro"]).split("; ")
+    assert ahead.startswith("pixel AP **ahead of** it, +30.5 points (95 % interval +")
+    assert alike.startswith("AUPRO **not told apart from** it, +25.0 points (95 % interval -")
+    assert report.compared(other, one, ["pixel_ap"]).startswith("pixel AP **behind** it, -30.5")
 
 
 def test_one_seed_decides_nothing() -> None:

@@ -32,7 +32,9 @@ def finding(section: Section, metric: str, pairs: Sequence[Pair], ranks: Ranks |
     means = metrics_table(section)[title]
     leaders = "; ".join(f"{arm} ({means[arm]})" for arm in best[:LISTED])
     more = f"; and {len(best) - LISTED} more" if len(best) > LISTED else ""
-    said = [f"By {title}, in the mean of {len(section.categories)} categories: {leaders}{more}."]
+    first, *others = section.categories
+    where = f"in the mean of {1 + len(others)} categories" if others else f"on {first}"
+    said = [f"By {title}, {where}: {leaders}{more}."]
     if len(best) < 2:
         return f"{said[0]} Only one arm ran, so there is nothing to compare."
     firsts = {pair.first for pair in pairs}
@@ -119,5 +121,6 @@ def changes_of_order(sections: Sequence[Section], metric: str) -> str:
             changed.append(f"{name} ({' > '.join(common)})")
     start = f"By {TITLES[metric]} the order in {first.title.removeprefix(f'{first.source}: ')}"
     if not changed:
-        return f"{start} ({' > '.join(reference)}) holds in the other {len(others)}."
+        rest = f"the other {len(others)}" if len(others) > 1 else "the other one"
+        return f"{start} ({' > '.join(reference)}) holds in {rest}."
     return f"{start} is {' > '.join(reference)}; it is another one in {'; '.join(changed)}."
