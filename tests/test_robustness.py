@@ -70,6 +70,9 @@ def test_encoders_are_apart_and_other_training_data_is_left_out(tmp_path: Path) 
     other += runs("patchcore", (0.4,), **deep)
     frame = robustness(read_folder(folder_of(tmp_path, *other)).sections, "image_auroc")
     assert frame["changes"].tolist() == ["first", ALONE]  # dinomaly alone is in both
+    twice = [{**r, "config": {"layers": [3, 3]}} for r in made[:2]]
+    frame = robustness(read_folder(folder_of(tmp_path, *twice)).sections, "image_auroc")
+    assert frame["encoder"].tolist() == ["vit-tiny, layer 3"]
 
 
 def test_the_report_says_where_methods_change_places(tmp_path: Path) -> None:

@@ -195,18 +195,24 @@ def _whole(run: Run) -> bool:
 
 def _condition(run: Run) -> Condition:
     record = run.record
-    layers = record.get("config", {}).get("layers")
+    layers = sorted(set(record.get("config", {}).get("layers") or ()))
     encoder = record.get("encoder") or {}
     return Condition(
         data=record["data"]["name"],
         data_hash=record["data"]["hash"],
         protocol=str(record["protocol"].get("name")),
         rules=json.dumps(record["protocol"], sort_keys=True),
-        encoder=f"{encoder.get('name')}"
-        + (f", layers {layers[0]} to {layers[-1]}" if layers else ""),
+        encoder=f"{encoder.get('name')}{_named(layers)}",
         weights=str(encoder.get("sha256")),
         steps=record.get("steps") or None,
     )
+
+
+def _named(layers: Sequence[int]) -> str:
+    """Layers that are not the preset's, for the name of a condition."""
+    if len(layers) < 2:
+        return f", layer {layers[0]}" if layers else ""
+    return f", layers {layers[0]} to {layers[-1]}"
 
 
 def _name(run: Run) -> str:

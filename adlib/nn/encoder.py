@@ -85,7 +85,8 @@ class Encoder(nn.Module):
         name: A preset of `adlib.nn.weights.PRESETS`.
         size: Height and width in pixels; multiples of the patch (ViT) or of the last stage's
             stride (CNN).
-        layers: Zero-based blocks (ViT) or stages (CNN); None takes the preset's.
+        layers: Zero-based blocks (ViT) or stages (CNN), in the order in which their levels are
+            wanted; one may stand twice. None takes the preset's.
         weights: A weights file; None looks in the places of `adlib.nn.weights`; "random" draws
             them from seed 0, for tests.
         offline: Never touch the network.
@@ -154,15 +155,17 @@ class Encoder(nn.Module):
         if tuple(images.shape[2:]) != self.size:
             raise ValueError(f"expected images of {self.size}, got {tuple(images.shape[2:])}")
         x = (images - self.mean[:, None, None]) / self.std[:, None, None]
+        once = sorted(set(self.layers))  # timm returns each once, the lowest first
         maps = self.model.forward_intermediates(
             x,
-            indices=list(self.layers),
+            indices=once,
             norm=False,
             stop_early=True,
             output_fmt="NCHW",
             intermediates_only=True,
         )
-        return [level.flatten(2).mT for level in maps]  # b n c
+        levels = {i: level.flatten(2).mT for i, level in zip(once, maps, strict=True)}  # b n c
+        return [levels[i] for i in self.layers]
 
 
 def _build(

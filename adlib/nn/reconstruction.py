@@ -31,7 +31,8 @@ def one_grid(encoder: Encoder) -> tuple[int, tuple[int, int]]:
     if len(widths) > 1 or len(grids) > 1:
         raise ValueError(
             "levels that are averaged must share one width and one grid; the encoder "
-            f"{encoder.name!r} has widths {encoder.widths} on grids {encoder.grids}. Choose a ViT"
+            f"{encoder.name!r} has widths {encoder.widths} on grids {encoder.grids}. Choose a ViT, "
+            f"or one layer twice, such as layers={(encoder.layers[0],) * 2}"
         )
     if len(encoder.layers) % 2:
         raise ValueError(f"layers must be even (two groups), got {encoder.layers}")

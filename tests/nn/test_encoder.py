@@ -86,6 +86,18 @@ def test_levels_have_the_shape_they_announce(name: str, size, grids, widths) -> 
     assert [tuple(level.shape) for level in levels] == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet18", (32, 64)), ("dinov2-s-packaged", (28, 28))]
+)
+def test_levels_come_in_the_order_asked_for_and_as_often(name: str, size) -> None:
+    image = torch.rand(1, 3, *size)
+    apart = {i: Encoder(name, size, layers=(i,), weights="random")(image)[0] for i in (1, 2)}
+    together = Encoder(name, size, layers=(2, 1, 2), weights="random")
+    assert together.widths == tuple(apart[i].shape[2] for i in (2, 1, 2))
+    for level, i in zip(together(image), (2, 1, 2), strict=True):
+        assert torch.equal(level, apart[i])
+
+
 def test_a_size_may_come_as_a_list() -> None:
     """As JSON has it; in a process of its own, since here types are checked at run time."""
     code = (
