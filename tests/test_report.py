@@ -89,7 +89,7 @@ def test_supervised_runs_are_compared_on_the_same_test_images_only() -> None:
 
 
 def test_one_seed_may_be_tested_on_a_category_of_each_of_two_data_sets() -> None:
-    other = {"data": {"name": "glass", "hash": "b2"}, "test": {"digest": "x"}}
+    other: dict[str, Any] = {"data": {"name": "glass", "hash": "b2"}, "test": {"digest": "x"}}
     frame = report.supervised_table(
         [supervised("PRN", category=""), supervised("PRN", category="", **other)]
     )
