@@ -126,7 +126,7 @@ def test_prn_is_counted_with_its_pyramid() -> None:
     by_hand += 2 * 64 * 64 * 9 * (24 * 64 + 64)
     weights += 9 * (24 * 64 + 64) + 1 + 2 * 64
     assert cost(plain) == {"parameters": weights, "flops": by_hand}
-    base = cost(replace(plain, residuals=False))
+    base = cost(replace(plain, residuals="off"))
     skips = sum(9 * c * c for c, _, _ in shapes[:3])  # half of what is merged with
     assert weights - base["parameters"] == skips
     assert cost(PRNConfig())["flops"] > by_hand

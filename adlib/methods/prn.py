@@ -14,7 +14,6 @@ BatchNorm, the default norm, takes its statistics of the images that pass at onc
 spread over processes, or over accumulated parts, has those of each share.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -35,10 +34,11 @@ from adlib.data.sample import Images
 from adlib.hardware import first_process
 from adlib.methods.config import check, encoder_of
 from adlib.nn.convolution import Convolution, Norm, draw_convolutions, resize
-from adlib.nn.encoder import Encoder, find_preset
+from adlib.nn.deepest_stage import DeepestStage
+from adlib.nn.encoder import find_preset
 from adlib.nn.fusion import Fusion
 from adlib.nn.patch_attention import BLOCKS, Scaling
-from adlib.nn.prototype_maps import PrototypeMaps, cluster_means, gram_matrices, kmeans
+from adlib.nn.prototype_maps import PrototypeMaps, Residual, cluster_means, gram_matrices, kmeans
 from adlib.nn.segmentation_loss import focal_loss, smooth_l1_loss
 from adlib.nn.stable_adamw import warmup_cosine
 from adlib.progress import track
@@ -80,7 +80,10 @@ class PRNConfig:
     top: int = 100  # pixels whose mean is the image score; inferred; 50 in the author's next code
     recipe: Recipe = field(default_factory=Recipe)  # how anomalies are made
 
-    residuals: bool = True  # D_j beside F_j (MP); without, encoder and decoder only
+    residuals: Residual | Literal["off"] = "square"
+    """D_j beside F_j (MP). The square, as inferred, is of the features' size squared, and drowns
+    features that deviate by more than one; scaled by the variance of normal maps, or absolute, it
+    does not; ours. Off: encoder and decoder only."""
     fusion: Literal["own", "shared", "off"] = "own"
     """MF of F and of D: modules of their own (inferred from "separately" in Fig. 3's caption), or
     one for both (unofficial code). Off: none at all, the second one neither."""
@@ -167,34 +170,6 @@ class Decoder(nn.Module):
         return resize(logits, self.size).squeeze(1)
 
 
-class DeepestStage(nn.Sequential):
-    """A copy of the encoder's stages between its third and its fourth level, to be trained.
-
-    Its BatchNorms keep the encoder's statistics; ours.
-
-    Raises:
-        ValueError: The encoder is a ViT, whose blocks need tokens that its levels do not have.
-    """
-
-    def __init__(self, encoder: Encoder) -> None:
-        if encoder.grids[2] == encoder.grids[3]:
-            raise ValueError(f"train_deepest needs a CNN whose last stage halves the grid, got "
-                             f"{encoder.name!r} with grids {encoder.grids}")  # fmt: skip
-        stages = [encoder.model.feature_info[i]["module"].split(".") for i in encoder.layers[2:]]
-        third, fourth = (path[-1] for path in stages)  # such as blocks.4 and blocks.6
-        around = encoder.model.get_submodule(".".join(stages[1][:-1]))
-        parts = dict(around.named_children())
-        names = list(parts)
-        between = names[names.index(third) + 1 : names.index(fourth) + 1]
-        super().__init__(*(copy.deepcopy(parts[name]) for name in between))
-        self.requires_grad_(True)
-        super().train(False)
-
-    def train(self, mode: bool = True) -> "DeepestStage":
-        """Stay in eval mode, which is the norms' alone here."""
-        return self
-
-
 def layers_of(config: PRNConfig) -> tuple[int, ...]:
     """Return the four levels that a config asks for.
 
@@ -236,10 +211,12 @@ class PRN(nn.Module):
         levels = zip(self.encoder.widths, self.encoder.grids, strict=True)
         self.shapes = [(c, h, w) for c, (h, w) in levels]
         widths, grids = list(self.encoder.widths[:-1]), list(self.encoder.grids[:-1])
-        scales = self.shapes[:-1] if config.residuals else []
-        self.prototypes = nn.ModuleList(PrototypeMaps(shape) for shape in scales)
-        skips = [2 * c for c in widths] if config.residuals else widths
-        fused, separate = config.fusion != "off", config.fusion == "own" and config.residuals
+        self.prototypes = nn.ModuleList()
+        if config.residuals != "off":
+            self.prototypes.extend(PrototypeMaps(s, config.residuals) for s in self.shapes[:-1])
+        residual = len(self.prototypes) > 0
+        skips = [2 * c for c in widths] if residual else widths
+        fused, separate = config.fusion != "off", config.fusion == "own" and residual
         self.fusion = nn.ModuleList(
             Fusion(widths, grids) if fused else nn.Identity() for _ in range(1 + separate)
         )  # of F and of D, or of both
@@ -312,11 +289,10 @@ class PRN(nn.Module):
         widths = [prod(shape) for shape in self.shapes[:-1]]
         generator = torch.Generator().manual_seed(self.seed)
         watch = partial(track, label="compare maps", unit="block", show=first_process())
-        labels = [kmeans(g, k, generator) for g in gram_matrices(normal, widths, watch)]
-        means = cluster_means(normal, widths, labels)
-        for part, centres, shape in zip(self.prototypes, means, self.shapes, strict=False):
-            c, h, w = shape
-            part.p = centres.unflatten(1, (h, w, c)).to(part.p.device)
+        grams = gram_matrices(normal, widths, watch)
+        means = cluster_means(normal, widths, [kmeans(g, k, generator) for g in grams])
+        for part, centres, gram in zip(self.prototypes, means, grams, strict=True):
+            part.learn(centres, gram)
 
     def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 1 d"]:
         """Return the levels, flattened and side by side, which the engine caches."""

@@ -15,7 +15,7 @@ flattened maps. Not scikit-learn's: that would want coordinates, and draws from 
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Float64, Int
@@ -27,6 +27,7 @@ COLUMNS = 16_384  # numbers of each that are in float64 at a time; bounds memory
 RESTARTS = 30  # starts of k-means, of which the best is kept; ours, a start costs next to nothing
 ROUNDS = 300  # of one start, at most; scikit-learn's default
 Watch = Callable[[Sequence[Any]], Iterable[Any]]
+Residual = Literal["square", "scaled", "absolute"]
 
 
 def _read(normal: Subset[Tensor], rows: range) -> Float[Tensor, "k d"]:
@@ -90,6 +91,16 @@ def cluster_means(
         for total, scale, cluster in zip(sums, _slices(widths), labels, strict=True):
             total.index_add_(0, cluster[rows.start : rows.stop], x[:, scale].float())
     return [s / c.bincount().unsqueeze(1) for s, c in zip(sums, labels, strict=True)]
+
+
+def mean_variance(gram: Float64[Tensor, "n n"], width: int) -> Float64[Tensor, ""]:
+    r"""Return the variance of a number over n maps, the mean of all d numbers of a map.
+
+    $(\operatorname{tr} G - \tfrac1n \sum_{ij} G_{ij}) / (n d)$, from the products alone. It is 0 if
+    all maps are equal, as one alone is.
+    """
+    n = len(gram)
+    return ((gram.trace() - gram.sum() / n) / (n * width)).clamp(min=0)
 
 
 def draw_start(
@@ -179,24 +190,36 @@ def kmeans(
 
 
 class PrototypeMaps(nn.Module):
-    r"""$D = (F - p_{k^*}) \odot (F - p_{k^*})$ with $k^* = \arg\min_k \lVert F - p_k \rVert$.
+    r"""$D = \rho(F - p_{k^*})$ with $k^* = \arg\min_k \lVert F - p_k \rVert$, rho for each number.
 
-    One prototype an image, the nearest as a whole (Fig. 3 of PRN); the square is inferred.
+    One prototype an image, the nearest as a whole (Fig. 3 of PRN). Rho is the square
+    (inferred), the square over the variance of normal maps, or the absolute value (both ours).
     Equation :eq:`eq-residual`, chapter 7.
 
     Args:
         shape: Of a map: channels, rows, columns.
+        form: Of rho.
     Attributes:
         p: K prototypes, with their channels last as in memory; data and not weights, saved with
             them.
+        variance: Of normal maps, `mean_variance`, likewise; 1 where they do not vary.
     """
 
     p: Tensor
+    variance: Tensor
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
+    def __init__(self, shape: tuple[int, int, int], form: Residual = "square") -> None:
         super().__init__()
         c, h, w = shape
+        self.form = form
         self.register_buffer("p", torch.empty(0, h, w, c))
+        self.register_buffer("variance", torch.ones(()))
+
+    def learn(self, means: Float[Tensor, "k d"], gram: Float64[Tensor, "n n"]) -> None:
+        """Take k flattened prototypes, and the products of the n normal maps they are means of."""
+        variance = mean_variance(gram, means.shape[1])
+        self.p = means.unflatten(1, self.p.shape[1:]).to(self.p)
+        self.variance = torch.where(variance > 0, variance, 1).to(self.variance)
 
     def nearest(self, f: Float[Tensor, "b h w c"]) -> Int[Tensor, " b"]:
         """Return which prototype is the nearest to each map: b K d products, in fp32 always."""
@@ -209,7 +232,14 @@ class PrototypeMaps(nn.Module):
         if not len(self.p):
             raise ValueError("there are no prototypes yet: fit the method, or load a run, first")
         x = f.permute(0, 2, 3, 1)  # b h w c
-        return (x - self.p[self.nearest(x)]).square().permute(0, 3, 1, 2)
+        d = x - self.p[self.nearest(x)]
+        if self.form == "absolute":
+            d = d.abs()
+        elif self.form == "scaled":
+            d = d.square() / self.variance
+        else:
+            d = d.square()
+        return d.permute(0, 3, 1, 2)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kw: Any) -> None:
         """Take any number of prototypes, which torch would refuse."""
