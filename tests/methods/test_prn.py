@@ -32,6 +32,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "shared": {"fusion": "shared"},
     "one fusion": {"refusion": False},
     "group norm": {"norm": "group"},
+    "scaled": {"residuals": "scaled"},
+    "absolute": {"residuals": "absolute"},
     "deepest": {"train_deepest": True},
     "enlarged": {"enlarge": 4},
     "vit": {"encoder": "vit-tiny", "layers": (0, 1, 2, 3), "size": (48, 80)},
@@ -125,6 +127,8 @@ def test_prototypes_are_means_of_clusters_of_whole_maps() -> None:
         expected = torch.stack([level[:3].mean(dim=0), level[4:].mean(dim=0)])
         order = [0, 1] if part.p[0].mean() < part.p[1].mean() else [1, 0]  # pyright: ignore[reportIndexIssue]
         torch.testing.assert_close(part.p[order].permute(0, 3, 1, 2), expected)  # pyright: ignore[reportIndexIssue]
+        variance = level[[0, 1, 2, 4, 5]].double().var(dim=0, unbiased=False).mean()  # of all five
+        torch.testing.assert_close(part.variance, variance.float(), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ from torch.utils.data import Subset
 from adlib.nn import prototype_maps
 from adlib.nn.prototype_maps import (
     PrototypeMaps,
+    Residual,
     cluster_means,
     distances_from_means,
     draw_start,
     gram_matrices,
     kmeans,
     lloyd,
+    mean_variance,
 )
 
 WIDTHS = (60, 33)  # numbers of two scales; five more lie behind them
@@ -153,18 +155,69 @@ def test_more_starts_are_never_worse_and_a_generator_decides() -> None:
     assert len({inertia(1, seed) for seed in range(5)}) > 1
 
 
-def prototypes(k: int = 4) -> PrototypeMaps:
-    part = PrototypeMaps((3, 5, 7))
-    part.p = random(k, 5, 7, 3)
+def test_a_variance_over_maps_follows_from_their_products() -> None:
+    for scale, (products, width) in enumerate(
+        zip(gram_matrices(normal(), WIDTHS), WIDTHS, strict=True)
+    ):
+        x = flat(scale).numpy()
+        slow = np.mean([np.var(x[:, i]) for i in range(width)])
+        assert mean_variance(products, width).item() == pytest.approx(slow, rel=1e-10)
+    assert mean_variance(gram(random(1, 9)), 9) == 0
+    assert mean_variance(gram(random(1, 9).expand(4, 9)), 9) == pytest.approx(0, abs=1e-12)
+
+
+FORMS: list[Residual] = ["square", "scaled", "absolute"]
+
+
+def prototypes(k: int = 4, form: Residual = "square", seed: int = 0) -> PrototypeMaps:
+    """Some maps, each a prototype of its own."""
+    part, x = PrototypeMaps((3, 5, 7), form), random(k, 5, 7, 3, seed=seed).flatten(1)
+    part.learn(x, gram(x))
     return part
 
 
-def test_a_residual_is_the_square_to_the_nearest_whole_map() -> None:
-    part, f = prototypes(), random(2, 3, 5, 7, seed=1)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_residual_is_to_the_nearest_whole_map(form: Residual) -> None:
+    part, f = prototypes(form=form), random(2, 3, 5, 7, seed=1)
+    variance = part.p.double().var(dim=0, unbiased=False).mean().item()
     for image, found in zip(f, part(f), strict=True):
         maps = [p.permute(2, 0, 1) for p in part.p]
         nearest = min(maps, key=lambda p: (image - p).norm().item())
-        torch.testing.assert_close(found, (image - nearest) ** 2)
+        expected = {
+            "square": (image - nearest) ** 2,
+            "scaled": (image - nearest) ** 2 / variance,
+            "absolute": (image - nearest).abs(),
+        }
+        torch.testing.assert_close(found, expected[form])
+
+
+@pytest.mark.parametrize(("form", "power"), [("square", 2), ("scaled", 0), ("absolute", 1)])
+def test_of_features_in_another_unit_the_scaled_form_alone_knows_nothing(
+    form: Residual, power: int
+) -> None:
+    x, f = random(6, 105), random(2, 3, 5, 7, seed=1)
+    part, other = PrototypeMaps((3, 5, 7), form), PrototypeMaps((3, 5, 7), form)
+    part.learn(x[:4], gram(x))
+    other.learn(8 * x[:4], gram(8 * x))
+    torch.testing.assert_close(other(8 * f), 8**power * part(f))
+
+
+def test_normal_maps_have_a_scaled_residual_near_one() -> None:
+    """Of one prototype, their mean, it is one on average."""
+    x = 30 * random(9, 105) + 100
+    part = PrototypeMaps((3, 5, 7), "scaled")
+    part.learn(x.mean(dim=0, keepdim=True), gram(x))
+    residuals = part(x.unflatten(1, (5, 7, 3)).permute(0, 3, 1, 2))
+    assert residuals.mean().item() == pytest.approx(1, rel=1e-4)
+
+
+def test_maps_that_do_not_vary_are_in_units_of_one() -> None:
+    """One normal image, or equal ones, leave no variance to divide by."""
+    part = PrototypeMaps((3, 5, 7), "scaled")
+    for n in (1, 4):
+        x = random(1, 105).round().expand(n, 105)  # whole numbers: their products are exact
+        part.learn(x[:1], gram(x))
+        assert part.variance == 1
 
 
 def test_a_map_that_is_a_prototype_has_residual_zero() -> None:
@@ -183,5 +236,6 @@ def test_prototypes_of_any_number_are_loaded() -> None:
         part(random(2, 3, 5, 7))
     part.load_state_dict(other.state_dict())
     assert torch.equal(part.p, other.p)
+    assert part.variance == other.variance != 1  # or the scaled form would see another unit
     with pytest.raises(RuntimeError, match="size mismatch for p"):
-        part.load_state_dict({"p": torch.zeros(6, 5, 7, 2)})
+        part.load_state_dict({"p": torch.zeros(6, 5, 7, 2), "variance": torch.ones(())})
