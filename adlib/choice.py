@@ -1,7 +1,8 @@
-"""The rule by which the default arm of Pro-AD is chosen; book/results/README.md has it in words.
+"""The rules by which two defaults are chosen; book/results/README.md has them in words.
 
-It was written down before the runs that it judges. It reads the tables of `adlib.report`, in which
-the forms of the constraint that compete are the arms "A4 FORM".
+Both were written down before the runs that they judge. That of Pro-AD's arm reads the tables of
+`adlib.report`, in which the forms of the constraint that compete are the arms "A4 FORM". That of
+PRN's residual reads rows of book/results/prn_residuals.csv.
 """
 
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ STEPS = (800, 1600)  # the second decides, the first tells whether the order sti
 LONGER = 3200  # decides between the first two where it does
 ORDER = ("anchor", "nores", "content", "nearest", "scaled", "topk", "gate", "project", "limit")
 RUNG = "A4 "
+RESIDUALS = ("square", "scaled", "absolute")  # the nearest to what is inferred first
 
 
 def scores(runs: "DataFrame") -> "DataFrame":
@@ -49,3 +51,33 @@ def best_form(runs: "DataFrame") -> str:
     if abs(gaps.mean()) <= gaps.std(ddof=1) / len(gaps) ** 0.5:
         return min(first, second, key=lambda arm: ORDER.index(arm.split()[1]))
     return first if gaps.mean() > 0 else second
+
+
+def residual_scores(rows: "DataFrame") -> "DataFrame":
+    """Return the score of each form of PRN's residual: mean of image AUROC and pixel AP, in [0, 1].
+
+    Args:
+        rows: With `form`, `category`, `seed`, `image_auroc`, `pixel_ap`; a row for each kind of
+            made anomaly.
+    Returns:
+        A row for each category and seed, a column for each form.
+    """
+    scored = rows.assign(score=(rows["image_auroc"] + rows["pixel_ap"]) / 2)
+    return scored.pivot_table(values="score", index=["category", "seed"], columns="form")
+
+
+def best_residual(rows: "DataFrame") -> str:
+    """Return the form of PRN's residual that the rule chooses.
+
+    Args:
+        rows: As `residual_scores` takes them.
+    Raises:
+        ValueError: A form is missing that the rule compares, or was not run at each point.
+    """
+    table = residual_scores(rows).reindex(columns=list(RESIDUALS))
+    if table.empty or table.isna().any(axis=None):
+        raise ValueError(f"expected runs of {RESIDUALS} at the same points, got\n{table}")
+    first = table[table.mean().idxmax()]
+    gaps = table.rsub(first, axis=0)  # of each form, point by point
+    tied = gaps.mean() <= gaps.std(ddof=1) / len(gaps) ** 0.5
+    return next(form for form in RESIDUALS if tied[form])  # the highest ties with itself

@@ -1,4 +1,4 @@
-"""The rule that chooses Pro-AD's default arm, on runs whose outcome is known."""
+"""The rules that choose two defaults, on runs whose outcome is known."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from adlib import report
-from adlib.choice import best_form, scores
-from adlib.methods import ProADConfig
+from adlib.choice import best_form, best_residual, residual_scores, scores
+from adlib.methods import PRNConfig, ProADConfig
 
 Runs = Mapping[tuple[str, int], Sequence[float]]
 
@@ -78,3 +78,45 @@ def test_the_default_is_what_the_rule_chose() -> None:
         for name in ("constraint", "start", "shortcut", "own", "prototype_lr", "attention",
                      "update", "context", "coherence", "noise", "mining"):  # fmt: skip
             assert config[name] == getattr(default, name), name
+
+
+def residuals(**scored: Sequence[float]) -> pd.DataFrame:
+    """Rows of each form, point by point; one kind is easier by as much as one is harder."""
+    rows = [
+        {"form": form, "category": "nut", "seed": seed, "kind": kind, "image_auroc": x + d,
+         "pixel_ap": x - 0.2 + d}
+        for form, values in scored.items()
+        for seed, x in enumerate(values)
+        for kind, d in (("extended", 0.1), ("simulated", -0.1))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_a_residuals_score_is_the_mean_of_both_metrics_and_kinds() -> None:
+    found = residual_scores(residuals(square=(0.6, 0.7), off=(0.4, 0.4)))
+    assert found["square"].tolist() == pytest.approx([0.5, 0.6])
+    assert found["off"].tolist() == pytest.approx([0.3, 0.3])
+
+
+def test_the_residual_of_the_highest_score_wins_unless_a_nearer_one_ties() -> None:
+    clear = {"square": (0.5, 0.6, 0.7), "scaled": (0.6, 0.7, 0.8), "absolute": (0.7, 0.8, 0.9)}
+    assert best_residual(residuals(**clear)) == "absolute"
+    assert best_residual(residuals(**clear, off=(0.9, 0.9, 0.9))) == "absolute"  # no candidate
+    near = clear | {"scaled": (0.72, 0.80, 0.87)}  # gaps -.02, 0, .03: error .015
+    assert best_residual(residuals(**near)) == "scaled"
+    both = near | {"square": (0.9, 0.8, 0.7)}  # gaps -.2, 0, .2
+    assert best_residual(residuals(**both)) == "square"
+
+
+def test_runs_of_a_residual_that_are_missing_are_told() -> None:
+    with pytest.raises(ValueError, match=r"expected runs of .*'absolute'.* at the same points"):
+        best_residual(residuals(square=(0.5, 0.6), scaled=(0.6, 0.7)))
+    rows = residuals(square=(0.5, 0.6), scaled=(0.6, 0.7), absolute=(0.5, 0.5))
+    with pytest.raises(ValueError, match="at the same points"):
+        best_residual(rows.query("form != 'scaled' or seed != 1"))
+
+
+def test_the_default_residual_is_what_the_rule_chose() -> None:
+    rows = pd.read_csv(report.results_folder() / "prn_residuals.csv")
+    assert best_residual(rows) == PRNConfig().residuals
+    assert PRNConfig.paper().residuals == "square"  # as inferred

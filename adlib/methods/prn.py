@@ -80,10 +80,10 @@ class PRNConfig:
     top: int = 100  # pixels whose mean is the image score; inferred; 50 in the author's next code
     recipe: Recipe = field(default_factory=Recipe)  # how anomalies are made
 
-    residuals: Residual | Literal["off"] = "square"
-    """D_j beside F_j (MP). The square, as inferred, is of the features' size squared, and drowns
-    features that deviate by more than one; scaled by the variance of normal maps, or absolute, it
-    does not; ours. Off: encoder and decoder only."""
+    residuals: Residual | Literal["off"] = "scaled"
+    """D_j beside F_j (MP). The square, as inferred, is of another size than the features and drowns
+    those that deviate by much; so it is scaled by the variance of normal maps, or absolute; ours,
+    chosen by a rule on made anomalies (chapter 9). Off: encoder and decoder only."""
     fusion: Literal["own", "shared", "off"] = "own"
     """MF of F and of D: modules of their own (inferred from "separately" in Fig. 3's caption), or
     one for both (unofficial code). Off: none at all, the second one neither."""
@@ -116,6 +116,7 @@ class PRNConfig:
         """The inferred size: ResNet-18 at 256 pixels; steps as 700 epochs of `bottle` had."""
         return PRNConfig(
             encoder="resnet18",
+            residuals="square",
             enlarge=4,
             blocks=3,
             batch=48,

@@ -190,7 +190,10 @@ def test_the_forward_pass_is_fig_3() -> None:
         part.p[(part.p.permute(0, 3, 1, 2)[None] - f[:, None]).flatten(2).norm(dim=2).argmin(dim=1)]
         for f, part in zip((f1, f2, f3), method.prototypes, strict=True)
     ]
-    D = [(f - p.permute(0, 3, 1, 2)) ** 2 for f, p in zip((f1, f2, f3), nearest, strict=True)]
+    D = [
+        (f - p.permute(0, 3, 1, 2)) ** 2 / part.variance
+        for f, p, part in zip((f1, f2, f3), nearest, method.prototypes, strict=True)
+    ]
     of_f, of_d = method.fusion
     assert of_f is not of_d
     Z = [torch.cat(pair, 1) for pair in zip(of_f([f1, f2, f3]), of_d(D), strict=True)]
