@@ -168,7 +168,7 @@ PRN: tuple[object, ...] = (
     Box(284, 60, 142, 56, "read", "prototypes p_j", "k-means: inferred", "prototypes"),
     arrow((355, 116), (355, 156)),
     arrow((138, 184), (264, 184)),
-    Box(264, 156, 162, 56, "inferred", "residual D_j", "(F_j − nearest p_j)²", "PrototypeMaps"),
+    Box(264, 156, 162, 56, "inferred", "residual D_j", "(F_j − nearest p)² / v_j", "PrototypeMaps"),
     arrow((345, 212), (345, 256)),
     Box(48, 256, 180, 56, "read", "fusion of scales", "MF, one for F", "fusion"),
     Box(264, 256, 162, 56, "read", "fusion of scales", "MF, one for D", "fusion"),

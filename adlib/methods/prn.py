@@ -6,9 +6,9 @@ introduction and Fig. 3 with its caption could be read. Marks: `abstract` and `F
 table "Where we differ, where we guess" has a row for each.
 
 Notation: F_j encoder map of scale j (c_j h_j w_j; three scales), D_j its squared residual to the
-nearest prototype, MF multi-scale fusion, Z_j what attention and decoder see, MSA multi-size
-self-attention. Everything between the frozen encoder and the map is here but for the parts' insides
-(`adlib.nn.prototype_maps`, `fusion`, `patch_attention`).
+nearest prototype (over v_j, a variance; ours), MF multi-scale fusion, Z_j what attention and
+decoder see, MSA multi-size self-attention. Everything between the frozen encoder and the map is
+here but for the parts' insides (`adlib.nn.prototype_maps`, `fusion`, `patch_attention`).
 
 BatchNorm, the default norm, takes its statistics of the images that pass at once: a batch that is
 spread over processes, or over accumulated parts, has those of each share.

@@ -97,7 +97,7 @@ def mean_variance(gram: Float64[Tensor, "n n"], width: int) -> Float64[Tensor, "
     r"""Return the variance of a number over n maps, the mean of all d numbers of a map.
 
     $(\operatorname{tr} G - \tfrac1n \sum_{ij} G_{ij}) / (n d)$, from the products alone. It is 0 if
-    all maps are equal, as one alone is.
+    all maps are equal, as one alone is. Equation :eq:`eq-variance`, chapter 7.
     """
     n = len(gram)
     return ((gram.trace() - gram.sum() / n) / (n * width)).clamp(min=0)
