@@ -311,10 +311,13 @@ def compared(one: "DataFrame", other: "DataFrame", columns: Sequence[str]) -> st
     """Say for each metric whether one arm is ahead of another, as `difference` and `sign` find.
 
     Returns:
-        Such as "pixel AP **ahead of** it, +1.2 points (...); AUPRO **behind** it, -3.4 ...".
+        Such as "pixel AP **ahead of** it, +1.2 points (...); AUPRO **behind** it, -3.4 ...", or
+        that it was not run, if no seed is common.
     Raises:
-        ValueError: No seed in common, or two runs of one seed.
+        ValueError: Two runs of one seed.
     """
+    if not set(one["seed"]) & set(other["seed"]):
+        return "**not run** with a common seed"
     gaps = {column: difference(one, other, column) for column in columns}
     return "; ".join(
         f"{TITLES[column]} **{AHEAD[sign(gap)]}** it, {told(gap)}" for column, gap in gaps.items()

@@ -139,6 +139,10 @@ def test_arms_are_compared_metric_by_metric() -> None:
     assert ahead.startswith("pixel AP **ahead of** it, +30.5 points (95 % interval +")
     assert alike.startswith("AUPRO **not told apart from** it, +25.0 points (95 % interval -")
     assert report.compared(other, one, ["pixel_ap"]).startswith("pixel AP **behind** it, -30.5")
+    for missing in (one.head(0), one.assign(seed=9)):
+        assert report.compared(missing, other, ["pixel_ap"]) == "**not run** with a common seed"
+    with pytest.raises(ValueError, match="expected one run of each seed on both sides"):
+        report.compared(pd.concat([one, one]), other, ["pixel_ap"])
 
 
 def test_one_seed_decides_nothing() -> None:
