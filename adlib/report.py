@@ -6,7 +6,7 @@ are in its repository under book/results, and travel with the installed package.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ MECHANISM = (
     "d_normal", "d_anomalous", "ratio", "gap", "z", "d_held_out", "noise_changed", "noise_unchanged"
 )  # fmt: skip
 LEVEL = 0.95  # of the intervals; ours
-AHEAD = {1: "ahead of", 0: "not told apart from", -1: "behind"}
+AHEAD = {1: "ahead", 0: "open", -1: "behind"}
 Row = dict[str, Any]
 
 
@@ -307,21 +307,33 @@ def sign(gap: tuple[float, float, float, int]) -> int:
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
-def compared(one: "DataFrame", other: "DataFrame", columns: Sequence[str]) -> str:
-    """Say for each metric whether one arm is ahead of another, as `difference` and `sign` find.
+def verdicts(
+    pairs: Mapping[str, tuple["DataFrame", "DataFrame"]], columns: Sequence[str]
+) -> "DataFrame":
+    """Say of pairs of arms whether one is ahead: a row a pair, a column a metric.
 
+    Args:
+        pairs: By what names the row, the runs of two arms.
+        columns: Metrics, in [0, 1].
     Returns:
-        Such as "pixel AP **ahead of** it, +1.2 points (...); AUPRO **behind** it, -3.4 ...", or
-        that it was not run, if no seed is common.
+        Cells such as "ahead, +1.2 (0.3 to 2.1)", in points, with the 95 % t-interval; "open" if it
+        does not leave 0 out or there is one seed, "not run" if no seed is common.
     Raises:
         ValueError: Two runs of one seed.
     """
-    if not set(one["seed"]) & set(other["seed"]):
-        return "**not run** with a common seed"
-    gaps = {column: difference(one, other, column) for column in columns}
-    return "; ".join(
-        f"{TITLES[column]} **{AHEAD[sign(gap)]}** it, {told(gap)}" for column, gap in gaps.items()
-    )
+    from pandas import DataFrame, Index
+
+    def cell(one: "DataFrame", other: "DataFrame", column: str) -> str:
+        if not set(one["seed"]) & set(other["seed"]):
+            return "not run"
+        gap = difference(one, other, column)
+        mean, low, high = (100 * value for value in gap[:3])
+        spread = f"{low:+.1f} to {high:+.1f}" if gap[3] > 1 else "one seed"
+        return f"{AHEAD[sign(gap)]}, {mean:+.1f} ({spread})"
+
+    rows = [[cell(*sides, column) for column in columns] for sides in pairs.values()]
+    names = [TITLES[column] for column in columns]
+    return DataFrame(rows, index=Index(list(pairs)), columns=names)
 
 
 def soft_identity(frame: "DataFrame") -> str:

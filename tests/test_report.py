@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -132,17 +133,23 @@ def test_a_difference_is_the_paired_t_interval() -> None:
     )
 
 
-def test_arms_are_compared_metric_by_metric() -> None:
-    one = pd.DataFrame({"seed": [0, 1], "pixel_ap": [0.5, 0.51], "aupro": [0.1, 0.9]})
+def test_arms_are_compared_pair_by_pair_and_metric_by_metric() -> None:
+    one = pd.DataFrame({"seed": [0, 1], "pixel_ap": [0.5, 0.52], "aupro": [0.1, 0.9]})
     other = pd.DataFrame({"seed": [1, 0], "pixel_ap": [0.2, 0.2], "aupro": [0.2, 0.3]})
-    ahead, alike = report.compared(one, other, ["pixel_ap", "aupro"]).split("; ")
-    assert ahead.startswith("pixel AP **ahead of** it, +30.5 points (95 % interval +")
-    assert alike.startswith("AUPRO **not told apart from** it, +25.0 points (95 % interval -")
-    assert report.compared(other, one, ["pixel_ap"]).startswith("pixel AP **behind** it, -30.5")
-    for missing in (one.head(0), one.assign(seed=9)):
-        assert report.compared(missing, other, ["pixel_ap"]) == "**not run** with a common seed"
+    pairs = {"there": (one, other), "back": (other, one), "first": (one.head(1), other)}
+    pairs |= {"none": (one.head(0), other), "apart": (one.assign(seed=9), other)}
+    found = report.verdicts(pairs, ["pixel_ap", "aupro"])
+    half = 12.7062 * np.std([30, 32], ddof=1) / 2**0.5  # Student's t, one degree of freedom
+    assert found["pixel AP"].to_dict() == {
+        "there": f"ahead, +31.0 ({31 - half:+.1f} to {31 + half:+.1f})",
+        "back": f"behind, -31.0 ({-31 - half:+.1f} to {half - 31:+.1f})",
+        "first": "open, +30.0 (one seed)",
+        "none": "not run",
+        "apart": "not run",
+    }
+    assert found.loc["there", "AUPRO"].startswith("open, +25.0 (-")
     with pytest.raises(ValueError, match="expected one run of each seed on both sides"):
-        report.compared(pd.concat([one, one]), other, ["pixel_ap"])
+        report.verdicts({"twice": (pd.concat([one, one]), other)}, ["pixel_ap"])
 
 
 def test_one_seed_decides_nothing() -> None:
