@@ -26,6 +26,7 @@ ROWS = 64  # maps that are multiplied at a time; bounds memory, changes no resul
 COLUMNS = 16_384  # numbers of each that are in float64 at a time; bounds memory likewise
 RESTARTS = 30  # starts of k-means, of which the best is kept; ours, a start costs next to nothing
 ROUNDS = 300  # of one start, at most; scikit-learn's default
+ROUNDING = 1e-10  # of the squares' sum: less is what float64 leaves of maps that are equal
 Watch = Callable[[Sequence[Any]], Iterable[Any]]
 Residual = Literal["square", "scaled", "absolute"]
 
@@ -99,8 +100,9 @@ def mean_variance(gram: Float64[Tensor, "n n"], width: int) -> Float64[Tensor, "
     $(\operatorname{tr} G - \tfrac1n \sum_{ij} G_{ij}) / (n d)$, from the products alone. It is 0 if
     all maps are equal, as one alone is. Equation :eq:`eq-variance`, chapter 7.
     """
-    n = len(gram)
-    return ((gram.trace() - gram.sum() / n) / (n * width)).clamp(min=0)
+    n, squares = len(gram), gram.trace()
+    deviations = squares - gram.sum() / n
+    return torch.where(deviations > ROUNDING * squares, deviations, 0) / (n * width)
 
 
 def draw_start(

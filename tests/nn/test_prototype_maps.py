@@ -163,7 +163,7 @@ def test_a_variance_over_maps_follows_from_their_products() -> None:
         slow = np.mean([np.var(x[:, i]) for i in range(width)])
         assert mean_variance(products, width).item() == pytest.approx(slow, rel=1e-10)
     assert mean_variance(gram(random(1, 9)), 9) == 0
-    assert mean_variance(gram(random(1, 9).expand(4, 9)), 9) == pytest.approx(0, abs=1e-12)
+    assert mean_variance(gram(random(1, 9).expand(7, 9)), 9) == 0  # whatever rounding leaves
 
 
 FORMS: list[Residual] = ["square", "scaled", "absolute"]
@@ -214,8 +214,8 @@ def test_normal_maps_have_a_scaled_residual_near_one() -> None:
 def test_maps_that_do_not_vary_are_in_units_of_one() -> None:
     """One normal image, or equal ones, leave no variance to divide by."""
     part = PrototypeMaps((3, 5, 7), "scaled")
-    for n in (1, 4):
-        x = random(1, 105).round().expand(n, 105)  # whole numbers: their products are exact
+    for n in (1, 7):
+        x = 30 * random(1, 105).expand(n, 105)
         part.learn(x[:1], gram(x))
         assert part.variance == 1
 
