@@ -235,13 +235,8 @@ class PrototypeMaps(nn.Module):
             raise ValueError("there are no prototypes yet: fit the method, or load a run, first")
         x = f.permute(0, 2, 3, 1)  # b h w c
         d = x - self.p[self.nearest(x)]
-        if self.form == "absolute":
-            d = d.abs()
-        elif self.form == "scaled":
-            d = d.square() / self.variance
-        else:
-            d = d.square()
-        return d.permute(0, 3, 1, 2)
+        d = d.abs() if self.form == "absolute" else d.square()
+        return (d / self.variance if self.form == "scaled" else d).permute(0, 3, 1, 2)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kw: Any) -> None:
         """Take any number of prototypes, which torch would refuse."""
