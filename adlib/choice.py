@@ -72,11 +72,14 @@ def best_residual(rows: "DataFrame") -> str:
     Args:
         rows: As `residual_scores` takes them.
     Raises:
-        ValueError: A form is missing that the rule compares, or was not run at each point.
+        ValueError: A form is missing that the rule compares, or was not run at each point, or there
+            is one point alone.
     """
     table = residual_scores(rows).reindex(columns=list(RESIDUALS))
-    if table.empty or table.isna().any(axis=None):
-        raise ValueError(f"expected runs of {RESIDUALS} at the same points, got\n{table}")
+    if len(table) < 2 or table.isna().any(axis=None):
+        raise ValueError(
+            f"expected runs of {RESIDUALS} at the same points, two at least, got\n{table}"
+        )
     first = table[table.mean().idxmax()]
     gaps = table.rsub(first, axis=0)  # of each form, point by point
     tied = gaps.mean() <= gaps.std(ddof=1) / len(gaps) ** 0.5

@@ -111,6 +111,8 @@ def test_the_residual_of_the_highest_score_wins_unless_a_nearer_one_ties() -> No
 def test_runs_of_a_residual_that_are_missing_are_told() -> None:
     with pytest.raises(ValueError, match=r"expected runs of .*'absolute'.* at the same points"):
         best_residual(residuals(square=(0.5, 0.6), scaled=(0.6, 0.7)))
+    with pytest.raises(ValueError, match="two at least"):  # one has no spread to go by
+        best_residual(residuals(square=(0.5,), scaled=(0.6,), absolute=(0.7,)))
     rows = residuals(square=(0.5, 0.6), scaled=(0.6, 0.7), absolute=(0.5, 0.5))
     with pytest.raises(ValueError, match="at the same points"):
         best_residual(rows.query("form != 'scaled' or seed != 1"))
