@@ -204,9 +204,13 @@ def test_the_claim_is_judged_by_the_ratio_and_its_interval(step: float, word: st
     ]
     said = report.soft_identity(pd.DataFrame(rows))
     assert word in said
+    assert ("claim" in said) == bool(step)
     assert said.startswith(f"From 6 to 256 prototypes the ratio of anomalous to normal distance "
                            f"changed by {2 * step:+.3f} (95 % interval ")  # fmt: skip
     assert "normal from 0.100 to 0.033, and anomalous from 0.200 to 0.067" in said
+    told = report.soft_identity(pd.DataFrame(rows), constrained=True)
+    assert word in told
+    assert "claim" not in told  # which is of decoders without a constraint
     with pytest.raises(ValueError, match=r"two numbers of prototypes at least, got \[6\]"):
         report.soft_identity(pd.DataFrame(rows[:3]))
 
