@@ -124,7 +124,8 @@ class Aggregation(nn.Module):
     $$P' = P_{l-1} + \mathrm{A}(\mathrm{LN}\,P_{l-1}, \mathrm{LN}\,x_{l-1}),\qquad
       P_l = P' + \mathrm{MLP}(\mathrm{LN}\,P')$$
 
-    Inner form inferred from OneNIP. Equation :eq:`eq-aggregation`, chapter 5.
+    Residual and MLP inferred from OneNIP, norms before and not after them from Dinomaly. Equation
+    :eq:`eq-aggregation`, chapter 5.
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, attention: str) -> None:
@@ -163,8 +164,8 @@ class Reconstruction(nn.Module):
     $$r = \mathrm{A}(\mathrm{LN}\,u, \mathrm{LN}\,P_l),\qquad y = R(u, P_l, r),\qquad
       x_l = y + \mathrm{MLP}(\mathrm{LN}\,y)$$
 
-    All but R is inferred from OneNIP. Equations :eq:`eq-reading` and :eq:`eq-constraint`,
-    chapter 5.
+    Who reads whom is inferred from OneNIP, residual, norms and MLP from Dinomaly, R is ours.
+    Equations :eq:`eq-reading` and :eq:`eq-constraint`, chapter 5.
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, attention: str, form: str) -> None:
