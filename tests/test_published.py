@@ -148,13 +148,18 @@ def test_a_tolerance_is_the_farthest_rerun() -> None:
         rows = published(method=method, data=data, metric=metric, **wanted)
         return next(row for row in rows if row.variant in ("ViT-B", ""))
 
-    points, why = tolerance(of("Dinomaly", "mvtec-ad", "pixel_ap")) or (0.0, "")
-    assert points == pytest.approx(69.3 - 68.64)
-    assert why.startswith("6 reruns, the farthest by -0.66: ")
-    assert (tolerance(of("Dinomaly", "visa", "image_auroc")) or (0,))[0] == module.LEAST
+    own = tolerance(of("Dinomaly", "mvtec-ad", "pixel_ap"))
+    assert own is not None
+    assert own.points == pytest.approx(69.3 - 68.64)
+    assert own.methods == "Dinomaly"
+    assert own.why.startswith("6 reruns, the farthest by -0.66: ")
+    small = tolerance(of("Dinomaly", "visa", "image_auroc"))
+    assert small is not None
+    assert small.points == module.LEAST
+    assert small.why.startswith("1 rerun, ")
     borrowed = tolerance(of("Pro-AD", "real-iad", "image_auroc"))
     assert borrowed is not None
-    assert borrowed[0] == pytest.approx(0.52)
-    assert "INP-Former" in borrowed[1]
+    assert borrowed.points == pytest.approx(0.52)
+    assert borrowed.methods == "INP-Former"
     (prn,) = published(method="PRN", data="btad", metric="aupro")
     assert tolerance(prn) is None

@@ -71,7 +71,7 @@ def judge(row: Published, section: Section, value: float) -> tuple[str, str]:
     if allowed is None:
         return "not judged", "; ".join(["no rerun to judge by", *doubts])
     gap = round(100 * value - row.per_cent, 6)
-    state = "within" if abs(gap) <= allowed[0] else "above" if gap > 0 else "below"
+    state = "within" if abs(gap) <= allowed.points else "above" if gap > 0 else "below"
     return state, "; ".join(doubts)
 
 
@@ -109,8 +109,9 @@ def reproduction(sections: Sequence[Section], *, everywhere: bool = False) -> "D
                     "metric": row.metric,
                     "published": row.per_cent,
                     "mark": row.mark,
-                    "tolerance": None if allowed is None else round(allowed[0], 2),
-                    "tolerance_from": "" if allowed is None else allowed[1],
+                    "tolerance": None if allowed is None else round(allowed.points, 2),
+                    "reruns_of": "" if allowed is None else allowed.methods,
+                    "tolerance_from": "" if allowed is None else allowed.why,
                     "source": row.source,
                 }
                 nothing = {"ours": None, "seeds": 0, "state": NOT_RUN, "but": "", "made_with": ""}

@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 METRICS = ("image_auroc", "image_ap", "image_f1_max",
            "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")  # fmt: skip
@@ -177,7 +177,21 @@ def drifts(**wanted: str | None) -> list[Drift]:
     return found
 
 
-def tolerance(row: Published) -> tuple[float, str] | None:
+class Tolerance(NamedTuple):
+    """How far a rerun may land from a published mean: points, whose reruns say so, which they are.
+
+    Attributes:
+        points: In per cent.
+        methods: That were rerun; more than one are separated by commas.
+        why: How many reruns there were, and the farthest of them.
+    """
+
+    points: float
+    methods: str
+    why: str
+
+
+def tolerance(row: Published) -> Tolerance | None:
     """How far a rerun may land from a published mean before it says something.
 
     The largest drift among public reruns of this metric and setting, at least `LEAST`: of the same
@@ -191,7 +205,10 @@ def tolerance(row: Published) -> tuple[float, str] | None:
         found = [d for d in alike if all(getattr(d.rerun, c) == getattr(row, c) for c in columns)]
         if found:
             most = max(found, key=lambda d: abs(d.points))
-            return max(abs(most.points), LEAST), (
-                f"{len(found)} reruns, the farthest by {most.points:+.2f}: {most.rerun.source}"
+            count = f"{len(found)} rerun{'s' * (len(found) > 1)}"
+            return Tolerance(
+                max(abs(most.points), LEAST),
+                ", ".join(sorted({d.rerun.method for d in found})),
+                f"{count}, the farthest by {most.points:+.2f}: {most.rerun.source}",
             )
     return None
