@@ -4,8 +4,10 @@ Exit status: 0 done, 1 the run failed, 2 the request was wrong.
 """
 
 import dataclasses
+import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -64,7 +66,10 @@ class Train(Where):
 
 @dataclasses.dataclass(kw_only=True)
 class Evaluate(Where):
-    """Score a run on the test images of a data set; writes RUN/record.json."""
+    """Score a run on the test images of a data set; writes RUN/record.json.
+
+    A record there of the same images under the same protocol is replaced, another one is kept.
+    """
 
     run: Positional[Path]
     """a folder that `adlib train` wrote"""
@@ -82,7 +87,7 @@ class Evaluate(Where):
     intervals: bool = False
     """keep the scores of single images and intervals over them, for adlib report"""
     out: Path | None = None
-    """write the record here instead"""
+    """write the record here instead; replaces what is there"""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -286,26 +291,68 @@ def evaluate(command: Evaluate) -> None:
 
     if command.protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {command.protocol!r}; known are {', '.join(PROTOCOLS)}")
+    protocol = PROTOCOLS[command.protocol]
     run = engine.load_run(command.run)
+    out = command.out or command.run / "record.json"
+    _check_writable(out)
     data = _load(command.data, command.categories)
-    drawn = run.provenance.get("drawn")  # of a run that trained on defects
+    drawn = _drawn(run.provenance, data)
     if drawn is None and command.seen is not None:
         drawn = command.seen, command.seed
     if drawn is not None:
         data = supervise(data, *drawn)
         print(f"{len(data.seen or ())} defects left the test set, as in training on them")
+    if command.out is None and out.exists():
+        _check_record(out, protocol.to_json(), data)
     run.method.to(choose_device(command.device))
     record = engine.evaluate(
         run.method,
         data,
-        protocol=PROTOCOLS[command.protocol],
+        protocol=protocol,
         precision=command.precision,
         intervals=command.intervals,
     )
-    out = command.out or command.run / "record.json"
     write_json(out, record)
     print(table(record).to_string())
     print(f"record written to {out}")
+
+
+def _check_writable(out: Path) -> None:
+    """Make the folder of a file and try whether one can be written there; raise OSError if not."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise OSError(f"cannot write {out}: {error}; name another file with --out") from error
+    if out.is_dir():
+        raise FileExistsError(f"{out} is a folder; name a file with --out")
+
+
+def _drawn(provenance: dict[str, Any], data: Data) -> Sequence[int] | None:
+    """How many defects left the test set in training, and the seed; None of other data.
+
+    The defects that a run trained on tell its data, whatever their folder is called by now and
+    however many categories are asked for; where it trained on none, the name tells.
+    """
+    if seen := provenance.get("seen"):
+        same = any(mark.hex() in seen for mark in data.test.fingerprints)
+    else:
+        same = data.name == provenance["data"]["name"]
+    return provenance.get("drawn") if same else None
+
+
+def _check_record(out: Path, protocol: dict[str, Any], data: Data) -> None:
+    """Raise FileExistsError if a record is of another protocol, or of other images."""
+    record = json.loads(out.read_text(encoding="utf-8"))
+    held, images = record.get("protocol", {}), record.get("data", {})
+    if held != protocol or images.get("hash") != data.hash:
+        raise FileExistsError(
+            f"{out} holds a record of other images or another protocol: {images.get('name')} "
+            f"({images.get('hash')}) under {held.get('name')!r}, where {data.name} ({data.hash}) "
+            f"under {protocol['name']!r} was asked for; name another file with --out, or this one "
+            "to replace it"
+        )
 
 
 def predict(command: Predict) -> None:

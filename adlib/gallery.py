@@ -99,7 +99,8 @@ def write_gallery(
                 Image.fromarray(picture).save(file, quality=88)
             if keep_maps:
                 Image.fromarray(heat.astype(np.float32)).save(work / "maps" / f"{stem}.tiff")
-            verdicts.append(Verdict(path=path, stem=stem, score=score, defective=score > threshold))
+            name = path.encode("utf-8", "backslashreplace").decode()  # it may hold other bytes
+            verdicts.append(Verdict(path=name, stem=stem, score=score, defective=score > threshold))
         verdicts.sort(key=lambda v: -v.score)
         write_text(work / "predictions.csv", _table(verdicts, threshold))
         write_text(work / "index.html", _page(verdicts, threshold, promise))

@@ -12,10 +12,9 @@ RUN/logs/                what a tracker wrote, when one was asked for
 import dataclasses
 import json
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +24,9 @@ from typing import Any, TypeVar
 from adlib.disk import BusyError, locked, remove_leftovers, write_json, write_tensors
 
 FORMAT = 1  # of the run folder; raised when an old one can no longer be read
+STEPS = "step-*.safetensors"  # the checkpoints
+IN_CHECKPOINTS = (STEPS, f".{STEPS}-*", "lock")  # all that is ours there, temporary files too
+IN_RUN = ("checkpoints", "logs", ".weights.safetensors-*", ".run.json-*")  # until it is finished
 C = TypeVar("C")
 Record = dict[str, Any]
 
@@ -56,7 +58,7 @@ def config_from(cls: type[C], values: dict[str, Any]) -> C:
     for key in values:
         if key not in known:
             near = get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ValueError(
                 f"unknown config key {key!r} for {cls.__name__}{hint} Known: {', '.join(known)}"
             )
@@ -108,17 +110,23 @@ def check_free(out: Path) -> None:
         raise RunError(
             f"{out} exists already; name another folder, or remove it: its run is finished"
         )
-    if out.is_dir():
-        ours = {"checkpoints", "logs", "weights.safetensors"}
-        foreign = sorted(p.name for p in out.iterdir() if p.name not in ours)
-        foreign = [name for name in foreign if not name.startswith(".weights.safetensors-")]
-    else:
-        foreign = ["a file"] if out.exists() else []
-    if foreign:
+    if foreign := _foreign(out):
         raise RunError(
             f"{out} exists already and is no run: expected a new folder, found {foreign[0]}; "
             "name another folder"
         )
+
+
+def _foreign(out: Path) -> list[str]:
+    """What stands at `out` that no unfinished run has left there, sorted."""
+    if not out.is_dir():
+        return ["a file"] if out.exists() else []
+    folder = checkpoints_of(out)
+    inside = list(folder.iterdir()) if folder.is_dir() else []
+    ours = (*IN_RUN, "weights.safetensors") if inside else IN_RUN  # written beside a lock only
+    found = [p.name for p in out.iterdir() if not any(map(p.match, ours))]
+    found += [f"checkpoints/{p.name}" for p in inside if not any(map(p.match, IN_CHECKPOINTS))]
+    return sorted(found)
 
 
 @contextmanager
@@ -131,7 +139,7 @@ def claimed(out: Path) -> Iterator[None]:
     """
     folder = checkpoints_of(out)
     if (out / "run.json").exists():  # who finished it may have been killed before it tidied
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_checkpoints(out)
     check_free(out)
     with ExitStack() as stack:
         try:
@@ -154,13 +162,24 @@ def claimed(out: Path) -> Iterator[None]:
 
 def _tidy(out: Path) -> None:
     """Remove the checkpoints of a finished run, and the folder of one that never got to any."""
-    folder = checkpoints_of(out)
-    if (out / "run.json").exists() or not any(folder.glob("step-*")):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not (out / "run.json").exists():
+    finished = (out / "run.json").exists()
+    if finished or not any(checkpoints_of(out).glob(STEPS)):
+        if not finished:  # before the checkpoints, without which they would be another's
             (out / "weights.safetensors").unlink(missing_ok=True)
+        _remove_checkpoints(out)
         if not any(out.iterdir()):
             out.rmdir()
+
+
+def _remove_checkpoints(out: Path) -> None:
+    """Remove what training writes into RUN/checkpoints/, and the folder where no more is there."""
+    folder = checkpoints_of(out)
+    for pattern in IN_CHECKPOINTS:
+        for path in folder.glob(pattern):
+            with suppress(OSError):
+                path.unlink()
+    with suppress(OSError):  # not empty
+        folder.rmdir()
 
 
 def trained_state(method: Any) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import adlib
 from adlib.cli import main, parse_train
+from adlib.data.split import supervise
 from tests import made_benchmarks as made
 
 TINY = [
@@ -132,6 +134,65 @@ def test_an_existing_run_and_an_unknown_protocol_are_refused(
     assert not (run / "record.json").exists()
 
 
+def test_evaluate_tries_first_whether_its_record_can_be_written(
+    trained: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, run = trained
+    words = ["evaluate", str(run), "--data", str(data), "--out"]
+    monkeypatch.setattr("adlib.cli._load", lambda name, categories: 1 / 0)  # work would fail
+    assert main([*words, str(run / "run.json" / "a.json")]) == 1
+    assert "run.json/a.json: " in (shown := capsys.readouterr().err)
+    assert "name another file with --out" in shown
+    assert main([*words, str(tmp_path)]) == 2
+    assert "is a folder; name a file" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "new" / "a.json")]) == 1
+    assert "division by zero" in capsys.readouterr().err
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_evaluate_replaces_only_a_record_of_the_same_images_and_protocol(
+    trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = trained
+    words = ["evaluate", str(run), "--data", str(data)]
+    record = run / "record.json"
+    assert main(words) == 0
+    before = record.read_bytes()
+    for other in (["--protocol", "dinomaly"], ["--categories", "nut"]):
+        assert main([*words, *other]) == 2
+        assert "other images or another protocol: parts" in (shown := capsys.readouterr().err)
+        assert "name another file with --out" in shown
+        assert record.read_bytes() == before
+    assert main([*words, "--intervals"]) == 0
+    assert "intervals" in json.loads(record.read_text())
+    assert main([*words, "--protocol", "dinomaly", "--out", str(record)]) == 0
+    assert json.loads(record.read_text())["protocol"]["name"] == "dinomaly"
+
+
+def test_seen_defects_leave_the_test_set_of_their_own_data_only(
+    trained: tuple[Path, Path],
+    folder: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data, run = trained
+    seen = supervise(adlib.load_data(data), 1, 0).seen
+    assert seen is not None
+    saved = json.loads((run / "run.json").read_text())  # made to say that it trained on them:
+    saved["provenance"] |= {"drawn": [1, 0], "seen": [mark.hex() for mark in seen.fingerprints]}
+    (run / "run.json").write_text(json.dumps(saved))
+    out = tmp_path / "record.json"
+    folder(("gear",), good=5)  # other images than bolt's
+    for category, drawn in (("nut", [1, 0]), ("gear", None)):
+        words = ["evaluate", str(run), "--data", str(data), "--categories", category]
+        assert main([*words, "--out", str(out)]) == 0
+        assert ("1 defects left the test set" in capsys.readouterr().out) == (drawn is not None)
+        assert json.loads(out.read_text())["drawn"] == drawn
+
+
 def test_a_failing_run_ends_with_1(
     trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,8 +243,6 @@ def test_importing_adlib_is_light() -> None:
 
 
 def test_names_are_there_when_asked_for_and_others_are_not() -> None:
-    import adlib
-
     for name in adlib.__all__:
         assert getattr(adlib, name) is not None
     assert set(adlib.__all__) <= set(dir(adlib))

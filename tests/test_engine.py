@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from adlib.comparison.images import by_category, draw
 from adlib.comparison.records import Run, divide
 from adlib.data.order import batch_order, hold_out
 from adlib.data.sample import Data, Images, Reference
-from adlib.engine import evaluation, scoring
+from adlib.engine import evaluation, prediction, scoring
 from adlib.features import cached_features
 from adlib.hardware import choose_dtype
 from adlib.methods import ProAD
@@ -75,6 +75,23 @@ def test_fit_lowers_the_loss_and_leaves_the_global_generator_alone(folder: Folde
     assert torch.equal(torch.rand(3), expected)
     assert len(run.losses) == 30
     assert np.mean(run.losses[-5:]) < 0.5 * run.losses[0]
+
+
+def test_fit_on_a_cpu_leaves_the_gpus_alone(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: 1 / 0)
+    run = adlib.fit(ProAD(tiny_config()), adlib.load_data(folder()), steps=1, device="cpu")
+    assert len(run.losses) == 1
+
+
+def test_a_fit_that_holds_nothing_out_forgets_the_threshold_of_the_one_before(
+    folder: Folder,
+) -> None:
+    data, method = adlib.load_data(folder()), ProAD(tiny_config())
+    assert adlib.fit(method, data, steps=1).method.calibration is not None
+    assert adlib.fit(method, data, steps=1, holdout=0.0).method.calibration is None
 
 
 def test_fit_never_reads_a_test_image(folder: Folder) -> None:
@@ -224,6 +241,34 @@ def test_a_cut_frame_scores_nothing_outside_the_cut(folder: Folder) -> None:
     assert np.ptp(heat.maps[0][10:-10, 10:-10]) > 0
 
 
+@pytest.mark.parametrize(
+    ("dtype", "cure"), [(torch.bfloat16, "try precision fp32"), (torch.float32, "range of fp16")]
+)
+@pytest.mark.parametrize("part", ["maps", "image_score"])
+def test_a_map_or_score_that_is_not_finite_stops_with_the_image(
+    tiny: ProAD, monkeypatch: pytest.MonkeyPatch, part: str, dtype: torch.dtype, cure: str
+) -> None:
+    compute, calls = getattr(tiny, part), iter((1.0, float("nan")))
+    monkeypatch.setattr(tiny, part, lambda x: compute(x) * next(calls))
+    monkeypatch.setattr(prediction, "choose_dtype", lambda precision, device: dtype)
+    picture = np.full((31, 90, 3), 128, dtype=np.uint8)
+    with pytest.raises(FloatingPointError, match=f"image 1: .* is not finite; .*{cure}"):
+        adlib.predict(tiny, [picture, picture])
+
+
+def test_all_bad_files_are_named_before_anything_is_computed(
+    tiny: ProAD, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(5):
+        Image.new("RGB", (50, 40)).save(tmp_path / f"{i}.png")
+    Image.new("I;16", (50, 40)).save(tmp_path / "deep.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "0.png").read_bytes()[:50])
+    monkeypatch.setattr(tiny, "extract", lambda pixels: 1 / 0)
+    words = r"(?s)^2 of 7 files cannot be used:\n.*cut\.png: expected.*\n.*deep\.png: .*16-bit"
+    with pytest.raises(ValueError, match=words):
+        adlib.predict(tiny, tmp_path)
+
+
 def test_what_is_not_there_or_no_image_is_named(folder: Folder, tmp_path: Path) -> None:
     method = adlib.fit(ProAD(tiny_config()), adlib.load_data(folder())).method
     with pytest.raises(FileNotFoundError, match=r"no file or folder .*nowhere"):
@@ -260,6 +305,25 @@ def test_a_protocol_at_the_images_own_size_needs_one_size(folder: Folder) -> Non
     assert 0 < record["mean"]["aupro"] < 1
     with pytest.raises(ValueError, match=r"in 2 sizes, such as \(4, 5\) and \(6, 7\)"):
         scoring.at_one_size(scoring.PROTOCOLS["mvtec"], [(4, 5), (6, 7)])
+
+
+def test_one_size_is_asked_of_all_images_not_of_those_scored_together(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, rule = folder(("bolt",), masks=False), scoring.PROTOCOLS["mvtec"]
+    method, sizes, score = ProAD(tiny_config()), [], scoring.score_features
+
+    def watched(*arguments: Any) -> Any:
+        sizes.append(arguments[-1].size)
+        return score(*arguments)
+
+    monkeypatch.setattr(scoring, "score_features", watched)
+    monkeypatch.setattr(scoring, "SPAN", 3)  # three defects without a mask, then the normal images
+    adlib.evaluate(method, adlib.load_data(root), protocol=rule)
+    assert sizes == [(40, 50)] * 3
+    Image.new("RGB", (64, 48), "gray").save(root / "bolt/test/good/003.png")
+    with pytest.raises(ValueError, match=r"in 2 sizes, such as \(40, 50\) and \(48, 64\)"):
+        adlib.evaluate(method, adlib.load_data(root), protocol=rule)
 
 
 def test_pixel_metrics_are_those_of_the_maps_that_predict_gives(folder: Folder) -> None:

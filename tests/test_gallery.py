@@ -1,5 +1,6 @@
 """What `adlib predict` leaves behind, for photographs of any size."""
 
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -37,3 +38,13 @@ def test_a_large_photograph_is_drawn_in_bounded_memory_and_with_the_heat_in_its_
     assert colour[: h // 2, w // 2 :].max() < 10
     with Image.open(tmp_path / "found/maps/00000-my-part.tiff") as picture:
         assert picture.size == (width, height)
+
+
+def test_a_name_that_is_no_utf_8_is_shown_by_its_bytes(tmp_path: Path) -> None:
+    image, heat = np.zeros((16, 18, 3), dtype=np.uint8), np.zeros((16, 18), dtype=np.float32)
+    name = os.fsdecode(b"caf\xe9.png")  # Latin-1
+    write_gallery(
+        tmp_path / "found", [(name, image, heat, 0.8)], threshold=0.5, scale=(0.0, 1.0), promise=""
+    )
+    for file in ("predictions.csv", "index.html"):
+        assert r"caf\udce9.png" in (tmp_path / "found" / file).read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import adlib
 from adlib import runs
 from adlib.engine import load_run
 from adlib.methods import ProAD, ProADConfig
-from adlib.runs import RunError, config_from
+from adlib.runs import RunError, claimed, config_from
 from tests.conftest import tiny_config
 
 
@@ -72,6 +73,47 @@ def test_a_failure_while_writing_leaves_nothing(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["checkpoints/epoch=12.ckpt", "weights.safetensors"], "checkpoints/epoch=12.ckpt"),
+        (["weights.safetensors"], "weights.safetensors"),
+        (["logs/events", "weights.safetensors"], "weights.safetensors"),
+    ],
+)
+def test_what_another_program_left_is_no_run_and_stays(
+    tmp_path: Path, names: list[str], found: str
+) -> None:
+    for name in names:
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_bytes(b"x")
+    with pytest.raises(RunError, match=f"is no run: .* found {found};"), claimed(tmp_path / "out"):
+        raise RuntimeError
+    assert all((tmp_path / "out" / name).exists() for name in names)
+
+
+def test_a_run_that_failed_leaves_what_is_not_its_own(tmp_path: Path) -> None:
+    with suppress(RuntimeError), claimed(tmp_path / "out"):
+        (tmp_path / "out/weights.safetensors").write_bytes(b"ours")
+        (tmp_path / "out/checkpoints/notes.txt").write_bytes(b"another's")
+        raise RuntimeError
+    left = [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    assert left == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    "left", [".run.json-ab12cd", ".weights.safetensors-ab12cd", "checkpoints/.step-3.safetensors-x"]
+)
+def test_a_file_half_written_when_its_writer_was_killed_is_removed(
+    tmp_path: Path, left: str
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in (left, "checkpoints/lock", "weights.safetensors"):
+        (tmp_path / name).write_bytes(b"x")
+    with claimed(tmp_path):
+        assert not (tmp_path / left).exists()
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no run at .*; expected .*run\.json"):
         load_run(tmp_path)
@@ -113,6 +155,8 @@ def test_damaged_or_foreign_weights_are_refused(run_folder: Path) -> None:
 def test_an_unknown_config_key_is_named_with_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"unknown config key 'stepz' .* did you mean 'steps'\?"):
         config_from(ProADConfig, {"stepz": 3})
+    with pytest.raises(ValueError, match=r"'zzz' for ProADConfig\. Known: encoder, "):
+        config_from(ProADConfig, {"zzz": 3})
     built = config_from(ProADConfig, {"size": [28, 42], "weights": "a/b.pth", "layers": None})
     assert built == ProADConfig(size=(28, 42), weights=Path("a/b.pth"))
 

@@ -1,13 +1,15 @@
 """What `predict` takes: a data set, a file, a folder, an array in sRGB, or several."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from tqdm import tqdm
 
-from adlib.data.photograph import is_image, read_image
-from adlib.data.sample import Images
+from adlib.data.photograph import check_header, is_image, read_image
+from adlib.data.sample import Images, Sample
 
 Picture = Path | str | UInt8[np.ndarray, "_ _ 3"]
 
@@ -32,7 +34,39 @@ def list_pictures(images: Images | Picture | Sequence[Picture]) -> Images | list
         if not files:
             raise FileNotFoundError(f"no images in {path}, nor in the folders inside it")
         return files
-    return list(images)
+    return list(images) if isinstance(images, Iterable) else [images]
+
+
+def check_pictures(pictures: Images | Sequence[Any]) -> None:
+    """Check arrays, and the headers of all files; those of a data set were when it was built.
+
+    Raises:
+        FileNotFoundError: One file is not there.
+        ValueError: A file is not what `read_image` accepts, or several are not, which are all
+            named; or an array is not uint8 (h, w, 3).
+        TypeError: Something else stands in the place of an image.
+    """
+    if isinstance(pictures, Images):
+        return
+    bad: list[Exception] = []
+    for i, picture in enumerate(tqdm(pictures, desc="checking images", delay=2, leave=False)):
+        expected = f"image {i}: expected uint8 (h, w, 3) in sRGB, got"
+        if isinstance(picture, str | Path):
+            try:
+                check_header(picture)
+            except (OSError, ValueError) as error:
+                bad.append(error)
+        elif isinstance(picture, np.ndarray):
+            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+                raise ValueError(f"{expected} {picture.dtype} {picture.shape}")
+        elif not isinstance(picture, Sample):
+            kind = type(picture)
+            raise TypeError(f"{expected} {kind.__module__}.{kind.__qualname__}")
+    if len(bad) == 1:
+        raise bad[0]
+    if bad:
+        listed = "\n".join(map(str, bad))
+        raise ValueError(f"{len(bad)} of {len(pictures)} files cannot be used:\n{listed}")
 
 
 def read_each(pictures: Images | list[Picture]) -> Iterator[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]:

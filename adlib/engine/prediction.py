@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from adlib import runs
 from adlib.calibration import DEFAULT_RATE, Calibration
-from adlib.data.pictures import Picture, list_pictures, read_each
+from adlib.data.pictures import Picture, check_pictures, list_pictures, read_each
 from adlib.data.sample import Images
 from adlib.engine.scoring import score_features
 from adlib.features import frame_of
@@ -61,7 +61,10 @@ def predict(
         Maps at the images' own sizes, scores, decisions.
     Raises:
         FileNotFoundError: A file or folder that is not there.
-        ValueError: A file that is no usable image; a category that was not trained on.
+        ValueError: Files that are no usable images, all of them named before any is computed; an
+            array that is not uint8 (h, w, 3); a category that was not trained on.
+        TypeError: Something else in the place of an image.
+        FloatingPointError: A map or score is not finite; names the image.
     """
     threshold = None
     if method.calibration is not None and method.calibration.scores:
@@ -83,15 +86,31 @@ def predict(
 def predict_each(
     method: Method, images: Images | Picture | Sequence[Picture], *, precision: str = "auto"
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], float]]:
-    """Yield path, image, map at the image's size and score, one image at a time."""
+    """Yield path, image, map at the image's size and score, one image at a time.
+
+    Raises:
+        FileNotFoundError: As `predict`, and so for the others.
+        ValueError: Files or an array that are no usable images.
+        TypeError: Something else in the place of an image.
+        FloatingPointError: A map or score is not finite.
+    """
     device = next(method.parameters()).device
     dtype, frame = choose_dtype(precision, device), frame_of(method)
     pictures = list_pictures(images)
+    check_pictures(pictures)
     for path, image in track(read_each(pictures), "predict", total=len(pictures), unit="image"):
         pixels = torch.from_numpy(frame.image(image)).unsqueeze(0).to(device)  # 1 3 h w
         with torch.no_grad(), autocast(device, dtype):
             features = method.extract(pixels)
         maps, scores = score_features(method, features.half(), dtype)  # fp16, as from the cache
+        if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
+            cure = (
+                "its features leave the range of fp16, or the weights are not finite: train again, "
+                "or on another encoder"
+                if dtype == torch.float32
+                else "try precision fp32"
+            )
+            raise FloatingPointError(f"{path}: the anomaly map or its score is not finite; {cure}")
         whole = F.interpolate(torch.from_numpy(maps)[None], image.shape[:2], mode="bilinear")
         yield path, image, whole[0, 0].numpy(), float(scores[0])
 

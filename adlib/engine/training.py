@@ -150,6 +150,7 @@ def fit(
         accelerator.wait_for_everyone()
         method.to(torch.device("cpu"))  # where the generator lives: one start on every device
         method.reset(torch.Generator().manual_seed(seed))
+        method.calibration = None  # that of an earlier fit, whose weights are gone
         method.to(place)
         fitted, held = hold_out(data.train, holdout, seed)
         seen = data.seen if isinstance(method, Supervised) else None
@@ -239,7 +240,9 @@ def _train(
     course = Course(start=start, steps=steps, batch=batch, shares=shares, seed=seed)
     bar = track(serve(course), "train", total=steps, initial=start, unit="step", show=first)
     meter = Meter(bar, accelerator, options.tracker, batch, method.config)
-    with torch.random.fork_rng(), keeper.stop_requests(), _compiled(method, options.compile):
+    place = next(method.parameters()).device
+    forked = torch.random.fork_rng(devices=[place] if place.type == "cuda" else [])
+    with forked, keeper.stop_requests(), _compiled(method, options.compile):
         for step, portion in enumerate(bar, start):
             loss = _backward(model, portion, shares, accelerator, noise_seed(seed, step))
             norm = accelerator.clip_grad_norm_(weights, clip).item()

@@ -39,7 +39,7 @@ def find_preset(name: str) -> Preset:
     """Return the preset of this name; raise ValueError with the names that exist otherwise."""
     if name not in PRESETS:
         near = get_close_matches(name, PRESETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(f"unknown encoder {name!r}{hint} Known are {', '.join(PRESETS)}")
     return PRESETS[name]
 

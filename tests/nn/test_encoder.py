@@ -147,6 +147,8 @@ def test_a_size_off_the_patch_is_refused_with_the_two_nearest(name, size, words)
 def test_unknown_names_and_layers_are_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown encoder 'dino-b'; did you mean 'dinov2-b'\?"):
         Encoder("dino-b", (28, 28))
+    with pytest.raises(ValueError, match=r"unknown encoder 'xyz'\. Known are dinov2-"):
+        Encoder("xyz", (28, 28))
     with pytest.raises(ValueError, match=r"layers must lie in 0\.\.11 .* got \(3, 12\)"):
         Encoder("dinov2-s-packaged", (28, 28), layers=(3, 12), weights="random")
 
@@ -180,6 +182,18 @@ def test_a_given_file_is_loaded_and_a_wrong_one_refused(tmp_path: Path) -> None:
     (tmp_path / "text.safetensors").write_text("not weights")
     with pytest.raises(WeightsError, match=r"text.safetensors cannot be read as weights"):
         Encoder("resnet18", (32, 32), weights=tmp_path / "text.safetensors")
+
+
+def test_a_damaged_file_of_the_hubs_cache_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob, link = tmp_path / "blob", tmp_path / "model.safetensors"
+    blob.write_bytes(b"cut short")
+    link.symlink_to(blob)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(link))
+    words = rf"a damaged file of a/b: .*; remove {blob}, and it is downloaded again, or give a file"
+    with pytest.raises(WeightsError, match=words):
+        find_weights(PRESETS["resnet18"], {"hf_hub_id": "a/b"}, {}, offline=True)
 
 
 @needs_lite
