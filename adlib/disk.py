@@ -44,7 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.close(handle)
         work = Path(name)
         yield work
-        with work.open("rb") as file:
+        with work.open("r+b") as file:  # Windows syncs only what may be written
             os.fsync(file.fileno())
         work.chmod(0o644)
         work.replace(path)

@@ -13,6 +13,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -59,7 +60,7 @@ def cache_key(method: Extractor, images: Images, dtype: torch.dtype) -> str:
     """SHA-256 of the weights, layers, frame, precision and the images' content, in hex."""
     frame = frame_of(method)
     parts = {
-        "format": 2,  # raised when the features of the same encoder change; 2: bf16 with care
+        "format": 3,  # raised when the features of the same encoder or the key's parts change
         "extract": getattr(type(method), "extract_id", type(method).__name__),
         "weights": method.encoder.digest,
         "layers": method.encoder.layers,
@@ -67,7 +68,10 @@ def cache_key(method: Extractor, images: Images, dtype: torch.dtype) -> str:
         "resize": frame.resize,
         "dtype": str(dtype),
         "images": images.digest,
-        "order": [(r.category, r.defect, r.name) for r in images.references],
+        "order": [
+            (r.category, r.defect, r.name, mark.hex())  # two folders may hold one name
+            for r, mark in zip(images.references, images.fingerprints, strict=True)
+        ],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -92,10 +96,11 @@ def extract(
     """Yield the frozen features of batch after batch, on `device`, computed in `dtype`."""
     frame = frame_of(method)
     bar = track(range(len(images)), label, unit="image")
-    with torch.no_grad(), autocast(device, dtype):
-        for samples, pixels in batches(images, frame):
-            yield method.extract(pixels.to(device, memory_format=layout))
-            bar.update(len(samples))
+    for samples, pixels in batches(images, frame):
+        with torch.no_grad(), autocast(device, dtype):  # not around the yield, where others work
+            made = method.extract(pixels.to(device, memory_format=layout))
+        yield made
+        bar.update(len(samples))
     bar.close()
 
 
@@ -121,29 +126,44 @@ def cached_features(
     Raises:
         OSError: The cache's folder cannot be written, or its disk is too small; both are named.
     """
-    from safetensors import safe_open
-
     if len(images) == 0:
         raise ValueError("no images to encode")
     layout = torch.channels_last if channels_last else torch.contiguous_format
     method.encoder.to(memory_format=layout)
     path = cache_folder() / "features" / f"{cache_key(method, images, dtype)}.safetensors"
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(
-                f"the feature cache cannot be made: {error}; set ADLIB_CACHE to a folder that can "
-                "be written"
-            ) from error
-        with locked(path.with_suffix(".lock"), wait=True):
-            if not path.is_file():  # another process may have made it while this one waited
-                remove_leftovers(path.parent, path.name)
-                made = extract(method, images, device, dtype, label, layout)
-                _write(path, made, len(images), _about(method, images))
-    path.touch()  # when it was last used, for who wants to remove the oldest
-    with safe_open(path, framework="pt") as file:
-        return file.get_tensor("features")
+    if (found := _read(path)) is not None:
+        return found
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"the feature cache cannot be made: {error}; set ADLIB_CACHE to a folder that can "
+            "be written"
+        ) from error
+    with locked(path.with_suffix(".lock"), wait=True):  # who removes a file holds it too
+        if (found := _read(path)) is None:  # another process may have made it meanwhile
+            path.unlink(missing_ok=True)
+            remove_leftovers(path.parent, path.name)
+            made = extract(method, images, device, dtype, label, layout)
+            _write(path, made, len(images), _about(method, images))
+            found = _read(path)
+    if found is None:
+        raise OSError(f"{path} was just written and cannot be read back")
+    return found
+
+
+def _read(path: Path) -> Float16[Tensor, "n g t c"] | None:
+    """The features in a file of the cache; None where it is not there or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            features = file.get_tensor("features")
+    except (FileNotFoundError, SafetensorError):
+        return None
+    with suppress(OSError):  # another user's, or removed just now
+        os.utime(path)  # when it was last used, for who wants to remove the oldest
+    return features
 
 
 def _about(method: Extractor, images: Images) -> dict[str, str]:

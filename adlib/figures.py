@@ -1,7 +1,6 @@
 """Arrays to figures. Nothing here shows or saves; the caller does."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
@@ -222,9 +221,3 @@ def score_histogram(
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1.2, label="threshold")
     axes.set(xlabel="image score", ylabel="images")
     axes.legend(frameon=False, fontsize=8)
-
-
-def loss_curve(axes: Axes, losses: Sequence[float], **line: Any) -> None:
-    """Show the loss of every step."""
-    axes.plot(np.arange(1, len(losses) + 1), losses, linewidth=0.8, color=NORMAL, **line)
-    axes.set(xlabel="step", ylabel="loss (1 - cosine)", yscale="log")

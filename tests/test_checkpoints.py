@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import adlib
 from adlib import engine, runs
+from adlib.disk import write_tensors
 from adlib.engine import checkpoints
 from adlib.engine.checkpoints import Keeper, TrainingState, read_checkpoint
 from adlib.methods import ProAD
@@ -156,6 +157,36 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(
     assert {p: p.read_bytes() for p in (cut / "checkpoints").glob("step-*")} == before
 
 
+def test_a_checkpoint_of_another_format_or_other_tensors_is_refused(
+    cut: Path, folder: Folder
+) -> None:
+    data = adlib.load_data(folder())
+    path = max((cut / "checkpoints").glob("step-*"))
+    tensors, values = read_checkpoint(path)
+    lost = "method.prototypes"
+    write_tensors(path, {"method.extra" if k == lost else k: v for k, v in tensors.items()}, values)
+    words = r"tensors do not fit: missing \['method.prototypes'\], unexpected \['method.extra'\]"
+    with pytest.raises(RunError, match=words):
+        fitted(data, cut)
+    del values["about"]["format"]  # as before there was one
+    write_tensors(path, tensors, values)
+    words = r"07.* is a checkpoint of format None, this adlib goes on from format 1; .* begin anew"
+    with pytest.raises(RunError, match=words):
+        fitted(data, cut)
+
+
+def test_processes_that_would_go_on_from_different_steps_are_refused(
+    cut: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gathered(mine: torch.Tensor) -> torch.Tensor:
+        return torch.cat([mine, torch.zeros_like(mine)])  # the second found no checkpoint
+
+    monkeypatch.setattr(checkpoints, "gather_batch", gathered)
+    words = r"go on from steps 7, 0, by rank; every one must see the same checkpoints in .*cut"
+    with pytest.raises(RunError, match=words):
+        fitted(adlib.load_data(folder()), cut)
+
+
 def test_a_checkpoint_cut_short_is_named_and_the_one_before_is_used(
     cut: Path, folder: Folder, tmp_path: Path
 ) -> None:
@@ -164,11 +195,11 @@ def test_a_checkpoint_cut_short_is_named_and_the_one_before_is_used(
     last.write_bytes(last.read_bytes()[:-100])
     with pytest.raises(RunError, match=r"step-00000007.safetensors is damaged: "):
         read_checkpoint(last)
-    older.rename(older.with_suffix(".aside"))
+    aside = older.rename(tmp_path / "aside")
     words = r"step-00000007.* is damaged: .*; no other is there, remove .* to begin anew"
     with pytest.raises(RunError, match=words):
         fitted(data, cut)
-    older.with_suffix(".aside").rename(older)
+    aside.rename(older)
     with pytest.warns(RuntimeWarning, match=r"step-00000007.* is damaged: .* going on from .*06"):
         run = fitted(data, cut)
     assert run.losses == fitted(data, tmp_path / "whole").losses
@@ -196,7 +227,8 @@ def test_checkpoints_left_beside_a_finished_run_go_when_it_is_refused(
 ) -> None:
     data, out = adlib.load_data(folder()), tmp_path / "run"
     fitted(data, out)
-    (out / "checkpoints/step-00000007").mkdir(parents=True)  # as if killed before it tidied
+    (out / "checkpoints").mkdir()  # as if killed before it tidied
+    (out / "checkpoints/step-00000007.safetensors").write_bytes(b"x")
     with pytest.raises(RunError, match=r"its run is finished"):
         fitted(data, out)
     assert sorted(p.name for p in out.iterdir()) == ["run.json", "weights.safetensors"]

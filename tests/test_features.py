@@ -16,6 +16,7 @@ import adlib
 from adlib import features, metrics
 from adlib.cli import main
 from adlib.data.frame import Frame
+from adlib.data.sample import Images, Reference, hash_files, read_files
 from adlib.disk import locked
 from adlib.engine import scoring
 from adlib.methods import ProAD
@@ -72,6 +73,50 @@ def test_the_key_follows_content_order_size_and_weights(folder: Callable[..., Pa
     assert len({key, *others.values()}) == 8
 
 
+def test_the_key_tells_images_of_one_name_in_two_folders_apart(tiny: ProAD, tmp_path: Path) -> None:
+    references = []
+    for colour in ("red", "blue"):
+        path = tmp_path / colour / "0001.png"
+        path.parent.mkdir()
+        Image.new("RGB", (50, 40), colour).save(path)
+        references.append(Reference(path=str(path), category="cam", defect="good"))
+    images = Images(references, read_files, hash_files)
+    swapped = images.select([1, 0])
+    assert images.digest == swapped.digest
+    assert features.cache_key(tiny, images, FP32) != features.cache_key(tiny, swapped, FP32)
+
+
+@pytest.mark.parametrize("left", [0, 200])
+def test_a_damaged_cache_is_made_again(folder: Callable[..., Path], tiny: ProAD, left: int) -> None:
+    images = adlib.load_data(folder()).train
+    whole = features.cached_features(tiny, images, device=CPU, dtype=FP32).clone()
+    (path,) = files()
+    content = path.read_bytes()
+    path.write_bytes(content[:left])
+    assert torch.equal(features.cached_features(tiny, images, device=CPU, dtype=FP32), whole)
+    assert path.read_bytes() == content
+
+
+def test_a_cache_of_another_user_or_removed_meanwhile_is_read_and_never_left_empty(
+    folder: Callable[..., Path], tiny: ProAD, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = adlib.load_data(folder()).train
+    whole = features.cached_features(tiny, images, device=CPU, dtype=FP32)
+    errors = [PermissionError("not yours"), FileNotFoundError("gone")]
+
+    def refuse(path: Path) -> None:
+        if len(errors) == 1:
+            path.unlink()  # as another process that prunes
+        raise errors.pop(0)
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(Path, "touch", lambda path: os.utime(path))  # which is what it does
+    for _ in range(2):
+        again = features.cached_features(tiny, images, device=CPU, dtype=FP32)
+        assert torch.equal(again, whole)
+    assert files() == errors == []
+
+
 def test_a_crash_while_writing_leaves_no_cache(
     folder: Callable[..., Path], tiny: ProAD, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,9 +140,12 @@ def test_a_full_disk_is_named_before_anything_is_written(
 ) -> None:
     images = adlib.load_data(folder()).train
     monkeypatch.setattr(features, "free_mib", lambda folder: 0.001)
-    with pytest.raises(OSError, match=r"cache needs \d+ MiB and .* set ADLIB_CACHE"):
-        features.cached_features(tiny, images, device=CPU, dtype=FP32)
+    words = r"cache needs \d+ MiB and .* set ADLIB_CACHE"
+    with pytest.raises(OSError, match=words) as held:  # and with it all that was on the way
+        features.cached_features(tiny, images, device=CPU, dtype=torch.bfloat16)
     assert files() == []
+    assert torch.is_grad_enabled(), held
+    assert not torch.is_autocast_enabled("cpu"), held
 
 
 def test_maps_from_the_cache_move_no_metric(folder: Callable[..., Path]) -> None:

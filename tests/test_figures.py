@@ -93,8 +93,6 @@ def test_histogram_counts_every_image_once() -> None:
     figures.score_histogram(axes, scores, scores > 0.7, threshold=0.6)
     assert sum(bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle)) == 50
     assert axes.get_xlabel() == "image score"
-    figures.loss_curve(axes, [1.0, 0.5, 0.1])
-    assert np.asarray(axes.lines[-1].get_ydata()).tolist() == [1.0, 0.5, 0.1]
 
 
 def test_alike_tokens_are_alike_in_colour_whatever_their_length() -> None:

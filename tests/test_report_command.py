@@ -252,6 +252,16 @@ def test_the_report_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before  # the same bytes each time
 
 
+def test_data_sets_whose_names_have_no_latin_letter_keep_their_own_figures(tmp_path: Path) -> None:
+    names = {"螺丝": "ab" * 12, "螺母": "cd" * 12}
+    made = [record(data={"name": n, "hash": h}, level=0.5) for n, h in names.items()]
+    figures = list(compose(read_folder(folder_of(tmp_path, *made))).figures)
+    assert [f for f in figures if f.startswith("forest-")] == [
+        "forest-benchmark-protocol-ours",
+        "forest-benchmark-protocol-ours-cdcdcdc",
+    ]
+
+
 def test_deleting_a_record_shows_in_the_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

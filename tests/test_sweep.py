@@ -398,12 +398,16 @@ def test_the_crew_fits_the_machine() -> None:
 
     assert crew({"GPU": 2.0}, 5).workers == 2
     assert crew({"GPU": 0.5}, 3).workers == 6
+    assert crew({"GPU": 0.6}, 2).workers == 2  # what is left of the two is not one share
+    assert crew({"GPU": 1 / 49}, 1).workers == 49
     assert crew({}, 8).devices is None
     assert crew({}, 0, workers=3, threads=2).threads == 2
     with pytest.raises(SweepError, match=r"GPU: 1 for each point, 1 at a time, .* the 0 of this"):
         crew({"GPU": 1.0}, 0)
     with pytest.raises(SweepError, match=r"GPU: 2 for each point, 3 at a time, .* the 5 of this"):
         crew({"GPU": 2.0}, 5, workers=3)
+    with pytest.raises(SweepError, match=r"GPU: 0.6 .* 3 at a time, .* room for, which is 2"):
+        crew({"GPU": 0.6}, 2, workers=3)
     with pytest.raises(SweepError, match="expected at least 1 workers, got 0"):
         crew({}, 0, workers=0)
     with pytest.raises(SweepError, match="tcp://a:1 has its own"):
@@ -417,6 +421,12 @@ def test_no_gpu_is_given_out_beyond_its_share(share: float) -> None:
     assert all(len(some) == max(1, share) for some in taken)
     for device in devices:
         assert sum(device in some for some in taken) * min(1, share) == 1
+
+
+@pytest.mark.parametrize(("share", "each"), [(0.6, 1), (0.3, 3), (0.1, 10), (1 / 49, 49)])
+def test_a_share_lies_on_one_gpu(share: float, each: int) -> None:
+    taken = [take_devices(["GPU-a", "GPU-b"], share, worker) for worker in range(2 * each)]
+    assert taken == [["GPU-a"]] * each + [["GPU-b"]] * each
 
 
 def test_no_scheduler_at_the_address_is_said() -> None:

@@ -9,7 +9,7 @@ from adlib.comparison.document import Block, Document, Heading, Table
 from adlib.comparison.folder import Found
 from adlib.comparison.images import draw
 from adlib.comparison.ranks import average_ranks
-from adlib.comparison.records import Section
+from adlib.comparison.records import DIGITS, Section
 from adlib.published import METRICS
 from adlib.report import TITLES
 
@@ -142,6 +142,8 @@ def _section(document: Document, section: Section, against: str | None) -> dict[
 
 def _add_figures(document: Document, section: Section, draws: Any, ranks: Any) -> None:
     slug = re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-")
+    if f"forest-{slug}" in document.figures:  # names in other letters than a to z leave nothing
+        slug += f"-{section.runs[0].record['data']['hash'][:DIGITS]}"
     shown = [metric for metric in HEADLINE if section.order(metric)]
 
     def forest() -> "Figure":

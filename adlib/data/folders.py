@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from adlib.data.masks import pair
-from adlib.data.photograph import ENDINGS, check_header, is_image
+from adlib.data.photograph import ENDINGS, check_header, is_image, leads_nowhere
 from adlib.data.sample import GOOD, Data, Images, Reference, hash_files, read_files
 
 BAD, MASKS = "bad", "masks"
@@ -154,7 +154,7 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _images(folder: Path) -> list[Path]:
-    """The image files right in a folder, by name; refuses to pass over a folder inside it."""
+    """The image files right in a folder, by name; refuses to pass over a folder or lost image."""
     nested = _subfolders(folder)
     if nested:
         raise ValueError(
@@ -167,6 +167,11 @@ def _images(folder: Path) -> list[Path]:
         held = f"it holds other files only, such as {others[0]}" if others else "it is empty"
         raise FileNotFoundError(
             f"no images in {folder}: {held}; expected files ending in {' '.join(sorted(ENDINGS))}"
+        )
+    if lost := [p for p in images if leads_nowhere(p)]:
+        raise FileNotFoundError(
+            f"{len(lost)} of {len(images)} images in {folder} are links that lead nowhere, the "
+            f"first is {lost[0]} -> {lost[0].readlink()}"
         )
     return images
 

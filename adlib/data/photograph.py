@@ -34,8 +34,17 @@ TO_8_BIT = "scale it to 8 bit; which range of values matters is yours to say"
 
 
 def is_image(path: Path) -> bool:
-    """True for a visible file with one of the image endings, in any case."""
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
+    """True for a visible file with one of the image endings, in any case.
+
+    A link that leads nowhere counts: whoever reads it is told, and no image is lost without a word.
+    """
+    named = path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    return named and (path.is_file() or leads_nowhere(path))
+
+
+def leads_nowhere(path: Path) -> bool:
+    """True for a link whose end is not there, such as on a disk that is not mounted."""
+    return path.is_symlink() and not path.exists()
 
 
 def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:

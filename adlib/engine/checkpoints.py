@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 
 from adlib.disk import to_json, write_tensors
+from adlib.nn.share import gather_batch
 from adlib.runs import RunError, trained_state
 
+FORMAT = 1  # of a checkpoint; raised when an old one can no longer be gone on from
 KEPT = 2  # checkpoints: should the last be damaged, the one before it is there; ours
 
 
@@ -94,7 +96,7 @@ class TrainingState:
             part, _, name = key.partition(".")
             if name:
                 parts[part][name] = tensor
-        self.method.load_state_dict(parts["method"], strict=False)
+        self.method.load_state_dict(parts["method"], strict=False)  # without the frozen encoder
         for name, tensor in self.average.items():
             tensor.copy_(parts["average"][name])
         moments: dict[int, dict[str, Any]] = {int(i): v for i, v in values["numbers"].items()}
@@ -121,7 +123,8 @@ class Keeper:
     """
 
     def __init__(self, folder: Path | None, about: Any, every: int, writes: bool) -> None:
-        self.folder, self.about, self.every, self.writes = folder, to_json(about), every, writes
+        self.folder, self.every, self.writes = folder, every, writes
+        self.about = to_json(about) | {"format": FORMAT}
         self._stop: int | None = None
 
     @property
@@ -156,7 +159,9 @@ class Keeper:
         Warns:
             RuntimeWarning: The last one is damaged, and the one before is taken.
         Raises:
-            RunError: The checkpoint is of another run, and how that differs; or none can be read.
+            RunError: The checkpoint is of another run, and how that differs; or of another format,
+                or its tensors do not fit; or none can be read; or the processes of a training
+                found different ones.
         """
         damaged = []
         for path in reversed(self._found()):
@@ -166,15 +171,35 @@ class Keeper:
                 damaged.append(f"{error}")
                 continue
             self._compare(path, values["about"])
+            _check_names(path, state, tensors)
             if damaged:
                 words = f"{damaged[0]}; going on from {path.name}, the one before"
                 warnings.warn(words, RuntimeWarning, stacklevel=3)
             state.unpack(tensors, values)
-            return
-        if damaged:
-            raise RunError(f"{damaged[0]}; no other is there, remove {self.folder} to begin anew")
+            break
+        else:
+            if damaged:
+                raise RunError(
+                    f"{damaged[0]}; no other is there, remove {self.folder} to begin anew"
+                )
+        self._agree(state)
+
+    def _agree(self, state: TrainingState) -> None:
+        """Refuse processes that would go on from different steps, which would wait for ever."""
+        mine = torch.tensor([len(state.losses)], device=state.trained()[0][1].device)
+        steps = gather_batch(mine).tolist()
+        if len(set(steps)) > 1:
+            raise RunError(
+                f"the processes would go on from steps {', '.join(map(str, steps))}, by rank; "
+                f"every one must see the same checkpoints in {self.folder}"
+            )
 
     def _compare(self, path: Path, theirs: dict[str, Any]) -> None:
+        if theirs.get("format") != FORMAT:
+            raise RunError(
+                f"{path} is a checkpoint of format {theirs.get('format')}, this adlib goes on from "
+                f"format {FORMAT}; use the one that wrote it, or remove {self.folder} to begin anew"
+            )
         mine = {**self.about["config"], **self.about}
         theirs = {**theirs["config"], **theirs}
         differ = [
@@ -225,6 +250,19 @@ class Keeper:
                 f"stopped by {signal.Signals(self._stop).name} after step {step}, which is saved "
                 f"in {self.folder}; the same command goes on from there"
             )
+
+
+def _check_names(path: Path, state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a checkpoint that lacks what the run trains, or has more; moments come with steps."""
+    mine, theirs = (
+        {name for name in names if not name.startswith("optimiser.")}
+        for names in (state.pack()[0], tensors)
+    )
+    if mine != theirs:
+        raise RunError(
+            f"{path}: tensors do not fit: missing {sorted(mine - theirs)}, unexpected "
+            f"{sorted(theirs - mine)}"
+        )
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -97,16 +97,18 @@ def score_category(
     rule, stream = protocol, None
     scored: list[np.ndarray] = []
     kept: list[tuple[np.ndarray, np.ndarray]] = []
+    shapes: list[tuple[int, ...]] = []
     masked, blank = True, list[str]()
     for start in range(0, len(images), SPAN):
         span = images.select(range(start, min(start + SPAN, len(images))))
         masks: list[Bool[np.ndarray, "_ _"]] = []
         for sample in span:
+            shapes.append(sample.image.shape[:2])  # with or without a mask, which has this size
             if sample.mask is not None:
                 masks.append(sample.mask)
                 if sample.label and not sample.mask.any():
                     blank.append(sample.path)
-        rule = at_one_size(rule, [mask.shape for mask in masks])
+        rule = at_one_size(protocol, shapes)
         maps, scores = score_features(method, features[start : start + SPAN], dtype, rule)
         scored.append(scores)
         masked = masked and len(masks) == len(span)
@@ -160,9 +162,10 @@ def at_one_size(protocol: EvaluationProtocol, shapes: list[tuple[int, ...]]) -> 
     """
     if protocol.size is not None or not shapes:
         return protocol
-    if len(set(shapes)) > 1:
+    sizes = list(dict.fromkeys(shapes))
+    if len(sizes) > 1:
         raise ValueError(
             f"protocol {protocol.name!r} scores at the images' own size, but they come in "
-            f"{len(set(shapes))} sizes, such as {shapes[0]} and {shapes[-1]}; set its size"
+            f"{len(sizes)} sizes, such as {sizes[0]} and {sizes[1]}; set its size"
         )
     return replace(protocol, size=(shapes[0][0], shapes[0][1]))

@@ -47,6 +47,7 @@ def score_categories(
         {"categories": {name: metrics}, "mean": metrics, "pooled": metrics}.
     Raises:
         ValueError: A category lacks normal or anomalous images (the message names it).
+        TypeError: The labels are not bool, such as 0 and 1.
     """
     of = np.asarray(categories)
     rows: dict[str, dict[str, float]] = {}

@@ -126,14 +126,23 @@ def need_both(anomalous: int, normal: int, things: str) -> None:
         )
 
 
+def check_labels(scores: np.ndarray, labels: np.ndarray) -> None:
+    """Refuse what numpy would take for something else: another shape, labels of 0 and 1."""
+    if scores.shape != labels.shape:
+        raise ValueError(f"one label a score is needed, got {scores.shape} and {labels.shape}")
+    if labels.dtype != np.bool_:
+        raise TypeError(
+            f"labels must be bool (True = anomalous), got {labels.dtype}: use labels > 0"
+        )
+
+
 def sort_classes(
     scores: Float[np.ndarray, " n"],
     labels: Bool[np.ndarray, " n"],
     names: Sequence[str] | None = None,
 ) -> tuple[Float[np.ndarray, " a"], Float[np.ndarray, " b"]]:
     """Normal and anomalous scores, each in rising order."""
-    if scores.shape != labels.shape:
-        raise ValueError(f"one label a score is needed, got {scores.shape} and {labels.shape}")
+    check_labels(scores, labels)
     if not np.isfinite(scores).all():
         refuse(scores, names)
     scores = scores.astype(np.float32) if scores.dtype == np.float16 else scores  # exact, faster
@@ -159,6 +168,7 @@ def score_images(
         which on an image is called anomalous for the best F1.
     Raises:
         ValueError: A class is absent, or a score is not finite.
+        TypeError: The labels are not bool, such as 0 and 1.
     """
     normal, anomalous = sort_classes(scores, labels, names)
     total = Totals(len(anomalous), len(normal))
@@ -179,6 +189,7 @@ def auroc(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> fl
         A fraction in [0, 1], never per cent; 0.5 is chance.
     Raises:
         ValueError: A class is absent, or a score is not finite.
+        TypeError: The labels are not bool, such as 0 and 1.
     Source: Hanley and McNeil, Radiology 143 (1982), the rank-sum form.
     """
     return score_images(scores, labels)["auroc"]
@@ -203,6 +214,7 @@ def average_precision(
         A fraction in [0, 1]; the share of anomalies is chance.
     Raises:
         ValueError: A class is absent, or a score is not finite.
+        TypeError: The labels are not bool, such as 0 and 1.
     Source: Davis and Goadrich, ICML 2006, on why lines between points are not allowed.
     """
     if form == "step":
@@ -221,6 +233,7 @@ def best_f1(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> 
 
     Raises:
         ValueError: A class is absent, or a score is not finite.
+        TypeError: The labels are not bool, such as 0 and 1.
     """
     found = score_images(scores, labels)
     return found["f1_max"], found["f1_threshold"]

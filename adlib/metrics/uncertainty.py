@@ -52,6 +52,7 @@ def image_intervals(
 
     Raises:
         ValueError: Fewer than two images of a class, or a score that is not finite.
+        TypeError: The labels are not bool, such as 0 and 1.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), the percentile interval.
     """
     exact = score_images(scores, labels)
@@ -98,6 +99,7 @@ def compare_images(
 
     Raises:
         ValueError: Fewer than two images of a class, or a score that is not finite.
+        TypeError: The labels are not bool, such as 0 and 1.
     Source: Bandos, Rockette and Gur, Statistics in Medicine 24 (2005), the permutation of ranks.
     """
     from scipy.stats import rankdata

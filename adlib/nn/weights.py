@@ -223,12 +223,24 @@ def _from_cache(repo: str) -> State | None:
 
     `hf_hub_download(local_files_only=True)` would do, but some versions of it ask the hub about
     the program that calls.
+
+    Raises:
+        WeightsError: The file there is damaged.
     """
     from huggingface_hub import try_to_load_from_cache
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     found = try_to_load_from_cache(repo, "model.safetensors")
-    return load_file(found) if isinstance(found, str) else None
+    if not isinstance(found, str):
+        return None
+    try:
+        return load_file(found)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(  # the link's end: with only the link gone, the hub takes it up again
+            f"the local Hugging Face cache has a damaged file of {repo}: {error}; remove "
+            f"{Path(found).resolve()}, and it is downloaded again, or give a file with weights=PATH"
+        ) from error
 
 
 def _from_hub(repo: str) -> State:

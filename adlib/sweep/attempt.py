@@ -189,10 +189,17 @@ def _environment(order: Order, runtime: str, worker: int) -> dict[str, str]:
 def take_devices(devices: list[str], share: float, worker: int) -> list[str]:
     """The GPUs of the worker with this number, each of which gets `share` of them.
 
-    Below 1, several workers share a GPU.
+    Below 1, several workers share a GPU; a share lies on one.
     """
+    if share < 1:
+        return [devices[worker // workers_per_device(share)]]
     first = int(worker * share)
     return devices[first : max(first + 1, int((worker + 1) * share))]
+
+
+def workers_per_device(share: float) -> int:
+    """How many whole shares below 1 a GPU has room for."""
+    return int(1 / share + 1e-9)  # 1 / (1 / 49) is a little less than 49
 
 
 def _unreadable(work: Path) -> Problem | None:

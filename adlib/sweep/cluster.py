@@ -13,7 +13,7 @@ import dask.config
 from dask.system import CPU_COUNT
 from distributed import Client, Future, LocalCluster
 
-from adlib.sweep.attempt import Order
+from adlib.sweep.attempt import Order, workers_per_device
 from adlib.sweep.folder import Result, Slot
 from adlib.sweep.point import SweepError
 from adlib.sweep.worker import work
@@ -71,11 +71,11 @@ def choose_crew(
     found, share = None, resources.get("GPU", 0.0)
     if share:
         found = devices()
-        most = int(len(found) / share)
+        most = workers_per_device(share) * len(found) if share < 1 else int(len(found) / share)
         if most < (workers or 1):
             raise SweepError(
                 f"GPU: {share:g} for each point, {workers or 1} at a time, is more than the "
-                f"{len(found)} of this machine"
+                f"{len(found)} of this machine have room for, which is {most}"
             )
         workers = workers or most
     workers = workers or max(1, CPU_COUNT // CORES_A_WORKER)

@@ -206,6 +206,15 @@ def test_own_photographs(tmp_path: Path) -> None:
     assert "it can train and set a threshold, but not be evaluated" in said("", tmp_path)
 
 
+def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+    made.image(tmp_path / "good/0.png")
+    for k in (1, 2):
+        (tmp_path / f"good/{k}.png").symlink_to(tmp_path / "disk" / f"{k}.png")
+    text = said("", tmp_path)
+    assert f"PROBLEM  2 of 3 images in {tmp_path}/good are links that lead nowhere" in text
+    assert "it cannot be used until that is mended" in text
+
+
 def test_masks_for_some_of_several_categories(tmp_path: Path) -> None:
     for name in ("bolt", "nut"):
         made.image(tmp_path / f"{name}/good/0.png")

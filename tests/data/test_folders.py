@@ -93,6 +93,19 @@ def test_missing_masks_and_masks_without_image_are_counted(tmp_path: Path) -> No
         load_folder(root)
 
 
+def test_links_that_lead_nowhere_are_counted_and_not_passed_over(tmp_path: Path) -> None:
+    for k in range(4):
+        draw(tmp_path / "nut/good" / f"{k}.png", k)
+    draw(tmp_path / "disk/9.png", 9)
+    for k in (8, 9):  # the disk of the first is not mounted
+        (tmp_path / f"nut/good/{k}.png").symlink_to(tmp_path / f"disk/{k}.png")
+    words = r"1 of 6 images in .*good are links that lead nowhere, .* first is .*8\.png -> .*disk/8"
+    with pytest.raises(FileNotFoundError, match=words):
+        load_folder(tmp_path / "nut")
+    draw(tmp_path / "disk/8.png", 8)
+    assert len(load_folder(tmp_path / "nut").train) == 5
+
+
 def test_ambiguous_names_are_refused(tmp_path: Path) -> None:
     root = mvtec(tmp_path / "nut")
     two = mask(root / "ground_truth/dent/001.png")

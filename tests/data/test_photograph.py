@@ -192,3 +192,13 @@ def test_several_pages_are_refused(tmp_path: Path) -> None:
 def test_hidden_files_are_no_images(tmp_path: Path) -> None:
     saved(tmp_path / "a.png", pixels()).rename(tmp_path / "._a.png")
     assert not is_image(tmp_path / "._a.png")
+
+
+def test_a_link_that_leads_nowhere_is_an_image_that_is_missing(tmp_path: Path) -> None:
+    link = tmp_path / "a.png"
+    link.symlink_to(tmp_path / "b.png")
+    assert is_image(link)
+    with pytest.raises(FileNotFoundError):
+        check_header(link)
+    (tmp_path / "b.png").mkdir()
+    assert not is_image(link)

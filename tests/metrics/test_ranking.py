@@ -1,5 +1,6 @@
 """Exact ranking metrics against the definition of each and against scikit-learn."""
 
+import jaxtyping
 import numpy as np
 import pytest
 import sklearn.metrics as sk
@@ -10,8 +11,11 @@ from adlib.metrics import (
     auroc,
     average_precision,
     best_f1,
+    compare_images,
+    image_intervals,
     precision_recall_curve,
     roc_curve,
+    score_categories,
     score_images,
 )
 from adlib.metrics.ranking import ranks, sort_classes
@@ -128,6 +132,24 @@ def test_threshold_makes_the_stated_f1() -> None:
 def test_a_missing_class_is_named(truth: np.ndarray, words: str) -> None:
     with pytest.raises(ValueError, match=f"metrics need both classes, got {words} scores"):
         score_images(np.arange(4.0), truth)
+
+
+def test_labels_of_0_and_1_are_refused_where_nobody_checks_annotations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    scores, labels = np.array([0.1, 0.2, 0.3, 0.8, 0.9, 0.4]), np.array([0, 0, 0, 1, 1, 0])
+    words = r"labels must be bool \(True = anomalous\), got int64: use labels > 0"
+    for metric in (auroc, average_precision, best_f1, roc_curve, image_intervals):
+        with pytest.raises(TypeError, match=words):
+            metric(scores, labels)
+    with pytest.raises(TypeError, match=words):
+        average_precision(scores, labels, "trapezoid")
+    with pytest.raises(TypeError, match=words):
+        compare_images(scores, scores, labels)
+    with pytest.raises(TypeError, match=words):
+        score_categories(scores, labels, ["a"] * 6)
+    assert auroc(scores, labels > 0) == 1
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
