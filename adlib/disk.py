@@ -16,6 +16,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+TENSORS_HALF_WRITTEN = ".tmp??????"  # beside the file that safetensors writes, from 0.8 on
+
 
 class BusyError(OSError):
     """Another process holds the lock."""
@@ -72,10 +74,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path, prefix: str = "") -> None:
-    """Remove temporary files of a killed writer; only for who holds the lock of the folder."""
-    for left in folder.glob(f".{prefix}*-*"):
-        if left.is_file():
-            left.unlink(missing_ok=True)
+    """Remove temporary files of a killed writer; only for who holds the lock of the folder.
+
+    With a prefix only those of the file of that name, whose lock is enough then.
+    """
+    for pattern in (f".{prefix}*-*",) if prefix else (".*-*", TENSORS_HALF_WRITTEN):
+        for left in folder.glob(pattern):
+            if left.is_file():
+                left.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

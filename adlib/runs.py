@@ -21,12 +21,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from adlib.disk import BusyError, locked, remove_leftovers, write_json, write_tensors
+from adlib.disk import (
+    TENSORS_HALF_WRITTEN,
+    BusyError,
+    locked,
+    remove_leftovers,
+    write_json,
+    write_tensors,
+)
 
 FORMAT = 1  # of the run folder; raised when an old one can no longer be read
 STEPS = "step-*.safetensors"  # the checkpoints
-IN_CHECKPOINTS = (STEPS, f".{STEPS}-*", "lock")  # all that is ours there, temporary files too
-IN_RUN = ("checkpoints", "logs", ".weights.safetensors-*", ".run.json-*")  # until it is finished
+HALF_WRITTEN = (".weights.safetensors-*", ".run.json-*", TENSORS_HALF_WRITTEN)
+IN_RUN = ("checkpoints", "logs", *HALF_WRITTEN)  # until it is finished
+IN_CHECKPOINTS = (STEPS, "lock", f".{STEPS}-*", TENSORS_HALF_WRITTEN)
 C = TypeVar("C")
 Record = dict[str, Any]
 

@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -48,6 +49,8 @@ def child(data: object, out: Path, every: int) -> int:
         try:
             fit(data, out, every)  # pyright: ignore[reportArgumentType]
             status = 0
+        except Exception:
+            traceback.print_exc()  # which the exit below would keep from being printed
         finally:
             os._exit(status)
     return pid

@@ -102,7 +102,14 @@ def test_a_run_that_failed_leaves_what_is_not_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "left", [".run.json-ab12cd", ".weights.safetensors-ab12cd", "checkpoints/.step-3.safetensors-x"]
+    "left",
+    [
+        ".run.json-ab12cd",
+        ".weights.safetensors-ab12cd",
+        ".tmpA1b2C3",  # safetensors' own
+        "checkpoints/.step-3.safetensors-x",
+        "checkpoints/.tmpA1b2C3",
+    ],
 )
 def test_a_file_half_written_when_its_writer_was_killed_is_removed(
     tmp_path: Path, left: str
