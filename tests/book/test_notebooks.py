@@ -143,8 +143,9 @@ def test_profile_names_every_notebook_and_only_its_parameters(profile: Path) -> 
         check_parameters(path, values[path.stem])
 
 
-def test_chapter_9_counts_the_points_that_its_sweeps_plan() -> None:
-    last = code(read(ROOT / "notebooks/09_training_prn.ipynb"))[-1]
-    planned = ast.literal_eval(re.findall(r"PLANNED = (\{.*?\})", last.source, re.DOTALL)[0])
+@pytest.mark.parametrize("stem", ["09_training_prn", "11_benchmark_reproduction"])
+def test_it_counts_the_points_that_its_sweeps_plan(stem: str) -> None:
+    source = "\n".join(cell.source for cell in code(read(ROOT / f"notebooks/{stem}.ipynb")))
+    planned = ast.literal_eval(re.findall(r"PLANNED = (\{.*?\})", source, re.DOTALL)[0])
     plans = {name: read_plan(ROOT / f"notebooks/sweeps/{name}.yml") for name in planned}
     assert planned == {name: len(plan.points) for name, plan in plans.items()}
