@@ -73,3 +73,15 @@ def test_normal_pixels_stay_in_the_lower_half_of_the_colours() -> None:
     level = (maps - calibration.low) / (calibration.high - calibration.low)
     assert (level > 0.5).mean() == pytest.approx(0.001, abs=2e-4)
     assert np.median(level) == pytest.approx(0, abs=1e-3)
+
+
+def test_a_category_is_promised_what_its_own_images_can_promise() -> None:
+    bolt, nut = ([float(i) for i in range(n)] for n in (9, 99))
+    both = Calibration(scores={"bolt": bolt, "nut": nut})
+    for category, scores in (("bolt", bolt), ("nut", nut)):
+        alone = Calibration(scores={category: scores})
+        assert both.threshold(0.05, category) == alone.threshold(0.05)
+        assert both.expected_rate(0.05, category) == alone.expected_rate(0.05)
+        assert both.rate_interval(0.05, category) == alone.rate_interval(0.05)
+    assert both.expected_rate(0.05, "bolt") == pytest.approx(1 / 10)
+    assert both.expected_rate(0.05, "nut") == both.expected_rate(0.05) == 0.05

@@ -122,3 +122,18 @@ def test_the_default_residual_is_what_the_rule_chose() -> None:
     rows = pd.read_csv(report.results_folder() / "prn_residuals.csv")
     assert best_residual(rows) == PRNConfig().residuals
     assert PRNConfig.paper().residuals == "square"  # as inferred
+
+
+@pytest.mark.parametrize(
+    ("gaps", "winner"),
+    [
+        ((-0.01, 0.01, 0.03), "A4 anchor"),  # mean .01, error .0115, of n in place of n - 1 .0094
+        ((-0.005, 0.015, 0.035), "A4 project"),  # mean .015, above the error and below the spread
+    ],
+)
+def test_the_error_is_that_of_a_mean_of_few(gaps: tuple[float, ...], winner: str) -> None:
+    runs = {**CLEAR, ("A4 project", 1600): [0.8 + gap for gap in gaps]}
+    assert best_form(table({**runs, ("A4 anchor", 1600): [0.8] * 3})) == winner
+    forms = {"absolute": [0.8 + gap for gap in gaps], "scaled": [0.8] * 3, "square": [0.1] * 3}
+    tied = winner == "A4 anchor"
+    assert best_residual(residuals(**forms)) == ("scaled" if tied else "absolute")

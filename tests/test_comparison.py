@@ -339,3 +339,52 @@ def test_a_sections_runs_are_named_and_traced(tmp_path: Path) -> None:
     assert tables.provenance(two).startswith("2 runs; seeds 0, 2; data c0ffeec, ")
     assert tables.runs(section)["commit"].tolist() == ["0123456789", "fedcba9876"]
     assert divide([]) == []
+
+
+def test_the_interval_over_categories_is_students(tmp_path: Path) -> None:
+    made = [*noisy("dinomaly", 0.6, n=6), *noisy("pro-ad", 0.595, n=6, seeds=2)]
+    section = section_of(tmp_path, *made)
+    gap = paired.over_categories(section, "dinomaly", "pro-ad", "image_ap")
+    one = section.values("dinomaly", "image_ap")[:2].mean(axis=0)  # the seeds that both have
+    known = ttest_rel(one, section.values("pro-ad", "image_ap").mean(axis=0))
+    assert gap is not None
+    interval = known.confidence_interval(0.95)
+    assert (gap.low, gap.high) == pytest.approx((interval.low, interval.high))
+    back = paired.over_categories(section, "pro-ad", "dinomaly", "image_ap")
+    assert back is not None
+    assert (back.low, back.high, back.p) == pytest.approx((-gap.high, -gap.low, gap.p))
+
+
+def test_draws_of_images_count_on_both_sides() -> None:
+    gaps = np.random.default_rng(0).permutation(np.arange(-39, 961) / 1000)  # 40 are not above 0
+    gap = paired.over_images(gaps + 0.5, np.full(1000, 0.5), 0.4, 7)
+    assert gap.p == pytest.approx((1 + 2 * 40) / 1001)
+    assert (gap.low, gap.high) == pytest.approx((-0.039 + 0.025 * 0.999, 0.96 - 0.025 * 0.999))
+    assert (gap.mean, gap.n) == (0.4, 7)
+    back = paired.over_images(np.zeros(1000), gaps, -0.4, 7)
+    assert (back.low, back.high, back.p) == pytest.approx((-gap.high, -gap.low, gap.p))
+
+
+def test_categories_are_adjusted_too(tmp_path: Path) -> None:
+    made = [r for i, m in enumerate(("dinomaly", "pro-ad", "prn")) for r in noisy(m, 0.6 + i / 9)]
+    section = section_of(tmp_path, *made)
+    found = paired.compare(section, ("aupro",))
+    raw = [paired.over_categories(section, p.first, p.second, "aupro") for p in found]
+    assert [gap.p for gap in raw if gap] == pytest.approx([0.125] * 3)  # 2 / 2^4
+    assert [p.categories.p for p in found if p.categories] == pytest.approx([0.375] * 3)
+
+
+def test_ranks_are_of_the_means_over_seeds(tmp_path: Path) -> None:
+    made = [record("dinomaly", 0, 0.7), record("dinomaly", 1, 0.3)]
+    made += [record("pro-ad", seed, 0.6) for seed in (0, 1)]
+    found = ranks.average_ranks(section_of(tmp_path, *made), "aupro")
+    assert found is not None
+    assert found.arms == ("pro-ad", "dinomaly")
+
+
+def test_who_is_ahead_is_named_first(tmp_path: Path) -> None:
+    made = [*noisy("dinomaly", 0.6, n=9), *noisy("pro-ad", 0.8, n=9)]  # compared the other way
+    said = say(section_of(tmp_path, *made))
+    assert said.count("1 of 1 differences is significant: pro-ad over dinomaly by ") == 2
+    assert "(95 % interval +" in said
+    assert "interval -" not in said

@@ -16,14 +16,18 @@ import adlib
 from adlib import engine, metrics
 from adlib.comparison.images import by_category, draw
 from adlib.comparison.records import Run, divide
-from adlib.data.order import batch_order, hold_out
+from adlib.data.order import batch_order, hold_out, noise_seed
 from adlib.data.sample import Data, Images, Reference
 from adlib.engine import evaluation, prediction, scoring
 from adlib.features import cached_features
 from adlib.hardware import choose_dtype
-from adlib.methods import ProAD
+from adlib.methods import PRN, PatchCore, ProAD
 from adlib.metrics import score_images
+from adlib.nn.stable_adamw import StableAdamW
+from adlib.runs import trained_state
 from tests.conftest import tiny_config
+from tests.methods.test_patchcore import tiny_config as tiny_patchcore
+from tests.methods.test_prn import tiny_config as tiny_prn
 
 Folder = Callable[..., Path]
 
@@ -371,3 +375,49 @@ def test_a_protocol_may_choose_the_image_score(folder: Folder) -> None:
     assert np.array_equal(scores, maps.max(axis=(1, 2)))
     own = scoring.score_features(method, features, torch.float32)[1]
     assert np.array_equal(own, method.image_score(torch.from_numpy(maps)).numpy())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: ProAD(tiny_config(dropout=0.0)),
+        lambda: PatchCore(tiny_patchcore(memory=40)),
+        lambda: PRN(tiny_prn(steps=2, prototypes=None, ratio=1.0)),
+    ],
+    ids=["pro-ad", "patchcore", "prn"],
+)
+def test_what_is_held_out_moves_the_threshold_and_no_weight(
+    folder: Folder, build: Callable[[], Any]
+) -> None:
+    root = folder(("bolt",), good=9)
+    data = adlib.load_data(root)
+    first = adlib.fit(build(), data, holdout=0.3, precision="fp32").method
+    for i in hold_out(data.train, 0.3, seed=0)[1]:
+        pixels = 255 - data.train[i].image
+        Image.fromarray(pixels).save(data.train.references[i].path)
+    again = adlib.fit(build(), adlib.load_data(root), holdout=0.3, precision="fp32").method
+    before = trained_state(first)
+    for name, value in trained_state(again).items():
+        assert torch.equal(value, before[name]), name
+    assert first.calibration != again.calibration
+
+
+def test_gradients_are_clipped_to_the_configs_norm(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms, step = [], StableAdamW.step
+
+    def watched(self: StableAdamW, *arguments: Any) -> Any:
+        gradients = [p.grad for group in self.param_groups for p in group["params"]]
+        norms.append(torch.stack([g.norm() for g in gradients if g is not None]).norm().item())
+        return step(self, *arguments)
+
+    monkeypatch.setattr(StableAdamW, "step", watched)
+    adlib.fit(ProAD(tiny_config(clip=1e-3)), adlib.load_data(folder()), steps=3, precision="fp32")
+    assert norms == pytest.approx([1e-3] * 3, rel=1e-3)
+
+
+def test_each_step_and_each_seed_has_noise_of_its_own() -> None:
+    seeds = [noise_seed(seed, step) for seed in range(20) for step in range(20)]
+    assert len(set(seeds)) == 400
+    assert seeds == [noise_seed(seed, step) for seed in range(20) for step in range(20)]

@@ -22,6 +22,7 @@ from adlib.mechanism import (
     defect_shares,
     held_out_distances,
     measure,
+    measurement,
     noise_probe,
     patch_classes,
     separation,
@@ -408,3 +409,23 @@ def test_what_is_not_there_is_none(folder: Folder, tiny: ProAD) -> None:
 def test_a_method_without_distances_is_refused(folder: Folder) -> None:
     with pytest.raises(TypeError, match="only methods with `distances` of tokens"):
         measure(torch.nn.Identity(), adlib.load_data(folder()))
+
+
+def test_noise_is_added_to_normal_images_only(
+    folder: Folder, tiny: ProAD, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, seen = adlib.load_data(folder()), []
+
+    def watched(method: Any, features: Tensor, *rest: Any, **options: Any) -> tuple[float, float]:
+        seen.append(features)
+        return 0.25, 0.125
+
+    monkeypatch.setattr(measurement, "noise_probe", watched)
+    rows = measure(tiny, data)["categories"]
+    for category, features in zip(data.categories, seen, strict=True):
+        mine = data.test.of(category)
+        good = cached_features(tiny, mine, device=CPU, dtype=torch.float32)[
+            torch.from_numpy(~mine.labels)
+        ]
+        assert torch.equal(features, good)
+        assert (rows[category]["noise_changed"], rows[category]["noise_unchanged"]) == (0.25, 0.125)

@@ -346,3 +346,19 @@ def test_the_rank_diagram_joins_groups() -> None:
 
 def test_a_record_as_json_is_what_evaluate_returns() -> None:
     assert json.loads(json.dumps(record())) == record()
+
+
+def test_each_category_draws_its_own_images_and_all_seeds_the_same(tmp_path: Path) -> None:
+    made = with_scores("dinomaly", 0, 1.0)
+    nut, scores = made["categories"]["nut"], made["images"]["nut"]
+    many = made | {"categories": dict.fromkeys(CATEGORIES, nut), "mean": nut}
+    many["images"] = dict.fromkeys(CATEGORIES, scores)
+    one = made | {"categories": {"nut": nut}, "mean": nut}
+
+    def drawn(*records: dict[str, Any]) -> np.ndarray:
+        section = section_of(tmp_path, *records)
+        return images.draw(section, resamples=4_000)["dinomaly"].values["image_auroc"]
+
+    single = drawn(one)
+    assert drawn(many).std() == pytest.approx(single.std() / 2, rel=0.05)  # over sqrt(4)
+    np.testing.assert_allclose(drawn(one, one | {"seed": 1}), single)

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from adlib.data import load_builtin
-from adlib.data.anomalies import Recipe, TrainingSet
+from adlib.data.anomalies import ORDER, PIXELS, PLAN, Recipe, TrainingSet
 from adlib.data.frame import Frame
 from adlib.data.framed import frame_mask, frame_pixels
 from adlib.data.sample import Data, Images, Reference, Sample
@@ -250,3 +250,37 @@ def test_nonsense_is_refused() -> None:
     for index in (-1, len(MADE)):
         with pytest.raises(IndexError, match="samples are numbered from 0"):
             MADE[index]
+
+
+def test_made_samples_get_the_foreground_of_their_image_and_the_recipes_beta(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[np.ndarray, Any]] = []
+
+    def paste(image: np.ndarray, defect: Any, mask: Any, foreground: np.ndarray, rng: Any) -> Any:
+        seen.append((foreground, None))
+        return image, mask
+
+    def fill(image: np.ndarray, foreground: np.ndarray, *rest: Any, beta: Any, own: float) -> Any:
+        seen.append((foreground, beta))
+        return image, foreground
+
+    monkeypatch.setattr("adlib.data.anomalies.extended", paste)
+    monkeypatch.setattr("adlib.data.anomalies.simulated", fill)
+    made = training_set(recipe=Recipe(beta=(0.1, 0.5)))
+    for kind, beta in (("extended", None), ("simulated", (0.1, 0.5))):
+        for i in of_kind(made, kind, 12):
+            made.make(i)
+            foreground, found = seen.pop()
+            assert found == beta
+            assert np.array_equal(foreground, made.foreground(made.plan(i).normal or 0))
+    assert not made.foreground(0).all()
+
+
+def test_kinds_of_samples_do_not_share_their_draws() -> None:
+    normal, simulated = (
+        [MADE.plan(i).normal for i in of_kind(MADE, kind, 14)] for kind in ("normal", "simulated")
+    )
+    assert sorted(map(int, simulated)) == sorted(map(int, normal)) == list(range(14))  # pyright: ignore[reportArgumentType]
+    assert normal != simulated
+    assert len({ORDER, PLAN, PIXELS}) == 3

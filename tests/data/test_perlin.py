@@ -1,10 +1,12 @@
 """Perlin noise by its definition, and masks of any size."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
+from adlib.data import perlin
 from adlib.data.perlin import field, gradients, noise, perlin_mask
 
 
@@ -88,3 +90,35 @@ def test_a_higher_threshold_keeps_less() -> None:
     assert high.any()
     assert not (high & ~low).any()
     assert high.sum() < low.sum()
+
+
+def test_a_turned_lattice_has_its_points_where_a_rotation_puts_them() -> None:
+    """At the angle of a triangle of sides 3, 4 and 5, cells of 10 pixels turn to whole pixels."""
+    values = field(np.random.default_rng(6), (40, 40), (4, 4), math.degrees(math.atan2(3, 4)))
+    for a in (-1, 0, 1):
+        for b in (-1, 0, 1):
+            assert abs(values[20 + 8 * a + 6 * b, 20 - 6 * a + 8 * b]) < 1e-4
+    assert np.abs(values).max() > 0.2
+
+
+def test_cells_are_the_powers_of_two_and_turns_go_both_ways(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[int, int, float]] = []
+
+    def note(rng: Any, size: tuple[int, int], cells: tuple[int, int], degrees: float) -> Any:
+        seen.append((*cells, degrees))
+        return np.zeros(size)
+
+    monkeypatch.setattr(perlin, "field", note)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        assert not perlin_mask(rng, (5, 7)).any()  # nothing exceeds the threshold
+    rows, columns, degrees = (np.array(x) for x in zip(*seen, strict=True))
+    for cells in (rows, columns):
+        found, counts = np.unique(cells, return_counts=True)
+        assert found.tolist() == [1, 2, 4, 8, 16, 32]
+        assert counts.min() > 25  # of 50 on average
+    assert (rows != columns).any()
+    assert -90 <= degrees.min() < -80
+    assert 80 < degrees.max() <= 90

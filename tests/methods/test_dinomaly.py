@@ -336,6 +336,8 @@ def test_the_papers_size_has_the_papers_weights(monkeypatch: pytest.MonkeyPatch)
     assert trainable == an_mlp + 8 * a_block
     assert trainable == pytest.approx(61.4e6, rel=0.001)  # counted in the authors' code
     assert method.grid == (28, 28)
+    blocks: list[Any] = list(method.decoder)
+    assert {block.attention.heads for block in blocks} == {12}  # no weight tells
 
 
 @pytest.mark.parametrize(

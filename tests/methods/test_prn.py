@@ -16,9 +16,10 @@ from torch.utils.data import Subset
 import adlib
 from adlib.data.anomalies import Recipe
 from adlib.data.split import supervise
-from adlib.methods import PRN, PRNConfig
+from adlib.methods import PRN, PRNConfig, prn
 from adlib.methods.prn import ALPHA, GAMMA, LAMBDA, NO_CLIP
 from adlib.nn.fusion import Fusion
+from adlib.nn.prototype_maps import kmeans
 from adlib.nn.segmentation_loss import focal_loss
 from adlib.runs import trained_state
 
@@ -525,3 +526,34 @@ def test_the_papers_size_has_the_weights_of_its_arithmetic(form: Any, millions: 
     assert (found + unused) / 1e6 == pytest.approx(millions, rel=0.005)
     normals, batch = 209, PRNConfig.paper().batch  # of `bottle`; half of a batch are normal
     assert PRNConfig.paper().steps == 700 * (2 * normals // batch)
+
+
+def test_the_training_set_has_the_seen_defects_the_recipe_and_the_seed(
+    folder: Callable[..., Path],
+) -> None:
+    data = supervise(adlib.load_data(folder(("bolt",), bad=6)), seen=2)
+    method = PRN(tiny_config(recipe=Recipe(simulated=False)))
+
+    def plans(seed: int) -> list[Any]:
+        made: Any = method.training_set(data.train, data.seen, seed)
+        assert (made.size, made.slots.batch) == ((64, 96), 4)
+        return [made.plan(i) for i in range(24)]
+
+    assert {plan.kind for plan in plans(0)} == {"normal", "seen", "extended"}
+    assert plans(0) == plans(0) != plans(1)
+
+
+def test_the_seed_of_a_reset_draws_the_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def watched(gram: Tensor, k: int, generator: torch.Generator) -> Tensor:
+        seen.append(generator.initial_seed())
+        return kmeans(gram, k, generator)
+
+    monkeypatch.setattr(prn, "kmeans", watched)
+    method = fitted()
+    method.reset(torch.Generator().manual_seed(5))
+    method.prepare(Subset(cached(method), range(5)))  # pyright: ignore[reportArgumentType]
+    assert len(seen) == 6  # three scales, twice
+    assert len(set(seen)) == 2
+    assert seen[3] == method.seed

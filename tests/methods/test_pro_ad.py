@@ -1,5 +1,6 @@
 """Pro-AD against the equations of its chapter."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from adlib.methods import ProAD, ProADConfig
 from adlib.methods.pro_ad import DecoderBlock
 from adlib.nn.constraint import RIDGE
 from adlib.nn.reconstruction import cosine_distances, distance_weights, weighted_cosine_loss
+from adlib.nn.share import Share, sharing
 from tests.conftest import tiny_config
 
 
@@ -440,3 +442,88 @@ def test_the_papers_size_takes_a_step() -> None:
         if p.requires_grad
     )
     assert not torch.equal(method.prototypes, before)
+
+
+def test_prototypes_know_no_decay_and_have_a_rate_of_their_own() -> None:
+    """Without a gradient a weight moves by its decay alone; a first step is as long as its rate."""
+    method: Any = ProAD(tiny_config(lr=100.0, prototype_lr=0.25))
+    weight, prototypes = method.bottleneck[1].weight, method.prototypes
+    for gradient in (0.0, 1.0):
+        method.reset(torch.Generator().manual_seed(0))
+        optimiser, _ = method.optimiser(steps=5)  # too few to warm up
+        before = weight.detach().clone(), prototypes.detach().clone()
+        for p in (weight, prototypes):
+            p.grad = torch.full_like(p, gradient)
+        optimiser.step()
+        decayed = before[0] * (1 - 100 * 1e-4)
+        torch.testing.assert_close(weight.detach(), decayed - 100 * gradient)
+        torch.testing.assert_close(prototypes.detach(), before[1] - 25 * gradient)
+
+
+def test_each_seed_and_each_block_draws_tokens_of_its_own() -> None:
+    method, normal = ProAD(tiny_config(prototypes=5, own=True)), random(7, 2, 6, 192)
+
+    def starts(seed: int) -> list[Tensor]:
+        method.reset(torch.Generator().manual_seed(seed))
+        method.prepare(Subset(cast(Any, list(normal)), range(7)))
+        return [p.detach().clone() for p in method.prototypes]
+
+    first, again, other = starts(3), starts(3), starts(4)
+    assert all(map(torch.equal, first, again))
+    assert not any(map(torch.equal, first, other))
+    assert not torch.equal(first[0], first[1])
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 0.0), (500, 0.45), (3_000, 0.9)])
+def test_easy_points_are_a_ramped_share_whose_gradient_is_a_tenth(
+    step: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, groups = ProAD(tiny_config(mining="easy-points")), random(3, 2, 6, 192)
+    rebuilt = (groups + 0.5 * random(3, 2, 6, 192, seed=1)).requires_grad_()
+    monkeypatch.setattr(method, "forward", lambda groups: (rebuilt * 1.0, method.prototypes))
+    method.step.fill_(step)
+    method.loss(groups).backward()
+    free = rebuilt.detach().clone().requires_grad_()
+    (1 - F.cosine_similarity(groups.flatten(2), free.flatten(2), dim=-1)).mean().backward()
+    assert free.grad is not None
+    assert rebuilt.grad is not None
+    factor = rebuilt.grad.norm(dim=-1) / free.grad.norm(dim=-1)
+    d = cosine_distances(groups, free.detach())
+    for g in range(2):
+        easy = d[:, g].flatten().sort().values[: math.ceil(share * 17)]  # of 18 points
+        expected = torch.where(torch.isin(d[:, g], easy), 0.1, 1.0)
+        torch.testing.assert_close(factor[:, g], expected)
+
+
+def test_the_coherence_of_the_last_prototypes_is_added_with_its_weight() -> None:
+    plain, method = (ProAD(tiny_config(coherence=c)).eval() for c in (0.0, 0.2))  # equal weights
+    groups = random(2, 2, 6, 192)
+    tokens, p = groups.mean(dim=1), method(groups)[1]
+    cosines = F.cosine_similarity(tokens.unsqueeze(2), p.unsqueeze(1), dim=-1)  # b n m
+    coherence = (1 - cosines).amin(dim=2).mean()
+    torch.testing.assert_close(method.loss(groups) - plain.loss(groups), 0.2 * coherence)
+
+
+def test_steps_are_counted_in_training_only_and_once_a_batch() -> None:
+    method, groups = ProAD(tiny_config()), random(3, 2, 6, 192)
+    method.eval().loss(groups)
+    assert method.step.item() == 0
+    method.train()
+    seen = []
+    for part in range(3):
+        with sharing(Share(part, 3)):
+            method.loss(groups[part : part + 1])
+        seen.append(method.step.item())
+    assert seen == [0, 0, 1]
+    method.reset(torch.Generator().manual_seed(0))
+    assert method.step.item() == 0
+
+
+def test_a_reset_starts_learnt_scales_at_one() -> None:
+    method: Any = ProAD(tiny_config(constraint="scaled", prototypes=4))
+    scales = [block.reconstruction.constraint.scale for block in method.decoder]
+    with torch.no_grad():
+        for scale in scales:
+            scale.fill_(7)
+    method.reset(torch.Generator().manual_seed(0))
+    assert all(torch.equal(scale, torch.ones(192)) for scale in scales)

@@ -5,7 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adlib.nn.attention import KINDS, Attention, linear_attention, linear_weights, phi, top_weights
+from adlib.nn.attention import (
+    KINDS,
+    MLP,
+    Attention,
+    linear_attention,
+    linear_weights,
+    phi,
+    top_weights,
+)
+from adlib.nn.noise import Dropout
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -128,3 +137,13 @@ def test_vanishing_keys_in_bf16_stay_finite() -> None:
 def test_what_cannot_be_is_refused(heads: int, kind: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Attention(10, heads, kind)
+
+
+def test_an_mlp_drops_before_between_and_after() -> None:
+    part, drop, x = MLP(6, 2.0, dropout=0.5), Dropout(0.5), random(2, 5, 6)
+    first, last = (m for m in part if isinstance(m, torch.nn.Linear))
+    torch.manual_seed(3)
+    found = part(x)
+    torch.manual_seed(3)
+    assert torch.equal(found, drop(last(drop(F.gelu(first(drop(x)))))))
+    assert torch.equal(part.eval()(x), last(F.gelu(first(x))))

@@ -1,6 +1,7 @@
 """The encoder: frozen, any size, and really the weights it says it is."""
 
 import builtins
+import math
 import re
 import subprocess
 import sys
@@ -245,3 +246,27 @@ def test_a_torchvision_that_does_not_fit_torch_is_named_with_both_versions(
     )
     with pytest.raises(ImportError, match=words):
         Encoder("resnet18", (32, 32), weights="random")
+
+
+def test_positions_are_sampled_bicubically_and_not_smoothed() -> None:
+    """Against the kernel itself (a = -3/4), as on the way down from 37 x 37 at 518 pixels."""
+
+    def kernel(t: float) -> float:
+        t, a = abs(t), -0.75
+        if t <= 1:
+            return (a + 2) * t**3 - (a + 3) * t**2 + 1
+        return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
+
+    table = torch.randn(1, 1 + 49, 3, generator=torch.Generator().manual_seed(0))
+    square, grid = table[0, 1:].view(7, 7, 3), (3, 4)
+    found = resize_positions(table, grid, prefix=1)
+    assert torch.equal(found[:, :1], table[:, :1])
+    for i in range(grid[0]):
+        for j in range(grid[1]):
+            y, x = (i + 0.5) * 7 / grid[0] - 0.5, (j + 0.5) * 7 / grid[1] - 0.5
+            expected = torch.zeros(3)
+            for row in range(math.floor(y) - 1, math.floor(y) + 3):
+                for column in range(math.floor(x) - 1, math.floor(x) + 3):
+                    near = square[min(max(row, 0), 6), min(max(column, 0), 6)]
+                    expected += kernel(y - row) * kernel(x - column) * near
+            torch.testing.assert_close(found[0, 1 + i * grid[1] + j], expected)

@@ -69,6 +69,7 @@ def test_the_top_share_is_one_pixel_at_least() -> None:
     maps = torch.arange(2 * 4 * 5.0).view(2, 4, 5)
     assert top_mean(maps, 0.0).tolist() == [19, 39]
     assert top_mean(maps, 0.15).tolist() == [18, 38]  # three of twenty
+    assert top_mean(maps, 0.19).tolist() == [18, 38]  # 3.8 are three, as Dinomaly cuts
 
 
 def test_linear_weights_spread_with_the_root_of_the_width() -> None:

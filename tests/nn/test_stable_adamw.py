@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from adlib.nn.stable_adamw import StableAdamW, warmup_cosine
+from adlib.nn.stable_adamw import StableAdamW, warmed_up, warmup_cosine
 
 
 def test_three_steps_equal_the_equations() -> None:
@@ -78,3 +78,23 @@ def test_schedule_rises_to_one_and_falls_to_a_tenth() -> None:
     assert factors[30] == pytest.approx((1 + 0.1) / 2)  # half-way down the cosine
     assert factors[50] == pytest.approx(0.1)
     assert warmup_cosine(0, steps=1, warmup=0) == pytest.approx(1)
+
+
+def test_a_run_warms_up_for_a_tenth_of_it_at_most_and_each_group_keeps_its_rate() -> None:
+    def rates(steps: int, warmup: int) -> list[list[float]]:
+        p, q = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+        groups = [{"params": [p]}, {"params": [q], "lr": 0.5}]
+        optimiser, schedule = warmed_up(groups, 2.0, warmup, steps)
+        found = []
+        for _ in range(steps + 1):
+            found.append([group["lr"] for group in optimiser.param_groups])
+            optimiser.step()
+            schedule.step()
+        return found
+
+    long = rates(steps=40, warmup=100)
+    assert [lr for lr, _ in long[:5]] == pytest.approx([0, 0.5, 1, 1.5, 2])  # in four steps
+    assert long[22][0] == pytest.approx(2 * (1 + 0.1) / 2)  # half-way down the cosine
+    assert long[40][0] == pytest.approx(0.2)
+    assert [lr for _, lr in long] == pytest.approx([lr / 4 for lr, _ in long])
+    assert rates(steps=40, warmup=2)[1:3] == [[1.0, 0.25], [2.0, 0.5]]  # shorter, if asked for
