@@ -32,9 +32,8 @@ from adlib.disk import (
 
 FORMAT = 1  # of the run folder; raised when an old one can no longer be read
 STEPS = "step-*.safetensors"  # the checkpoints
-HALF_WRITTEN = (".weights.safetensors-*", ".run.json-*", TENSORS_HALF_WRITTEN)
-IN_RUN = ("checkpoints", "logs", *HALF_WRITTEN)  # until it is finished
-IN_CHECKPOINTS = (STEPS, "lock", f".{STEPS}-*", TENSORS_HALF_WRITTEN)
+IN_CHECKPOINTS = (STEPS, "lock", f".{STEPS}-*", TENSORS_HALF_WRITTEN)  # all that is ours there
+IN_RUN = ("checkpoints", "logs", ".weights.safetensors-*", ".run.json-*", TENSORS_HALF_WRITTEN)
 C = TypeVar("C")
 Record = dict[str, Any]
 
