@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from adlib.comparison.folder import read_folder
-from adlib.comparison.trainings import ALL, SEVERAL, counted, trainings
+from adlib.comparison.trainings import ALL, SEVERAL, counted, leaders, trainings
+from adlib.comparison.trainings_plot import trainings_figure
 from tests.made_records import folder_of, record
 
 METRICS = ("image_auroc", "aupro")
@@ -78,3 +80,44 @@ def test_a_missing_mask_or_seed_is_a_dash(tmp_path: Path) -> None:
     shown = trainings(read(tmp_path, *made), METRICS)
     assert set(shown["AUPRO"]) == set(shown["AUPRO, difference"]) == {"–"}
     assert set(shown["image AUROC, difference"]) == {"–"}  # no seed in common
+
+
+def test_the_leader_of_each_training_is_named_with_the_next_ones_distance(tmp_path: Path) -> None:
+    few: dict[str, Any] = {"few": {"images": 5, **OF}}
+    made = runs("dinomaly", (0.70, 0.72, 0.74)) + runs("pro-ad", (0.80, 0.83, 0.83))
+    made += runs("dinomaly", (0.60, 0.62, 0.64), **few) + runs("pro-ad", (0.50, 0.53, 0.53), **few)
+    made += runs("patchcore", (0.99, 0.99, 0.99))  # in one way only
+    shown = leaders(read(tmp_path, *made), ["image_auroc"])
+    assert list(shown.index) == [("parts", "5 normal images"), ("parts", ALL)]
+    assert shown["image AUROC"].tolist() == ["dinomaly, 62.0 ± 2.0", "pro-ad, 82.0 ± 1.7"]
+    assert shown["image AUROC, next"].tolist() == [
+        "pro-ad, -10.0 (-12.5 to -7.5)",
+        "dinomaly, -10.0 (-12.5 to -7.5)",
+    ]
+    alone = leaders(read(tmp_path, *made[:3], *made[6:9]), ["image_auroc"])
+    assert set(alone["image AUROC"]) == set(alone["image AUROC, next"]) == {"–"}  # no rival
+
+
+def test_the_figure_has_every_seed_and_their_mean(tmp_path: Path) -> None:
+    few: dict[str, Any] = {"few": {"images": 5, **OF}}
+    made = runs("dinomaly", (0.70, 0.72, 0.74)) + runs("pro-ad", (0.80, 0.83, 0.83))
+    made += runs("dinomaly", (0.60, 0.62, 0.64), masks=False, **few)
+    made += runs("pro-ad", (0.9, 0.9), setting="super-multi-class", steps=2400)
+    figure = trainings_figure(read(tmp_path, *made), METRICS)
+    left = figure.axes[0]
+    assert [tick.get_text() for tick in left.get_xticklabels()] == ["5", "all", SEVERAL]
+    lines = {line.get_label(): line for line in left.lines}
+    drawn = {name: np.asarray(lines[name].get_ydata()) for name in ("dinomaly", "pro-ad")}
+    assert drawn["dinomaly"] == pytest.approx([62, 72])
+    assert drawn["pro-ad"] == pytest.approx([82, 90])
+    assert np.round(np.asarray(lines["pro-ad"].get_xdata())).tolist() == [1, 2]  # none at 5
+    dots = [line for line in left.lines if str(line.get_label()).startswith("_")]
+    assert sorted(len(np.asarray(line.get_ydata())) for line in dots) == [2, 3, 3, 3]
+    right = [line for line in figure.axes[1].lines if line.get_label() == "dinomaly"]
+    assert len(np.asarray(right[0].get_ydata())) == 1  # the few have no masks
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dinomaly", "pro-ad"]
+
+
+def test_the_figure_needs_two_trainings(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no method was trained in two ways on one data set"):
+        trainings_figure(read(tmp_path, *runs("dinomaly", (0.7, 0.7))), METRICS)

@@ -7,7 +7,7 @@ the run of equal seed that was trained on all normal images of this data set alo
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -53,18 +53,18 @@ def trainings(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame
     """
     from pandas import DataFrame, MultiIndex
 
-    found = _by_training(sections)
+    found = by_training(sections)
     places, rows = [], []
     for kind in sorted(found):
         ways = found[kind]
         if len(ways) < 2:
             continue
-        for way in sorted(ways, key=_place):
+        for way in sorted(ways, key=place_of):
             row: dict[str, str] = {"seeds": str(len({run.seed for run in ways[way]}))}
             for metric in metrics:
-                values = _values(ways[way], metric)
+                values = values_of(ways[way], metric)
                 row[TITLES[metric]] = _spread(values)
-                gap = None if way == ALL else _gap(values, _values(ways.get(ALL, []), metric))
+                gap = None if way == ALL else _gap(values, values_of(ways.get(ALL, []), metric))
                 row[f"{TITLES[metric]}, difference"] = _told(gap)
             places.append((kind.data, kind.name, way))
             rows.append(row)
@@ -75,16 +75,16 @@ def trainings(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame
 def counted(sections: Sequence[Section], metric: str) -> str:
     """Say how many methods the seeds see ahead of, or behind, their training on `ALL`."""
     tally: dict[str, list[int]] = defaultdict(list)
-    for ways in _by_training(sections).values():
+    for ways in by_training(sections).values():
         for way in set(ways) - {ALL}:
-            gap = _gap(_values(ways[way], metric), _values(ways.get(ALL, []), metric))
+            gap = _gap(values_of(ways[way], metric), values_of(ways.get(ALL, []), metric))
             if gap is not None:
                 tally[way].append(sign(gap))
     if not tally:
         return f"By {TITLES[metric]} nothing can be compared."
     parts = (
         f"trained on {way}, {signs.count(-1)} of {len(signs)} are behind and {signs.count(1)} ahead"
-        for way, signs in sorted(tally.items(), key=lambda item: _place(item[0]))
+        for way, signs in sorted(tally.items(), key=lambda item: place_of(item[0]))
     )
     return (
         f"By {TITLES[metric]}, against {ALL} and as far as the seeds tell: {'; '.join(parts)}. "
@@ -92,7 +92,41 @@ def counted(sections: Sequence[Section], metric: str) -> str:
     )
 
 
-def _by_training(sections: Sequence[Section]) -> dict[Kind, dict[str, list[Run]]]:
+def leaders(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame":
+    """One row a data set and training: the method with the highest mean, and the next one's gap.
+
+    Differences are over equal seeds, in points, with Student's 95 % interval of that pair alone.
+    What has no rival shows a dash; a data set on which all were trained in one way is left out.
+
+    Args:
+        sections: As of `trainings`.
+        metrics: Their names.
+    """
+    from pandas import DataFrame, MultiIndex
+
+    rivals: dict[tuple[Any, ...], dict[str, list[Run]]] = defaultdict(dict)
+    for kind, ways in by_training(sections).items():
+        for way, runs in ways.items() if len(ways) > 1 else ():
+            rivals[(*kind[:-1], way)][kind.name] = runs
+    places, rows = [], []
+    for key in sorted(rivals, key=lambda key: (key[:-1], place_of(key[-1]))):
+        row: dict[str, str] = {}
+        for metric in metrics:
+            scored = {n: v for n, runs in rivals[key].items() if (v := values_of(runs, metric))}
+            order = sorted(scored.items(), key=lambda item: -np.mean([*item[1].values()]))
+            told = (ABSENT, ABSENT)
+            if len(order) > 1:
+                (name, best), (other, second) = order[:2]
+                told = (f"{name}, {_spread(best)}", f"{other}, {_told(_gap(second, best))}")
+            row[TITLES[metric]], row[f"{TITLES[metric]}, next"] = told
+        places.append((key[0], key[-1]))
+        rows.append(row)
+    names = ["data", "trained on"]
+    return DataFrame(rows, index=MultiIndex.from_tuples(places, names=names) if places else None)
+
+
+def by_training(sections: Sequence[Section]) -> dict[Kind, dict[str, list[Run]]]:
+    """Sort runs by what must be the same, and then by what they were trained on, in words."""
     found: dict[Kind, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in (run for section in sections for run in section.runs):
         found[_kind(run)][training_of(run)].append(run)
@@ -107,13 +141,14 @@ def _kind(run: Run) -> Kind:
     return Kind(data["name"], data["hash"], rules, weights, name)
 
 
-def _place(way: str) -> tuple[int, int]:
-    """Few images first, by their number, then all, then several data sets."""
+def place_of(way: str) -> tuple[int, int]:
+    """Key to sort trainings by: few images, by their number, then all, then several data sets."""
     number = way.split()[0]
     return (0, int(number)) if number.isdigit() else (1 + (way == SEVERAL), 0)
 
 
-def _values(runs: Sequence[Run], metric: str) -> Values:
+def values_of(runs: Sequence[Run], metric: str) -> Values:
+    """A metric's mean over categories, of each seed whose run has it; shares, not per cent."""
     return {r.seed: v for r in runs if (v := r.record["mean"].get(metric)) is not None}
 
 
