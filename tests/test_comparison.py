@@ -316,6 +316,21 @@ def test_sentences_say_what_cannot_be_said(tmp_path: Path) -> None:
     assert "no two arms have two seeds in common" in say(section)
 
 
+def test_the_short_form_names_whom_the_seeds_tell_from_the_first(tmp_path: Path) -> None:
+    made = [*noisy("pro-ad", 0.6), *noisy("dinomaly", 0.8), *noisy("prn", 0.79)]
+    section = section_of(tmp_path, *made)
+    pairs = paired.compare(section, ("image_auroc",), draws={})
+    (mean,) = tables.metrics_table(section).loc[["dinomaly"], "image AUROC"]
+    assert findings.in_short(section, "image_auroc", pairs) == (
+        f"by image AUROC dinomaly ({mean}), which the seeds tell from pro-ad of 2 others"
+    )
+    alike = section_of(tmp_path, *noisy("dinomaly", 0.6), *noisy("pro-ad", 0.6))
+    pairs = paired.compare(alike, ("image_auroc",), draws={})
+    assert findings.in_short(alike, "image_auroc", pairs).endswith("tell from none of 1 others")
+    one = section_of(tmp_path, record())
+    assert findings.in_short(one, "image_auroc", []) == "nothing to compare by image AUROC"
+
+
 def test_a_change_of_order_is_named(tmp_path: Path) -> None:
     mvtec: dict[str, Any] = {"protocol": {"name": "mvtec"}}
     made = [record("dinomaly", level=0.7), record("pro-ad", level=0.6)]

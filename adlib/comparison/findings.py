@@ -46,6 +46,30 @@ def finding(section: Section, metric: str, pairs: Sequence[Pair], ranks: Ranks |
     return " ".join(said)
 
 
+def in_short(section: Section, metric: str, pairs: Sequence[Pair]) -> str:
+    """One clause about one metric: who has the highest mean, and whom the seeds tell it from.
+
+    Args:
+        section: Runs under one protocol on the same images.
+        metric: Its name.
+        pairs: Of this metric, as `adlib.comparison.paired.compare` returns them.
+    """
+    best = section.order(metric)
+    if len(best) < 2:
+        return f"nothing to compare by {TITLES[metric]}"
+    first, others = best[0], best[1:]
+    sure = [
+        pair.second if pair.first == first else pair.first
+        for pair in pairs
+        if first in (pair.first, pair.second) and pair.seeds is not None and pair.seeds.significant
+    ]
+    mean = metrics_table(section)[TITLES[metric]][first]
+    return (
+        f"by {TITLES[metric]} {first} ({mean}), which the seeds tell from "
+        f"{' and '.join(sure) if sure else 'none'} of {len(others)} others"
+    )
+
+
 def _about(kind: str, pairs: Sequence[Pair], section: Section) -> str:
     tested = [(pair, gap) for pair in pairs if (gap := getattr(pair, kind)) is not None]
     if not tested:
