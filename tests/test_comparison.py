@@ -322,11 +322,11 @@ def test_the_short_form_names_whom_the_seeds_tell_from_the_first(tmp_path: Path)
     pairs = paired.compare(section, ("image_auroc",), draws={})
     (mean,) = tables.metrics_table(section).loc[["dinomaly"], "image AUROC"]
     assert findings.in_short(section, "image_auroc", pairs) == (
-        f"by image AUROC dinomaly ({mean}), which the seeds tell from pro-ad of 2 others"
+        f"by image AUROC dinomaly ({mean}); the seeds tell it from pro-ad, 1 of 2 others"
     )
     alike = section_of(tmp_path, *noisy("dinomaly", 0.6), *noisy("pro-ad", 0.6))
     pairs = paired.compare(alike, ("image_auroc",), draws={})
-    assert findings.in_short(alike, "image_auroc", pairs).endswith("tell from none of 1 others")
+    assert findings.in_short(alike, "image_auroc", pairs).endswith("tell it from none of 1 others")
     one = section_of(tmp_path, record())
     assert findings.in_short(one, "image_auroc", []) == "nothing to compare by image AUROC"
 

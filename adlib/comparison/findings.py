@@ -64,9 +64,10 @@ def in_short(section: Section, metric: str, pairs: Sequence[Pair]) -> str:
         if first in (pair.first, pair.second) and pair.seeds is not None and pair.seeds.significant
     ]
     mean = metrics_table(section)[TITLES[metric]][first]
+    named = f"{' and '.join(sure)}, {len(sure)}" if sure else "none"
     return (
-        f"by {TITLES[metric]} {first} ({mean}), which the seeds tell from "
-        f"{' and '.join(sure) if sure else 'none'} of {len(others)} others"
+        f"by {TITLES[metric]} {first} ({mean}); the seeds tell it from {named} of {len(others)} "
+        "others"
     )
 
 

@@ -14,7 +14,7 @@ STYLES = (
     ("#56B4E9", "P"),
 )  # fmt: skip
 """A colour and a mark of each method; Okabe and Ito's colours."""
-WIDTH, HEIGHT = 7.0, 2.3  # inches, of the figure and of a row; legible at half of it, on a phone
+WIDTH, HEIGHT = 5.6, 2.4  # inches, of the figure and of a row; legible at half of it, on a phone
 APART = 0.08  # between methods of one training, so that no mark hides another; a tick is 1
 
 
@@ -83,7 +83,7 @@ def _style(axes: Axes, ticks: Sequence[str], metric: str, data: str) -> None:
     words = {ALL: "all" if few else ALL.removeprefix("all of "), SEVERAL: SEVERAL}
     axes.set_xticks(range(len(ticks)), [words.get(way, way.split()[0]) for way in ticks])
     axes.set_xlim(-0.4, len(ticks) - 0.6)
-    axes.set_xlabel("normal images of each category" if few else "trained on")
+    axes.set_xlabel("normal images per category" if few else "trained on")
     axes.set_title(f"{data}: {TITLES[metric]}, %")
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
