@@ -146,17 +146,23 @@ def of_methods(sections: Sequence[Section]) -> list[Section]:
 
 
 def told(frame: "DataFrame") -> str:
-    """Say in a sentence in how many conditions the order is another one, and whether surely."""
-    compared = [each for each in frame["changes"] if each not in (FIRST, ALONE)]
-    turned = [each for each in compared if each != SAME]
-    sure = sum(SURE in each for each in turned)
+    """Say in how many conditions the order is another one, and where the seeds are sure of it."""
+    compared = [row for row in frame.to_dict("records") if row["changes"] not in (FIRST, ALONE)]
     if not compared:
         return "There is one condition, so nothing can be said about others."
-    return (
+    turned = [row for row in compared if row["changes"] != SAME]
+    sure = [row for row in turned if SURE in row["changes"]]
+    said = (
         f"Under {len(compared)} other conditions the order of the means is another one in "
-        f"{len(turned)}; in {sure} of these the seeds tell apart, under both conditions, methods "
-        "that changed places."
+        f"{len(turned)}; in {len(sure)} of these the seeds tell apart, under both conditions, "
+        "methods that changed places"
     )
+    where = [
+        f"{row['data']}, protocol {row['protocol']}, {row['encoder']}, {row['steps']} steps "
+        f"({row['order']})"
+        for row in sure
+    ]
+    return f"{said}{': ' if where else ''}{'; '.join(where)}."
 
 
 def changes(first: Standing, other: Standing) -> str:

@@ -50,7 +50,8 @@ EASY, EASY_GRADIENT = 0.9, 0.1  # share of easy points, factor on their gradient
 class ProADConfig:
     """What a run may change; each default ends with its origin.
 
-    The defaults suit two CPU cores; `ProADConfig.paper()` has the papers' size. From `update` on,
+    The defaults suit two CPU cores and the packaged ViT, on which they were chosen; on one stage of
+    a CNN they did badly (chapter 11). `ProADConfig.paper()` has the papers' size. From `update` on,
     each field is an arm of the ablations that moves one thing.
     """
 
