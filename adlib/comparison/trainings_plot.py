@@ -48,11 +48,10 @@ def trainings_figure(sections: Sequence[Section], metrics: Sequence[str]) -> Fig
         for axes in panels.flat
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
+    drawn = [name for name in names if name in handles]
     figure.legend(
-        [handles[name] for name in names if name in handles],
-        [name for name in names if name in handles],
-        loc="outside lower center", ncols=4, frameon=False,
-    )  # fmt: skip
+        [handles[name] for name in drawn], drawn, loc="outside lower center", ncols=4, frameon=False
+    )
     return figure
 
 
