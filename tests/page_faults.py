@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import TimeoutError as Late
 
 from book.pdf import BROWSERS
 from tests.site_files import weight_faults
@@ -18,6 +20,7 @@ AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="
 RUN = "axe.run({resultTypes: ['violations'], preload: false})"  # its preload needs a server
 BUSY_SECONDS = 2.0  # of a page's own thread, until it has loaded; ours
 WAIT = 120_000  # milliseconds until a page counts as hung; machines are slow that do other things
+ICONS_WAIT = 20_000  # milliseconds until an icon counts as not drawn: it may come after the page
 VIEWS = (("light", 1300), ("dark", 390))  # colour scheme, and width in CSS pixels
 
 # Faults that stand in no file of ours: the rule of axe, how the element begins, why it stays.
@@ -31,7 +34,8 @@ KNOWN = {
     "Got invalid theme mode: .": "the theme's own word on a first visit; it asks the system then",
 }
 
-SEEN = r"""() => {
+ICON = "i[class*='fa-']"  # until the theme's script has drawn it; then it is an svg
+SEEN = r"""undrawn => {
   const told = [];
   for (const formula of document.querySelectorAll(".math"))
     if (!formula.querySelector(".katex, .katex-error"))
@@ -44,7 +48,7 @@ SEEN = r"""() => {
     told.push(`formula has an error: ${error.title}`);
   for (const red of document.querySelectorAll("[mathcolor='#cc0000']"))
     told.push(`formula has an unknown command: ${red.textContent}`);
-  for (const icon of document.querySelectorAll("i[class*='fa-'], svg:has(> .missing)"))
+  for (const icon of document.querySelectorAll(`${undrawn}, svg:has(> .missing)`))
     told.push(`icon is not drawn: ${icon.outerHTML.slice(0, 80)}`);
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
@@ -100,7 +104,9 @@ def visit(browser: Browser, path: Path, scheme: Any, width: int) -> Visit:
     if (busy := measured["TaskDuration"]) > BUSY_SECONDS:
         seen.faults.append(f"page computes for {busy:.1f} s until it has loaded")
     page.evaluate("document.fonts.ready.then(() => null)")
-    seen.faults += page.evaluate(SEEN)
+    with suppress(Late):
+        page.wait_for_function(f'!document.querySelector("{ICON}")', timeout=ICONS_WAIT)
+    seen.faults += page.evaluate(SEEN, ICON)
     if (theme := page.evaluate("document.documentElement.dataset.theme")) != scheme:
         seen.faults.append(f"page is {theme} where {scheme} is asked for")
     seen.faults += weight_faults(seen.requests)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests import small_site
+from tests import page_faults, small_site
 from tests.page_faults import (
     CHROMIUM,
     NO_BROWSER,
@@ -149,6 +149,37 @@ def test_whatever_is_broken_is_told(browser: Browser, small: Path, tmp_path: Pat
             assert fault, f"{words!r} is not told: {found}"
             found.remove(fault)
     assert found == []
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "<head>",
+            "<head><script>((real) => setTimeout = (f) => real(f, 1500))(setTimeout)</script>",
+            False,
+        ),
+        ("scripts/fontawesome.js", "scripts/fontawesome-gone.js", True),
+    ],
+    ids=["drawn after the page has loaded", "never drawn"],
+)
+def test_icons_are_waited_for(
+    old: str,
+    new: str,
+    told: bool,
+    browser: Browser,
+    small: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_faults, "ICONS_WAIT", 4000)
+    shutil.copytree(small, html := tmp_path / "site")
+    text = (html / "chapter.html").read_text(encoding="utf-8")
+    (html / "chapter.html").write_text(text.replace(old, new), encoding="utf-8")
+    seen = visit(browser, html / "chapter.html", "light", 1300)
+    seen.page.context.close()
+    assert any("icon is not drawn: <i" in fault for fault in seen.faults) == told
 
 
 def test_links_that_lead_nowhere_and_heavy_pages_are_told(tmp_path: Path) -> None:
