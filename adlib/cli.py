@@ -343,8 +343,17 @@ def _drawn(provenance: dict[str, Any], data: Data) -> Sequence[int] | None:
 
 
 def _check_record(out: Path, protocol: dict[str, Any], data: Data) -> None:
-    """Raise FileExistsError if a record is of another protocol, or of other images."""
-    record = json.loads(out.read_text(encoding="utf-8"))
+    """Raise FileExistsError if a file is no record, or one of another protocol or other images."""
+    try:
+        record = json.loads(out.read_text(encoding="utf-8"))
+    except ValueError as error:
+        record = error
+    if not isinstance(record, dict):
+        why = record if isinstance(record, ValueError) else "it holds no JSON object"
+        raise FileExistsError(
+            f"{out} is not the record that was expected there: {why}; name another file with "
+            "--out, or this one to replace it"
+        )
     held, images = record.get("protocol", {}), record.get("data", {})
     if held != protocol or images.get("hash") != data.hash:
         raise FileExistsError(

@@ -168,6 +168,11 @@ def test_evaluate_replaces_only_a_record_of_the_same_images_and_protocol(
         assert record.read_bytes() == before
     assert main([*words, "--intervals"]) == 0
     assert "intervals" in json.loads(record.read_text())
+    for content in (b'{"protocol": ', b"[]", b"\xff"):  # cut off; none; no text
+        record.write_bytes(content)
+        assert main(words) == 2
+        assert "record.json is not the record that was expected" in capsys.readouterr().err
+        assert record.read_bytes() == content
     assert main([*words, "--protocol", "dinomaly", "--out", str(record)]) == 0
     assert json.loads(record.read_text())["protocol"]["name"] == "dinomaly"
 

@@ -112,6 +112,8 @@ def test_records_are_found_in_every_form(tmp_path: Path) -> None:
         read_folder(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match=r"no folder .*absent; expected one that holds"):
         read_folder(tmp_path / "absent")
+    with pytest.raises(NotADirectoryError, match=r"lines\.jsonl is a file; expected the folder"):
+        read_folder(tmp_path / "lines.jsonl")
     (tmp_path / "run0" / "seedless.json").write_text(json.dumps(made | {"seed": None}))
     assert read_folder(tmp_path).notes[-1].startswith("run0/seedless.json: a record without seed")
     (tmp_path / "run0" / "broken.json").write_text("{")

@@ -44,8 +44,13 @@ def read_folder(folder: Path) -> Found:
 
     Raises:
         FileNotFoundError: No such folder, or no record in it.
+        NotADirectoryError: It is a file.
         ValueError: A file that is no JSON, or two runs of one arm and seed.
     """
+    if folder.is_file():
+        raise NotADirectoryError(
+            f"{folder} is a file; expected the folder that holds it: {folder.parent}"
+        )
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; expected one that holds records")
     found = Found([])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from adlib.data.photograph import ENDINGS, read_mask
+from adlib.data.photograph import ENDINGS, leads_nowhere, read_mask
 from adlib.data.sample import GOOD, Reference
 
 BAD = "bad"  # the defect where a benchmark names no kinds
@@ -120,7 +120,8 @@ class Found:
 def walk(root: Path, depth: int) -> Iterator[str]:
     """Paths of the image files below a folder as "a/b/c.png", at most `depth` folders deep.
 
-    Follows links to folders; passes over hidden files and folders. In the order of their names.
+    Follows links to folders; passes over hidden files and folders. A link that leads nowhere
+    counts, as in `is_image`. In the order of their names.
     """
     folders = [""]
     while folders:
@@ -130,7 +131,9 @@ def walk(root: Path, depth: int) -> Iterator[str]:
                 (e for e in entries if not e.name.startswith(".")), key=lambda e: e.name
             )
         for entry in visible:
-            if Path(entry.name).suffix.lower() in ENDINGS and entry.is_file():
+            if Path(entry.name).suffix.lower() in ENDINGS and (
+                entry.is_file() or leads_nowhere(Path(entry.path))
+            ):
                 yield f"{inside}{entry.name}"
         if inside.count("/") < depth:
             folders += [f"{inside}{e.name}/" for e in reversed(visible) if e.is_dir()]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from adlib.data import load_data
+from adlib.data.check import check_benchmark
 from tests import made_benchmarks as made
 
 
@@ -39,6 +40,23 @@ def test_several_missing_files_are_counted(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=words):
         load_data("mvtec-ad", root=root)
     assert load_data("mvtec-ad", root=root, categories=["bottle"]).categories == ("bottle",)
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("mvtec-ad", "bottle/train/good/000.png"),
+        ("mvtec-ad", "bottle/ground_truth/broken/001_mask.png"),
+        ("ksdd2", "test/20001_GT.png"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, name: str, lost: str) -> None:
+    root = made.MAKERS[name](tmp_path)
+    (root / lost).unlink()
+    (root / lost).symlink_to(tmp_path / "not mounted.png")
+    with pytest.raises((FileNotFoundError, ValueError), match=Path(lost).name):
+        load_data(name, root=root)
+    assert any(Path(lost).name in problem for problem in check_benchmark(name, root).problems)
 
 
 def test_dagm_without_any_label_is_not_taken_for_flawless(tmp_path: Path) -> None:
