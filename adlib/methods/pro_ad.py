@@ -23,7 +23,7 @@ from torch.utils.data import Subset
 from adlib.calibration import Calibration
 from adlib.methods.config import check, encoder_of
 from adlib.nn.attention import MLP, Attention
-from adlib.nn.constraint import constraint
+from adlib.nn.constraint import check_hold, constraint
 from adlib.nn.noise import Dropout
 from adlib.nn.reconstruction import (
     GROUPS_ID,
@@ -292,6 +292,7 @@ class ProAD(nn.Module):
     @torch.no_grad()
     def prepare(self, normal: Subset[Tensor]) -> None:
         """Let the prototypes start as tokens of normal images, if the config says so; ours."""
+        check_hold(self.config.constraint, *self.prototypes.shape[1:])
         if self.config.start == "features":
             generator = torch.Generator().manual_seed(self.seed)
             for prototypes in self.prototypes:  # m c

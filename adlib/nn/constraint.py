@@ -6,6 +6,7 @@ where it acts; its form is unknown, so all of these are ours unless they say oth
 tokens are compared, it is by cosine, in fp32. No form looks at another image.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -145,3 +146,24 @@ def constraint(name: str, width: int) -> Constraint:
         raise ValueError(f"unknown constraint {name!r}; known are {', '.join(CONSTRAINTS)}")
     form = CONSTRAINTS[name]
     return form(width) if isinstance(form, type) else form
+
+
+def check_hold(name: str, prototypes: int, channels: int) -> None:
+    """Warn of a form that cannot hold anything back.
+
+    Args:
+        name: Of the form.
+        prototypes: How many there are, m.
+        channels: Width of a token, c.
+    Warns:
+        RuntimeWarning: `project` with as many prototypes as channels, or more.
+    """
+    if name == "project" and prototypes >= channels:
+        fewer = max(1, 2 * channels // 3)  # the default's share on the packaged ViT
+        warnings.warn(
+            f"{prototypes} prototypes may span all {channels} channels, so that the constraint "
+            "'project' holds little or nothing back; ask for fewer, such as "
+            f"prototypes={fewer}, or for another constraint",
+            RuntimeWarning,
+            stacklevel=3,
+        )

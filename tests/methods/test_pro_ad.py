@@ -378,6 +378,14 @@ def test_each_arm_trains_every_weight_and_maps_images_alone(arm: dict[str, Any])
         torch.testing.assert_close(method.maps(seen[1:2]), together[1:2], atol=1e-5, rtol=1e-4)
 
 
+def test_preparing_warns_of_a_constraint_that_holds_nothing_back() -> None:
+    normal = Subset(random(4, 2, 60, 192), range(4))  # pyright: ignore[reportArgumentType]
+    with pytest.warns(RuntimeWarning, match="200 prototypes may span all 192 channels"):
+        ProAD(tiny_config(prototypes=200)).prepare(normal)
+    ProAD(tiny_config(prototypes=191)).prepare(normal)
+    ProAD(tiny_config(prototypes=200, constraint="none")).prepare(normal)
+
+
 def test_prototypes_start_as_tokens_of_different_images() -> None:
     method = ProAD(tiny_config(start="features", prototypes=5, constraint="none", own=True))
     normal = random(7, 2, 6, 192)

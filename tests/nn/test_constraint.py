@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adlib.nn.constraint import CONSTRAINTS, RIDGE, TEMPERATURE, constraint
+from adlib.nn.constraint import CONSTRAINTS, RIDGE, TEMPERATURE, check_hold, constraint
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -66,6 +66,21 @@ def test_a_prototype_itself_passes_and_what_no_prototype_has_does_not() -> None:
     y = constraint("project", 7)(u, p, torch.zeros_like(u))
     torch.testing.assert_close(y[0, 0], inside[0, 0] / (1 + RIDGE))
     assert y[0, 1].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("prototypes", "passes"), [(8, False), (28, True)])  # of 12 channels
+def test_more_prototypes_than_channels_hold_nothing_back(prototypes: int, passes: bool) -> None:
+    u, p = random(1, 50, 12), random(1, prototypes, 12, seed=1)
+    y = constraint("project", 12)(u, p, torch.zeros_like(u))
+    assert ((y - u).norm() < 0.1 * u.norm()) == passes
+    if passes:
+        with pytest.warns(
+            RuntimeWarning, match="28 prototypes may span all 12 .* prototypes=8, or"
+        ):
+            check_hold("project", prototypes, 12)
+    else:
+        check_hold("project", prototypes, 12)
+    check_hold("none", prototypes, 12)  # pytest makes a warning an error
 
 
 def test_limit_pulls_back_outliers_and_leaves_the_rest() -> None:
