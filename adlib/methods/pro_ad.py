@@ -50,9 +50,10 @@ EASY, EASY_GRADIENT = 0.9, 0.1  # share of easy points, factor on their gradient
 class ProADConfig:
     """What a run may change; each default ends with its origin.
 
-    The defaults suit two CPU cores and the packaged ViT, on which they were chosen; on one stage of
-    a CNN they did badly (chapter 11). `ProADConfig.paper()` has the papers' size. From `update` on,
-    each field is an arm of the ablations that moves one thing.
+    The defaults suit two CPU cores and the packaged ViT, on which they were chosen; with fewer
+    channels than prototypes, such as on a CNN, the constraint cannot hold (chapter 6).
+    `ProADConfig.paper()` has the papers' size. From `update` on, each field is an arm of the
+    ablations that moves one thing.
     """
 
     encoder: str = "dinov2-s-packaged"  # ours: works offline; second-hand: a DINOv2 ViT
