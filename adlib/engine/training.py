@@ -105,7 +105,8 @@ def fit(
             fp32.
         options: How it is computed and watched.
     Warns:
-        RuntimeWarning: Images occur twice, in training or on both sides.
+        RuntimeWarning: Images occur twice, in training or on both sides; or Pro-AD's constraint
+            cannot hold (`adlib.nn.constraint.check_hold`).
     Returns:
         The run: the calibrated method, its losses, its provenance and where it was written.
     Raises:
