@@ -16,7 +16,8 @@ from adlib.report import name_of, read_results
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = {"weights", "offline", "resize"}  # where weights are, what is cut: no guess
 PARTS = {  # the modules that each method is made of
-    "pro-ad": "methods/pro_ad nn/attention nn/constraint nn/noise nn/reconstruction",
+    "pro-ad": "methods/pro_ad nn/attention nn/constraint nn/noise nn/reconstruction "
+    "nn/stable_adamw",
     "prn": "methods/prn nn/fusion nn/patch_attention nn/prototype_maps nn/segmentation_loss "
     "nn/convolution data/anomalies data/cutouts data/extended data/foreground data/perlin "
     "data/recipe data/simulated data/slots data/split data/textures",

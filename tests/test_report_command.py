@@ -19,6 +19,7 @@ from adlib.comparison.reproduction import (
     beside,
     claims,
     data_name,
+    join_categories,
     reproduction,
     setting_of,
     summary,
@@ -201,6 +202,31 @@ def test_doubts_are_named(tmp_path: Path) -> None:
         "not judged",
         "no rerun to judge by; protocol there unknown",
     ]
+
+
+def test_a_model_for_each_category_counts_as_one_run_of_them_all(tmp_path: Path) -> None:
+    one_each = [
+        record("prn", seed=seed, names=(name,), level=0.5 + 0.01 * i + 0.1 * seed)
+        | {"data": {"name": "mvtec-ad", "hash": f"{i:02}"}}
+        for seed in (0, 1)
+        for i, name in enumerate(MVTEC)
+        if (seed, name) != (1, MVTEC[3])  # of seed 1 one category is missing
+    ]
+    sections = read_folder(folder_of(tmp_path, *one_each)).sections
+    assert len(sections) == len(MVTEC)
+    found = reproduction(sections)
+    (row,) = found[(found["method"] == "PRN") & (found["metric"] == "image_auroc")].to_dict(
+        "records"
+    )
+    assert row["seeds"] == 1
+    assert row["ours"] == pytest.approx(100 * np.mean([0.5 + 0.01 * i for i in range(15)]))
+    assert row["but"] == "no rerun to judge by; protocol there unknown"
+    few = [made for made in one_each if made["data"]["hash"] in ("00", "01") and not made["seed"]]
+    found = reproduction(read_folder(folder_of(tmp_path, *few)).sections)
+    assert set(found.query("method == 'PRN' and seeds > 0")["but"]) == {"2 of 15 categories"}
+    twice = [*few, few[0] | {"data": {"name": "mvtec-ad", "hash": "99"}}]  # other images of it
+    apart = read_folder(folder_of(tmp_path, *twice)).sections
+    assert join_categories(apart) == apart
 
 
 def test_our_methods_and_data_sets_are_known_by_name() -> None:

@@ -4,12 +4,14 @@ Two numbers are judged only if both are the mean over all categories of the data
 known to be made under another protocol. What was not run says so.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adlib.comparison.records import Section
+from adlib.comparison.records import Run, Section
 from adlib.comparison.tables import ABSENT, NOT_RUN
 from adlib.metrics import PROTOCOLS
 from adlib.published import CATEGORIES, MEAN, METRICS, Published, published, tolerance
@@ -82,6 +84,53 @@ def changed_rules(protocol: dict[str, Any]) -> list[str]:
     return sorted(rule for rule, value in protocol.items() if known.get(rule, value) != value)
 
 
+def join_categories(sections: Sequence[Section]) -> list[Section]:
+    """Join sections that hold one category each, where every category has a model of its own.
+
+    Those of one source, data set and protocol become one section, its runs the means over all of
+    its categories, by arm and seed; a run that lacks one is left out. Others stay as they are.
+    """
+    joined: list[Section] = []
+    single: dict[tuple[str, str, str], list[Section]] = defaultdict(list)
+    for section in sections:
+        if len(section.categories) > 1:
+            joined.append(section)
+        else:
+            rules = str(sorted(section.runs[0].record["protocol"].items()))
+            single[section.source, section.data, rules].append(section)
+    for parts in single.values():
+        names = [part.categories[0] for part in parts]
+        runs: dict[tuple[str, int], list[Run]] = defaultdict(list)
+        for part in parts:
+            for run in part.runs:
+                runs[run.arm, run.seed].append(run)
+        whole = [_mean_run(of_one) for of_one in runs.values() if len(of_one) == len(parts)]
+        if len(parts) == 1 or len(set(names)) < len(names) or not whole:
+            joined += parts
+        else:
+            joined.append(replace(parts[0], runs=tuple(whole)))
+    return joined
+
+
+def _mean_run(runs: Sequence[Run]) -> Run:
+    """One run of several, each of a category of its own."""
+    record = runs[0].record
+    means = [run.record["mean"] for run in runs]
+    return replace(
+        runs[0],
+        record=record
+        | {
+            "setting": setting_of(record),
+            "categories": {k: v for run in runs for k, v in run.record["categories"].items()},
+            "mean": {
+                metric: float(np.mean([mean[metric] for mean in means]))
+                for metric in record["mean"]
+                if all(mean.get(metric) is not None for mean in means)
+            },
+        },
+    )
+
+
 def reproduction(sections: Sequence[Section], *, everywhere: bool = False) -> "DataFrame":
     """One row for each published mean of our methods and each arm that ran there.
 
@@ -92,7 +141,7 @@ def reproduction(sections: Sequence[Section], *, everywhere: bool = False) -> "D
     from pandas import DataFrame
 
     here: dict[str, list[Section]] = {}
-    for section in sections:
+    for section in join_categories(sections):
         if name := data_name(section.data):
             here.setdefault(name, []).append(section)
     rows = []

@@ -59,6 +59,8 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
     Attributes:
         foregrounds: What was estimated, by category.
         notes: What is missing and where its share went, a sentence each.
+        missing: Those of the notes that nobody asked for: there is no seen defect, or one lies
+            outside the frame.
     Raises:
         FileNotFoundError: As from `Textures`.
         ValueError: There is nothing to make anomalies of, a seen image has no mask or shows no
@@ -90,6 +92,8 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         self._visible, lost = self._look_at_seen() if recipe.seen or recipe.extended else ([], [])
         shares, moved = share_out(recipe, bool(self._visible))
         self.slots, self.notes = Slots(batch, shares), (*lost, *moved)
+        defects = recipe.seen or recipe.extended
+        self.missing = (*lost, *(moved if defects and not self._visible else ()))
         made = {kind for kind, share in zip(KINDS, shares, strict=True) if share}
         self.textures = Textures(recipe.textures) if "simulated" in made else None
         looks = (recipe.foreground or recipe.self_augmentation) and made & {"extended", "simulated"}

@@ -35,7 +35,8 @@ class TrainingState:
         optimiser: And its moments.
         schedule: Of the learning rate.
         scaler: Of an fp16 loss; None otherwise.
-        average: Moving average of the trainable weights by name; empty without.
+        average: Moving average of the trainable weights, and of statistics such as BatchNorm's, by
+            name; empty without.
         losses: One a step, so their number is the step.
         seconds: Spent on these steps.
         resumed_at: Steps from which interrupted runs went on.
@@ -54,18 +55,31 @@ class TrainingState:
         """The trainable weights by name."""
         return [(n, p) for n, p in self.method.named_parameters() if p.requires_grad]
 
+    def averaged(self) -> list[tuple[str, Tensor]]:
+        """What an average is kept of: the weights, and statistics that belong to them."""
+        buffers = [
+            (n, b)
+            for n, b in self.method.named_buffers()
+            if not n.startswith("encoder.") and b.is_floating_point()
+        ]
+        return [*self.trained(), *buffers]
+
+    def begin_average(self) -> None:
+        """Let the average start where the weights are."""
+        self.average = {name: x.detach().clone() for name, x in self.averaged()}
+
     @torch.no_grad()
     def move_average(self, decay: float | None) -> None:
         """Move the average towards the weights of this step; does nothing without a decay."""
         if decay is not None:
-            for name, weight in self.trained():
-                self.average[name].lerp_(weight, 1 - decay)
+            for name, x in self.averaged():
+                self.average[name].lerp_(x, 1 - decay)
 
     @torch.no_grad()
     def take_average(self) -> None:
         """Put the average in the place of the weights, where one was kept."""
-        for name, weight in self.trained() if self.average else ():
-            weight.copy_(self.average[name])
+        for name, x in self.averaged() if self.average else ():
+            x.copy_(self.average[name])
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The state as tensors by name and as JSON."""

@@ -42,7 +42,10 @@ from adlib.progress import track
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a run is computed and watched; only `ema` is meant to change its result."""
+    """How a run is computed and watched; only `ema` is meant to change its result.
+
+    With BatchNorm, as in PRN, `accumulate` does as well: each part is normalised by itself.
+    """
 
     accumulate: int = 1  # parts of a batch whose gradients are added up, to save memory
     ema: float | None = None  # decay of a moving average that replaces the last weights; off
@@ -105,8 +108,9 @@ def fit(
             fp32.
         options: How it is computed and watched.
     Warns:
-        RuntimeWarning: Images occur twice, in training or on both sides; or Pro-AD's constraint
-            cannot hold (`adlib.nn.constraint.check_hold`).
+        RuntimeWarning: Images occur twice, in training or on both sides; Pro-AD's constraint
+            cannot hold (`adlib.nn.constraint.check_hold`); or a method that learns from defects was
+            given none, or such as its frame cuts off.
     Returns:
         The run: the calibrated method, its losses, its provenance and where it was written.
     Raises:
@@ -168,6 +172,8 @@ def fit(
         if steps:  # a memory of normal features is made by `prepare` alone
             if isinstance(method, Supervised):
                 made = method.training_set(data.train.select(fitted), seen, seed)
+                for sentence in made.missing:
+                    warnings.warn(sentence, RuntimeWarning, stacklevel=2)
                 serve = partial(serve_made, made, workers=options.workers)
             else:
                 names = [data.train.references[i].path for i in fitted]
@@ -230,7 +236,7 @@ def _train(
         method=method, optimiser=optimiser, schedule=schedule, scaler=accelerator.scaler
     )
     if options.ema is not None:
-        state.average = {name: p.detach().clone() for name, p in state.trained()}
+        state.begin_average()
     keeper.resume(state)
     start, spent = len(state.losses), state.seconds
     method.train()

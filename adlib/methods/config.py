@@ -1,8 +1,9 @@
 """What the methods' configs have in common: what is checked, and the encoder they name."""
 
-from typing import Any
+from math import isfinite
+from numbers import Integral
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from adlib.nn.attention import check_kind
 from adlib.nn.encoder import Encoder
 
 
@@ -32,8 +33,11 @@ def check(
 ) -> None:
     """Refuse what no run can be made with; None, "as the encoder has it", passes.
 
+    A field whose type is a `Literal` must have one of its words, `lr`, `clip` and `mlp_ratio` must
+    be positive, and steps of warm-up not negative, wherever a config has them.
+
     Args:
-        config: A method's config.
+        config: A method's config, a dataclass.
         at_least_one: Names of whole numbers.
         shares: Names of numbers in [0, 1).
         not_negative: Names of numbers from 0 on.
@@ -41,16 +45,28 @@ def check(
     Raises:
         ValueError: Names the field, what was expected and what came.
     """
+    for name, hint in get_type_hints(type(config)).items():
+        known, value = _words(hint), getattr(config, name)
+        if known and value not in known:
+            raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
     for names, ok, expected in (
+        (at_least_one, lambda x: isinstance(x, Integral), "be a whole number"),
         (at_least_one, lambda x: x >= 1, "be at least 1"),
         (shares, lambda x: 0 <= x < 1, "lie in [0, 1)"),
-        (not_negative, lambda x: x >= 0, "not be negative"),
+        ((*not_negative, "warmup"), lambda x: x >= 0, "not be negative"),
+        (("lr", "clip", "mlp_ratio"), lambda x: x > 0 and isfinite(x), "be positive and finite"),
     ):
         for name in names:
-            value = getattr(config, name)
+            value = getattr(config, name, None)
             if value is not None and not ok(value):
                 raise ValueError(f"{name} must {expected}, got {value}")
-    if hasattr(config, "attention"):
-        check_kind(config.attention)
     if even_blocks and config.blocks % 2:
         raise ValueError(f"blocks must be even (two groups of outputs), got {config.blocks}")
+
+
+def _words(hint: Any) -> tuple[str, ...]:
+    """The words that a type allows, if it allows words only."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    parts = [_words(part) for part in get_args(hint)]
+    return tuple(word for part in parts for word in part) if parts and all(parts) else ()

@@ -66,13 +66,13 @@ class DinomalyConfig:
     batch: int = 8  # images; ours, for the CPU; 16 in Dinomaly
     steps: int = 800  # optimiser steps; ours, for the CPU; 10,000 in Dinomaly
     lr: float = 2e-3  # falls to a tenth along a cosine; Dinomaly
-    warmup: int = 100  # steps; Dinomaly
+    warmup: int = 100  # steps, a tenth of all at most (ours); Dinomaly
     clip: float = 0.1  # gradient norm; Dinomaly
 
     def __post_init__(self) -> None:
         check(
             self,
-            at_least_one=("blocks", "batch", "steps", "ramp"),
+            at_least_one=("blocks", "heads", "batch", "steps", "ramp"),
             shares=("dropout", "top", "easy"),
         )
         if not 0 <= self.easy_gradient <= 1:

@@ -65,13 +65,13 @@ class INPFormerConfig:
     batch: int = 8  # images; ours, for the CPU; 16 in INP-Former
     steps: int = 800  # optimiser steps; ours, for the CPU; 45,200 in INP-Former on MVTec AD
     lr: float = 1e-3  # falls to a tenth along a cosine; INP-Former
-    warmup: int = 100  # steps; INP-Former
+    warmup: int = 100  # steps, a tenth of all at most (ours); INP-Former
     clip: float = 0.1  # gradient norm; INP-Former
 
     def __post_init__(self) -> None:
         check(
             self,
-            at_least_one=("prototypes", "blocks", "batch", "steps"),
+            at_least_one=("prototypes", "blocks", "heads", "batch", "steps"),
             shares=("dropout", "top"),
             not_negative=("hardness", "coherence"),
         )

@@ -68,7 +68,8 @@ class Supervised(Method, Protocol):
 
         `loss` takes batches of both in the place of features. Sample `i` belongs to slot
         `i % batch` of step `i // batch` and follows from `seed` and `i` alone; `source(i)` names
-        the file that it was made from.
+        the file that it was made from, and `missing` holds a sentence for each thing that was asked
+        for and cannot be made.
 
         Args:
             normal: Images that train, normal ones.

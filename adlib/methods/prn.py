@@ -17,6 +17,7 @@ spread over processes, or over accumulated parts, has those of each share.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from math import floor, isfinite, prod
 from pathlib import Path
 from typing import Any, Literal
@@ -91,13 +92,15 @@ class PRNConfig:
     patch_attention: Literal["g", "u", "off"] = "g"  # MSA; both forms are reconstructions
     blocks: int = 1  # of attention, the paper's N; ours, for the CPU; 3 in the unofficial code
     norm: Norm = "batch"
-    """Of attention and decoder. BatchNorm as in both codes: one scale for all images keeps how
-    large a residual is, which is what tells a normal image. GroupNorm, of each image alone, takes
-    that away, and is for batches of a few images; ours."""
+    """Of attention and decoder. BatchNorm as in the unofficial code and PyDeepFakeDet: one scale
+    for all images keeps how large a residual is, which is what tells a normal image. GroupNorm, of
+    each image alone, takes that away, and is for batches of a few images; ours."""
     train_deepest: bool = False  # the last stage of a CNN learns as well; the paper is silent
     optimiser: Literal["adam", "adamw"] = "adam"  # decay in the gradient, or apart from it
 
     def __post_init__(self) -> None:
+        if not (isfinite(self.clip) and self.clip > 0):
+            raise ValueError(f"clip must be positive and finite, got {self.clip}; 1e12 clips none")
         check(
             self,
             at_least_one=("prototypes", "enlarge", "batch", "steps", "top", "blocks"),
@@ -106,8 +109,6 @@ class PRNConfig:
         )
         if not 0 < self.ratio <= 1:
             raise ValueError(f"ratio must lie in (0, 1], got {self.ratio}")
-        if not (isfinite(self.clip) and self.clip > 0):
-            raise ValueError(f"clip must be positive and finite, got {self.clip}; 1e12 clips none")
         if not self.patches or min(self.patches) < 1:
             raise ValueError(f"patches must be numbers of at least 1, got {self.patches}")
 
@@ -209,6 +210,11 @@ class PRN(nn.Module):
         super().__init__()
         self.config = config = config or PRNConfig()
         self.encoder = encoder_of(replace(config, layers=layers_of(config)))
+        if any(b > a for a, b in pairwise(prod(grid) for grid in self.encoder.grids)):
+            raise ValueError(
+                f"prn takes its levels from the finest to the coarsest; layers={config.layers} of "
+                f"{config.encoder!r} have grids {self.encoder.grids}"
+            )
         levels = zip(self.encoder.widths, self.encoder.grids, strict=True)
         self.shapes = [(c, h, w) for c, (h, w) in levels]
         widths, grids = list(self.encoder.widths[:-1]), list(self.encoder.grids[:-1])

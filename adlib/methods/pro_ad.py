@@ -42,7 +42,7 @@ from adlib.nn.reconstruction import (
 from adlib.nn.share import gather_batch, last_part
 from adlib.nn.stable_adamw import StableAdamW, warmed_up
 
-RAMP = 1_000  # steps until what is ramped has its full size; Dinomaly
+RAMP = 1_000  # steps until what is ramped has its full size, which fewer do not reach; Dinomaly
 EASY, EASY_GRADIENT = 0.9, 0.1  # share of easy points, factor on their gradient; Dinomaly
 
 
@@ -68,11 +68,11 @@ class ProADConfig:
     mlp_ratio: float = 2.0  # hidden width over width; ours, for the CPU; 4 inferred from Dinomaly
     dropout: float = 0.2  # of the noisy bottleneck; inferred from Dinomaly (0.4 on Real-IAD)
     hardness: float = 3.0  # exponent of the loss's gradient weights; inferred from INP-Former
-    top: float = 0.01  # share of pixels whose mean is the image score; inferred from both
+    top: float = 0.01  # share of pixels whose mean is the image score; inferred from Dinomaly
     batch: int = 8  # images; ours, for the CPU; 16 in Dinomaly
     steps: int = 800  # optimiser steps; ours, for the CPU; 10,000 in Dinomaly
     lr: float = 2e-3  # inferred from Dinomaly
-    warmup: int = 100  # steps; inferred from Dinomaly
+    warmup: int = 100  # steps, a tenth of all at most (ours); inferred from Dinomaly
     clip: float = 0.1  # gradient norm; inferred from Dinomaly
 
     update: Literal["never", "once", "every-block"] = "every-block"
@@ -98,11 +98,10 @@ class ProADConfig:
     def __post_init__(self) -> None:
         check(
             self,
-            at_least_one=("prototypes", "blocks", "batch", "steps"),
+            at_least_one=("prototypes", "blocks", "heads", "batch", "steps"),
             shares=("dropout", "top"),
             not_negative=("hardness", "coherence", "prototype_lr"),
         )
-        constraint(self.constraint, 1)  # refuses what it does not know
         if self.own and self.update == "once":
             raise ValueError("own prototypes are gathered by every block or never, not once")
 
@@ -290,13 +289,16 @@ class ProAD(nn.Module):
         prototypes = {"params": [self.prototypes], "decay": 0.0, "lr": factor * lr}
         return warmed_up([{"params": others}, prototypes], lr, self.config.warmup, steps)
 
-    @torch.no_grad()
     def prepare(self, normal: Subset[Tensor]) -> None:
-        """Let the prototypes start as tokens of normal images, if the config says so; ours."""
+        """Let the prototypes start as tokens of normal images, if the config says so; ours.
+
+        Warns:
+            RuntimeWarning: The constraint cannot hold (`adlib.nn.constraint.check_hold`).
+        """
         check_hold(self.config.constraint, *self.prototypes.shape[1:])
         if self.config.start == "features":
             generator = torch.Generator().manual_seed(self.seed)
-            for prototypes in self.prototypes:  # m c
+            for prototypes in self.prototypes.detach():  # m c
                 prototypes.copy_(draw_tokens(normal, len(prototypes), generator))
 
     def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:

@@ -35,6 +35,7 @@ def score_maps(
         which on a pixel is called defective for the best F1.
     Raises:
         ValueError: No defective or no normal pixel, or a score that is not finite.
+        TypeError: Masks that are not bool, or maps of integers.
     """
     protocol = protocol or EvaluationProtocol()
     check_stack(maps, masks)

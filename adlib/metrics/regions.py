@@ -204,6 +204,7 @@ def aupro(
         A fraction in [0, 1]; chance is limit / 2.
     Raises:
         ValueError: No anomalous or no normal pixel, a score that is not finite, or a bad limit.
+        TypeError: Masks that are not bool, or maps of integers.
     Source: Bergmann et al., CVPR 2020, section 4; ties as in the ROC curve, by a straight line.
     """
     if not 0 < limit <= 1:
@@ -218,7 +219,12 @@ def pro_curve(
     masks: Bool[np.ndarray, "n h w"],
     connectivity: Literal[4, 8] = 8,
 ) -> tuple[Float[np.ndarray, " j"], Float[np.ndarray, " j"], Float[np.ndarray, " k"]]:
-    """False-positive rate, PRO and rising thresholds, for a figure; ends at (0, 0)."""
+    """False-positive rate, PRO and rising thresholds, for a figure; ends at (0, 0).
+
+    Raises:
+        ValueError: No anomalous or no normal pixel, or a score that is not finite.
+        TypeError: Masks that are not bool, or maps of integers.
+    """
     p = split_pixels(maps, masks, connectivity)
     scores = np.unique(np.concatenate((p.normal, p.anomalous)))
     alarms = len(p.normal) - np.searchsorted(p.normal, scores)

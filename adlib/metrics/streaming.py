@@ -68,6 +68,7 @@ class StreamingScores:
 
         Raises:
             ValueError: A score that is not finite in float32.
+            TypeError: Masks that are not bool, or maps of integers.
         """
         check_stack(maps, masks)
         few = max(1, CHUNK // max(1, maps[0].size)) if len(maps) else 1

@@ -79,8 +79,9 @@ def project(u: Target, p: Prototypes, read: Target) -> Target:
     r"""$y = \Pi_P u + r$: of the target's residual, what prototypes can be combined to.
 
     $\Pi_P u = u\,\hat P^\top(\hat P\hat P^\top + \lambda I)^{-1}\hat P$, $\hat P$ the prototypes at
-    length 1: least squares with a little ridge, in fp32. Directions that no prototype has are cut;
-    those that many have pass whole. With more prototypes than channels it is the ridge that cuts.
+    length 1: least squares with a little ridge, in fp32. Directions that no prototype has are cut,
+    those that many have pass whole, and those in which a few differ by little are damped by the
+    ridge, which alone is left to cut where there are more prototypes than channels.
     Equation :eq:`eq-projection`, chapter 5.
     """
     with torch.autocast(u.device.type, enabled=False):
@@ -165,5 +166,5 @@ def check_hold(name: str, prototypes: int, channels: int) -> None:
             "'project' holds little or nothing back; ask for fewer, such as "
             f"prototypes={fewer}, or for another constraint",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,  # who called `fit`, which calls `prepare`
         )

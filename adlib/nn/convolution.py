@@ -53,7 +53,10 @@ class Convolution(nn.Sequential):
 
 
 def resize(x: Float[Tensor, "b c _ _"], size: tuple[int, int]) -> Float[Tensor, "b c h w"]:
-    """Resize bilinearly; the centres of corner cells stay in the corners (aligned corners)."""
+    """Resize bilinearly; the centres of corner cells stay in the corners (aligned corners).
+
+    Source: the unofficial code, in its fusion; elsewhere ours, so that all maps lie alike.
+    """
     if tuple(x.shape[2:]) == size:
         return x
     return F.interpolate(x, size, mode="bilinear", align_corners=True)

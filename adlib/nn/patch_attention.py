@@ -1,7 +1,8 @@
 r"""Multi-size self-attention: the tokens of a map are its patches, of several sizes at once.
 
-For each size r the map is cut into patches; a patch's values in a row are one token, of width
-$d = c\,r^2$, and the tokens attend to each other. A convolution merges what the sizes found. That
+For each size r the map is cut into patches; a patch's values in a row are one token, and the tokens
+attend to each other. Of c channels a token has width $d = c\,r^2$, and of a head's share of them,
+as form G has it, so much less. A convolution merges what the sizes found. That
 much the paper's Fig. 3 has; two forms of the inside are here, both reconstructions:
 
 - `SplitBlock`, form G: the channels are split, each head has its share of them and a size of its

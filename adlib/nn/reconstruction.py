@@ -52,7 +52,7 @@ def two_groups(levels: Sequence[Float[Tensor, "b n c"]]) -> Float[Tensor, "b 2 n
 def cosine_distances(
     target: Float[Tensor, "b g n c"], rebuilt: Float[Tensor, "b g n c"]
 ) -> Float[Tensor, "b g n"]:
-    """Return 1 - cos of each token and its reconstruction, in [0, 2], in fp32.
+    """Return 1 - cos of each token and its reconstruction, in [0, 2] up to rounding, in fp32.
 
     The distance in equation :eq:`eq-map`, chapter 5.
     """
@@ -77,11 +77,13 @@ def weighted_cosine_loss(
 def distance_weights(d: Float[Tensor, "b g n"], hardness: float) -> Float[Tensor, "b g n"]:
     """Return (d / mean d)^hardness, the mean running over a group in the whole batch.
 
-    The weights of equation :eq:`eq-loss`, chapter 5.
+    The weights of equation :eq:`eq-loss`, chapter 5. A distance that rounding took below 0 counts
+    as 0, and where all are 0, so is each weight.
 
     Source: INP-Former's soft mining, with an exponent of 3.
     """
-    return (d / batch_mean(d, (0, 2))) ** hardness
+    d = d.clamp(min=0)
+    return (d / batch_mean(d, (0, 2)).clamp(min=torch.finfo(d.dtype).tiny)) ** hardness
 
 
 def easy_point_weights(

@@ -28,7 +28,8 @@ def smooth_l1_loss(
 ) -> Float[Tensor, ""]:
     r"""Smooth L1 with $\beta = 1$ between probabilities and masks.
 
-    They differ by at most 1, so it is half the squared error everywhere.
+    They differ by at most 1, so it is half the squared error everywhere. Source: Girshick 2015;
+    $\beta$ is the unofficial code's.
     """
     with torch.autocast(logits.device.type, enabled=False):
         p = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()

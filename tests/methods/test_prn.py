@@ -16,6 +16,7 @@ from torch.utils.data import Subset
 import adlib
 from adlib.data.anomalies import Recipe
 from adlib.data.split import supervise
+from adlib.engine.checkpoints import TrainingState
 from adlib.methods import PRN, PRNConfig, prn
 from adlib.methods.prn import ALPHA, GAMMA, LAMBDA, NO_CLIP
 from adlib.nn.fusion import Fusion
@@ -118,6 +119,8 @@ def test_a_vit_gives_every_second_of_its_eight_levels() -> None:
         PRN(PRNConfig(encoder="wide_resnet50", weights="random"))
     with pytest.raises(ValueError, match=r"prn needs 4 levels.*got layers=\(1, 2, 3\)"):
         PRN(tiny_config(layers=(1, 2, 3)))
+    with pytest.raises(ValueError, match=r"finest to the coarsest; layers=\(3, 2, 1, 0\)"):
+        PRN(tiny_config(layers=(3, 2, 1, 0)))
 
 
 def test_prototypes_are_means_of_clusters_of_whole_maps() -> None:
@@ -451,6 +454,40 @@ def test_a_run_is_fitted_written_and_read_back(folder: Callable[..., Path]) -> N
     assert torch.equal(again.eval().maps(features), method.eval().maps(features))
     scores = adlib.evaluate(again, data)["mean"]
     assert 0 <= scores["pixel_ap"] <= 1
+
+
+def test_what_was_asked_for_and_cannot_be_made_is_told(folder: Callable[..., Path]) -> None:
+    data = adlib.load_data(folder(("bolt",)))  # nobody took defects out of its test
+    method: Any = PRN(tiny_config(steps=1, prototypes=2))
+    with pytest.warns(RuntimeWarning, match=r"no seen samples \(no defect was seen\)") as told:
+        adlib.fit(method, data, precision="fp32")
+    assert told[0].filename == __file__
+    method = PRN(tiny_config(steps=1, prototypes=2, recipe=Recipe(seen=False, extended=False)))
+    adlib.fit(method, data, precision="fp32")  # not asked for; pytest makes a warning an error
+
+
+def test_an_average_of_weights_has_statistics_of_its_own(
+    folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = supervise(adlib.load_data(folder(("bolt",), bad=6)), seen=2)
+    method: Any = PRN(tiny_config(steps=3, prototypes=2))
+    statistics = [n for n, _ in method.named_buffers() if n.endswith("running_var")]
+    statistics = [n for n in statistics if not n.startswith("encoder.")]
+    assert statistics
+    seen = []
+    moved = TrainingState.move_average
+
+    def watched(state: TrainingState, decay: float | None) -> None:
+        seen.append({n: method.get_buffer(n).double().clone() for n in statistics})
+        moved(state, decay)
+
+    monkeypatch.setattr(TrainingState, "move_average", watched)
+    adlib.fit(method, data, precision="fp32", options=adlib.Options(ema=0.8))
+    for name in statistics:
+        average = torch.ones_like(seen[0][name])  # what BatchNorm starts from
+        for at_step in seen:
+            average = 0.8 * average + 0.2 * at_step[name]
+        torch.testing.assert_close(method.get_buffer(name).double(), average, rtol=1e-5, atol=0)
 
 
 def test_made_samples_fit_the_loss(folder: Callable[..., Path]) -> None:

@@ -12,6 +12,7 @@ from adlib.nn.encoder import Encoder
 from adlib.nn.reconstruction import (
     cosine_distances,
     distance_maps,
+    distance_weights,
     draw_decoder,
     one_grid,
     top_mean,
@@ -93,3 +94,10 @@ def test_levels_of_one_shape_and_even_number_are_asked_for() -> None:
     cnn = Encoder("resnet18", (32, 64), layers=(1, 2), weights=Path("random"))
     with pytest.raises(ValueError, match=r"one width and one grid; .*'resnet18'.*Choose a ViT"):
         one_grid(cnn)
+
+
+def test_what_rounding_takes_below_zero_has_no_weight() -> None:
+    d = torch.tensor([[[-1e-7, 0.0, 0.3, 0.9]]])  # 1 - cos of a perfect token may be below 0
+    expected = torch.tensor([[[0.0, 0.0, 1.0, 3.0]]]) ** 2.5
+    torch.testing.assert_close(distance_weights(d, 2.5), expected)
+    assert torch.equal(distance_weights(torch.zeros(2, 1, 3), 2.5), torch.zeros(2, 1, 3))
