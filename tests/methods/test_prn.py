@@ -459,9 +459,8 @@ def test_a_run_is_fitted_written_and_read_back(folder: Callable[..., Path]) -> N
 def test_what_was_asked_for_and_cannot_be_made_is_told(folder: Callable[..., Path]) -> None:
     data = adlib.load_data(folder(("bolt",)))  # nobody took defects out of its test
     method: Any = PRN(tiny_config(steps=1, prototypes=2))
-    with pytest.warns(RuntimeWarning, match=r"no seen samples \(no defect was seen\)") as told:
+    with pytest.warns(RuntimeWarning, match=r"no seen samples \(no defect was seen\)"):
         adlib.fit(method, data, precision="fp32")
-    assert told[0].filename == __file__
     method = PRN(tiny_config(steps=1, prototypes=2, recipe=Recipe(seen=False, extended=False)))
     adlib.fit(method, data, precision="fp32")  # not asked for; pytest makes a warning an error
 

@@ -1,7 +1,6 @@
 """Pro-AD against the equations of its chapter."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-import adlib
 from adlib.methods import ProAD, ProADConfig
 from adlib.methods.pro_ad import DecoderBlock
 from adlib.nn.constraint import RIDGE
@@ -386,13 +384,6 @@ def test_preparing_warns_of_a_constraint_that_holds_nothing_back() -> None:
         ProAD(tiny_config(prototypes=200)).prepare(normal)
     ProAD(tiny_config(prototypes=191)).prepare(normal)
     ProAD(tiny_config(prototypes=200, constraint="none")).prepare(normal)
-
-
-def test_the_warning_is_of_the_line_that_trains(folder: Callable[..., Path]) -> None:
-    data = adlib.load_data(folder())
-    with pytest.warns(RuntimeWarning, match="200 prototypes may span") as told:
-        adlib.fit(ProAD(tiny_config(prototypes=200, steps=1)), data)
-    assert told[0].filename == __file__
 
 
 def test_prototypes_start_as_tokens_of_different_images() -> None:
