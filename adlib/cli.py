@@ -6,18 +6,25 @@ Exit status: 0 done, 1 the run failed, 2 the request was wrong.
 import dataclasses
 import json
 import os
+import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
 
-from adlib.data import load_data
+from adlib.data import NAMES, load_data
+from adlib.data.check import pictures_passed_over
+from adlib.data.findings import scorable, unscored
+from adlib.data.folders import closest
 from adlib.data.sample import Data
-from adlib.data.split import SEEN, supervise
+from adlib.data.split import SEEN, supervise, without_seen
 from adlib.data_commands import about_data
 from adlib.disk import check_new, write_json
 from adlib.progress import LOG
@@ -59,7 +66,7 @@ class Train(Where):
     seed: int = 0
     """draws weights, order, noise, the held-out images and the seen defects"""
     seen: int | None = None
-    """defects of each category to leave the test set; prn trains on them, 10 by default"""
+    """for prn alone: defects of each category that leave the test set to train on; 10 by default"""
     holdout: float = 0.1
     """share of the normal images that sets the threshold instead of training"""
 
@@ -87,7 +94,7 @@ class Evaluate(Where):
     intervals: bool = False
     """keep the scores of single images and intervals over them, for adlib report"""
     out: Path | None = None
-    """write the record here instead; replaces what is there"""
+    """write the record here instead; replaces a record that is there"""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -174,23 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault(LOG, "log")
     try:
-        if words[:1] == ["train"]:
-            train(*parse_train(words[1:]))
-        elif words[:1] == ["data"]:
-            about_data(words[1:])
-        else:
-            command = tyro.extras.subcommand_cli_from_dict(
-                COMMANDS, prog="adlib", description=__doc__, args=words
-            )
-            run = {
-                Info: info,
-                Evaluate: evaluate,
-                Predict: predict,
-                Sweep: sweep,
-                Report: report,
-                Export: export,
-            }
-            run[type(command)](command)
+        with _short_warnings():
+            _run(words)
     except SystemExit as stop:  # help, or words that tyro has already complained about
         return stop.code if isinstance(stop.code, int) else 2
     except (ValueError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
@@ -200,6 +192,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         return _complain(str(stop) or "interrupted; nothing was written", 1)
     return 0
+
+
+def _run(words: list[str]) -> None:
+    """Run the command that the words name."""
+    if words[:1] == ["train"]:
+        train(*parse_train(words[1:]))
+    elif words[:1] == ["data"]:
+        about_data(words[1:])
+    else:
+        command = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="adlib", description=__doc__, args=words
+        )
+        run = {
+            Info: info,
+            Evaluate: evaluate,
+            Predict: predict,
+            Sweep: sweep,
+            Report: report,
+            Export: export,
+        }
+        run[type(command)](command)
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Print each warning as its sentence, without the line of code that it came from."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_: f"warning: {' '.join(str(message).split())}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def parse_train(words: list[str]) -> tuple[Train, str, Any, Any]:
@@ -215,7 +239,8 @@ def parse_train(words: list[str]) -> tuple[Train, str, Any, Any]:
         if name in ("-h", "--help"):
             print(f"{Train.__doc__}\n\n{usage}\nadlib train METHOD --help lists its options")
             raise SystemExit(0)
-        raise ValueError(f"unknown method {name!r}\n{usage}" if name else usage)
+        unknown = f"unknown method {name!r}{closest(name, METHODS)}"
+        raise ValueError(f"{unknown}\n{usage}" if name else usage)
     config = METHODS[name][1]
     fields = [
         (name, Annotated[cls, tyro.conf.arg(name="")], dataclasses.field(default_factory=cls))
@@ -235,16 +260,28 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
     from adlib.hardware import first_process
     from adlib.methods import METHODS
 
+    _check_device(command.device)
+    _check_seed(command.seed)
+    learns = hasattr(METHODS[name][0], "training_set")  # from defects
+    if command.seen is not None and not learns:
+        raise ValueError(
+            f"--seen is for methods that learn from defects, such as prn; {name} does not, and "
+            "adlib evaluate --seen tests it on what is left for prn"
+        )
+    say = print if first_process() else _silent
+    if command.data not in NAMES and (
+        told := pictures_passed_over(Path(command.data).expanduser())
+    ):
+        say(told)
     data, seen = _load(command.data, command.categories), command.seen
-    if seen is None and data.seen is None and hasattr(METHODS[name][0], "training_set"):
+    if seen is None and data.seen is None and learns:
         seen = SEEN
     data = data if seen is None else supervise(data, seen, command.seed)
     out = command.out or Path("runs") / f"{name}-{data.name}-{command.seed}"
     check_free(out)
     method = METHODS[name][0](config)
-    say = print if first_process() else _silent
     say(f"{name} on {data.name}: {', '.join(data.categories)}; {len(data.train)} normal images")
-    if data.seen is not None:
+    if learns and data.seen is not None:
         whence = (
             "of the data set's own" if seen is None else f"out of the test set, {seen} asked for"
         )
@@ -276,32 +313,55 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
             f"{held} held-out normal images set the threshold: a false-alarm rate of "
             f"{1 / (held + 1):.1%} or more can be promised; --holdout takes more"
         )
-    if data.test.labels.any():
-        say(f"next: adlib evaluate {out} --data {command.data}")
-    else:  # metrics need both
-        say(f"there is no defect to evaluate on; next: adlib predict {out} FOLDER --out NEW_FOLDER")
+    say(_next(command, data, out))
+
+
+def _next(command: Train, data: Data, out: Path) -> str:
+    """The command that comes after training: evaluate what can be scored, or else predict."""
+    able = scorable(data.test.references)
+    if not able:
+        bad = data.test.labels.any()
+        lack = "no category has normal and defective images" if bad else "there is no defect"
+        return (
+            f"{lack} to evaluate on; next: adlib predict {shlex.quote(str(out))} FOLDER "
+            "--out NEW_FOLDER"
+        )
+    words = ["adlib", "evaluate", str(out), "--data", command.data]
+    if command.categories or len(able) < len(data.categories):
+        words += ["--categories", *able]
+    lacking = unscored(data.categories, able)
+    return f"{lacking}\n" * bool(lacking) + f"next: {shlex.join(words)}"
 
 
 def evaluate(command: Evaluate) -> None:
     """Score a run and write its record."""
     from adlib import engine
+    from adlib.engine.evaluation import check_replaceable
     from adlib.hardware import choose_device
     from adlib.metrics.protocol import PROTOCOLS
     from adlib.report import table
 
     if command.protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {command.protocol!r}; known are {', '.join(PROTOCOLS)}")
+    _check_device(command.device)
+    _check_seed(command.seed)
     protocol = PROTOCOLS[command.protocol]
     run = engine.load_run(command.run)
     out = command.out or command.run / "record.json"
     _check_writable(out)
-    data = _load(command.data, command.categories)
-    drawn = _drawn(run.provenance, data)
-    if drawn is None and command.seen is not None:
-        drawn = command.seen, command.seed
-    if drawn is not None:
-        data = supervise(data, *drawn)
-        print(f"{len(data.seen or ())} defects left the test set, as in training on them")
+    if command.out is not None:
+        check_replaceable(out)
+    whole = _load(command.data, command.categories)
+    data = _as_in_training(whole, run.provenance)
+    if data is whole and command.seen is not None:
+        data = supervise(data, command.seen, command.seed)
+    if data is not whole:
+        left = len(whole.test) - len(data.test)
+        print(f"{left} defects left the test set, as in training on them")
+    if lacking := unscored(data.test.categories, scorable(data.test.references)):
+        raise ValueError(f"{data.name}: {lacking}")
+    if strange := _never_seen(run.method.calibration, data):
+        print(strange)
     if command.out is None and out.exists():
         _check_record(out, protocol.to_json(), data)
     run.method.to(choose_device(command.device))
@@ -329,17 +389,34 @@ def _check_writable(out: Path) -> None:
         raise FileExistsError(f"{out} is a folder; name a file with --out")
 
 
-def _drawn(provenance: dict[str, Any], data: Data) -> Sequence[int] | None:
-    """How many defects left the test set in training, and the seed; None of other data.
+def _as_in_training(data: Data, provenance: dict[str, Any]) -> Data:
+    """Leave out of the test set what left it in training; the same data where nothing did.
 
-    The defects that a run trained on tell its data, whatever their folder is called by now and
-    however many categories are asked for; where it trained on none, the name tells.
+    The defects that a run trained on tell its data, whatever their folder is called by now, what
+    else it holds, and however many categories are asked for; where it trained on none, the name
+    tells.
     """
+    drawn = provenance.get("drawn")
     if seen := provenance.get("seen"):
-        same = any(mark.hex() in seen for mark in data.test.fingerprints)
-    else:
-        same = data.name == provenance["data"]["name"]
-    return provenance.get("drawn") if same else None
+        return without_seen(data, seen, drawn)
+    return supervise(data, *drawn) if drawn and data.name == provenance["data"]["name"] else data
+
+
+def _never_seen(calibration: Any, data: Data) -> str:
+    """A sentence about categories that a run has no threshold for, or an empty string.
+
+    Training holds out an image of each category that has two, so a category without a threshold was
+    not among them. Nothing can be said of one with a single normal image, nor of holdout 0.
+    """
+    known = calibration.scores if calibration else {}
+    normal = Counter(r.category for r in data.train.references)
+    strange = [c for c in data.test.categories if c not in known and normal[c] != 1]
+    if not (known and strange):
+        return ""
+    return (
+        f"the run knows no category {', '.join(strange)}, only {', '.join(known)}: unless it was "
+        "renamed, the model is scored on what it was not trained for"
+    )
 
 
 def _check_record(out: Path, protocol: dict[str, Any], data: Data) -> None:
@@ -371,7 +448,10 @@ def predict(command: Predict) -> None:
     from adlib.gallery import write_gallery
     from adlib.hardware import choose_device
 
+    _check_device(command.device)
     check_new(command.out)
+    if told := pictures_passed_over(command.images):
+        print(told)
     pictures = list_pictures(command.images)
     method = engine.load_run(command.run).method
     calibration = method.calibration
@@ -502,6 +582,26 @@ def _load(name: str, categories: tuple[str, ...]) -> Data:
     if data.notice:
         print(data.notice)
     return data
+
+
+def _check_device(name: str | None) -> None:
+    """Refuse a device that is not here; torch tells only by computing on it."""
+    if name is None:
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            "--device: expected cpu, or a GPU that torch finds here (cuda, cuda:1, ...), of which "
+            f"there are {torch.cuda.device_count()}; got {name!r}"
+        ) from error
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"--seed: expected a whole number from 0 to 2^63 - 1, got {seed}")
 
 
 def _silent(text: str) -> None:

@@ -247,7 +247,11 @@ def prune_cache(older: float = 0.0) -> float:
         older: Only files that were not used for so many days.
     Returns:
         What was freed, in MiB.
+    Raises:
+        ValueError: `older` is negative or not a number.
     """
+    if not older >= 0:  # so that NaN is refused as well
+        raise ValueError(f"expected an age of 0 days or more, got {older}")
     freed = 0.0
     for file in cache_files():
         if file.days < older:

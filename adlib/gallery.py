@@ -55,7 +55,7 @@ class Verdict:
     """One image's row."""
 
     path: str
-    stem: str
+    stem: str  # what its overlays' and its map's file names begin with
     score: float
     defective: bool
 
@@ -70,6 +70,9 @@ def write_gallery(
     keep_maps: bool = False,
 ) -> list[Verdict]:
     """Write `predictions.csv`, `overlays/` and `index.html` into a new folder, whole or not at all.
+
+    The table's last column, `name`, is what the files of an image are called:
+    `overlays/NAME-photo.jpg`, `overlays/NAME-heat.jpg` and `maps/NAME.tiff`.
 
     Args:
         out: The folder; must not exist, or be empty.
@@ -115,10 +118,10 @@ def _slug(name: str) -> str:
 def _table(verdicts: list[Verdict], threshold: float) -> str:
     text = io.StringIO()
     rows = csv.writer(text)
-    rows.writerow(["path", "score", "threshold", "verdict"])
+    rows.writerow(["path", "score", "threshold", "verdict", "name"])
     for v in verdicts:
         verdict = "defective" if v.defective else "good"
-        rows.writerow([v.path, f"{v.score:.6f}", f"{threshold:.6f}", verdict])
+        rows.writerow([v.path, f"{v.score:.6f}", f"{threshold:.6f}", verdict, v.stem])
     return text.getvalue()
 
 

@@ -196,13 +196,15 @@ def trained_state(method: Any) -> dict[str, Any]:
 
 def save_run(run: Run, out: Path) -> None:
     """Write a run to the folder that is claimed for it; `run.json`, which finishes it, last."""
-    method = run.method
+    method, config = run.method, run.method.config
     encoder = method.encoder
+    if str(config.weights) not in ("None", "random"):  # a file, to be found from any folder
+        config = dataclasses.replace(config, weights=Path(config.weights).absolute())
     write_tensors(out / "weights.safetensors", trained_state(method))
     description = {
         "format": FORMAT,
         "method": method.name,
-        "config": method.config,
+        "config": config,
         "encoder": {"name": encoder.name, "source": encoder.source, "sha256": encoder.digest},
         "calibration": method.calibration,
         "provenance": run.provenance,

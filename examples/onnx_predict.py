@@ -4,14 +4,18 @@
     python examples/onnx_predict.py model.onnx photos --maps maps > predictions.csv
 
 It says what `adlib predict` says in fp32, without adlib and without torch: a row for each image
-with its score, the threshold and the verdict, and with --maps a 32-bit TIFF at the image's size.
+with its score, the threshold and the verdict, and with --maps a 32-bit TIFF at the image's size,
+called as the row's last column says. An image that cannot be read is named on stderr and left out;
+the exit status is then 1.
 """
 
 import argparse
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +23,29 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+NO_PHOTOGRAPHS = {"__MACOSX", "ground_truth", "masks"}
 
 
 def list_images(path: Path) -> list[Path]:
-    """The file itself, or all images in a folder and the folders inside it, sorted."""
+    """The file itself, or all images in a folder and the folders inside it, sorted.
+
+    Passed over are hidden files and folders, those of masks, and what `adlib predict` wrote.
+    """
     if path.is_file():
         return [path]
-    visible = (p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-    return sorted(p for p in visible if p.suffix.lower() in ENDINGS)
+    found: list[Path] = []
+    for place, inside, names in os.walk(path):
+        inside[:] = [name for name in inside if may_hold_photographs(Path(place, name))]
+        visible = (Path(place, name) for name in names if not name.startswith("."))
+        found += (p for p in visible if p.suffix.lower() in ENDINGS)
+    return sorted(p for p in found if p.is_file() or not p.exists())  # a lost link fails when read
+
+
+def may_hold_photographs(folder: Path) -> bool:
+    """Whether to look into a folder inside the one that was asked for."""
+    if folder.name.startswith(".") or folder.name in NO_PHOTOGRAPHS:
+        return False
+    return not ((folder / "predictions.csv").is_file() and (folder / "overlays").is_dir())
 
 
 def read(path: Path) -> Image.Image:
@@ -34,9 +53,26 @@ def read(path: Path) -> Image.Image:
     with Image.open(path) as picture:
         # Pillow reads 16-bit colour as 8-bit without a word; only the raw mode still shows it
         deep = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", []))
-        if deep or picture.mode not in ("L", "RGB") or "transparency" in picture.info:
-            raise SystemExit(f"{path}: expected 8-bit gray or RGB, got mode {picture.mode}")
-        return ImageOps.exif_transpose(picture).convert("RGB")
+        if deep or picture.mode not in ("L", "LA", "RGB", "RGBA"):
+            raise ValueError(f"expected 8-bit gray or RGB, got mode {picture.mode}")
+        upright = ImageOps.exif_transpose(picture)
+    if upright.mode in ("LA", "RGBA") or "transparency" in upright.info:
+        least = upright.convert("RGBA").getchannel("A").getextrema()[0]
+        if least != 255:
+            raise ValueError(f"expected an opaque image, got transparent pixels (alpha {least})")
+    return upright.convert("RGB")
+
+
+def read_each(paths: list[Path], refused: list[Path]) -> Iterator[tuple[str, Path, Image.Image]]:
+    """Yield name, path and pixels; what cannot be read is named, and put among the refused."""
+    for i, path in enumerate(paths):
+        try:
+            picture = read(path)
+        except Exception as error:  # Pillow has many kinds for a damaged file
+            print(f"{path}: {error}", file=sys.stderr)
+            refused.append(path)
+        else:
+            yield f"{i:05}-{path.stem}", path, picture
 
 
 def frame(picture: Image.Image, resize: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
@@ -62,21 +98,21 @@ def enlarge(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return heat
 
 
-def predict(model: Path, images: list[Path], batch: int) -> Iterator[tuple]:
-    """Yield path, score, threshold and the map at the image's size."""
+def predict(
+    model: Path, images: Iterator[tuple[str, Path, Image.Image]], batch: int
+) -> Iterator[tuple]:
+    """Yield name, path, score, threshold and the map at the image's size."""
     session = onnxruntime.InferenceSession(str(model))
     facts = session.get_modelmeta().custom_metadata_map
     resize, size = (tuple(json.loads(facts[key])) for key in ("resize", "size"))
     if "notice" in facts:
         print(facts["notice"], file=sys.stderr)
-    for start in range(0, len(images), batch):
-        paths = images[start : start + batch]
-        pictures = [read(path) for path in paths]
-        pixels = np.stack([frame(picture, resize, size) for picture in pictures])  # b 3 h w
+    while some := list(islice(images, batch)):
+        pixels = np.stack([frame(picture, resize, size) for _, _, picture in some])  # b 3 h w
         outputs = session.run(["anomaly_map", "image_score", "threshold"], {"images": pixels})
         maps, scores, threshold = map(np.asarray, outputs)
-        for path, picture, heat, score in zip(paths, pictures, maps, scores, strict=True):
-            yield path, score, threshold, enlarge(heat, (picture.height, picture.width))
+        for (name, path, picture), heat, score in zip(some, maps, scores, strict=True):
+            yield name, path, score, threshold, enlarge(heat, (picture.height, picture.width))
 
 
 def main() -> None:
@@ -91,14 +127,17 @@ def main() -> None:
     if not images:
         parser.error(f"no images in {words.images}")
     table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(["path", "score", "threshold", "verdict"])
-    found = predict(words.model, images, words.batch)
-    for i, (path, score, threshold, heat) in enumerate(found):
+    table.writerow(["path", "score", "threshold", "verdict", "name"])
+    refused: list[Path] = []
+    found = predict(words.model, read_each(images, refused), words.batch)
+    for name, path, score, threshold, heat in found:
         verdict = "defective" if score > threshold else "good"
-        table.writerow([path, f"{score:.6f}", f"{threshold:.6f}", verdict])
+        table.writerow([path, f"{score:.6f}", f"{threshold:.6f}", verdict, name])
         if words.maps:
             words.maps.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(heat).save(words.maps / f"{i:05}-{path.stem}.tiff")
+            Image.fromarray(heat).save(words.maps / f"{name}.tiff")
+    if refused:
+        raise SystemExit(f"{len(refused)} of {len(images)} images cannot be read and were left out")
 
 
 if __name__ == "__main__":

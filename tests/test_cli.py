@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,17 +76,85 @@ def test_train_says_what_its_threshold_can_promise_and_what_comes_next(
     for k in range(7):
         pixels = np.random.default_rng(k).integers(0, 255, (40, 50, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"nut/good/{k}.png")
+    (tmp_path / "nut/good/IMG_1.HEIC").write_bytes(b"x")
+    passed = "pictures that are passed over: 1 .heic; convert them to JPEG or PNG"
     words = ["--data", str(tmp_path / "nut"), "--out", str(tmp_path / "run"), "--holdout", "0.5"]
     assert main(["train", "pro-ad", *words, *TINY]) == 0
     shown = capsys.readouterr().out
+    assert passed in shown
     assert (
         "3 held-out normal images set the threshold: a false-alarm rate of 25.0% or more" in shown
     )
     assert "there is no defect to evaluate on; next: adlib predict" in shown
     photos, out = tmp_path / "nut/good", tmp_path / "found"
     assert main(["predict", str(tmp_path / "run"), str(photos), "--out", str(out)]) == 0
+    assert passed in capsys.readouterr().out
     low, high = (f"{1 - q ** (1 / 3):.1%}" for q in (0.95, 0.05))  # P(largest of 3 < q) = q^3
     assert f"nine times in ten, in {low} to {high}." in (out / "index.html").read_text()
+
+
+def next_words(shown: str) -> list[str]:
+    """The command that training printed last, without `adlib`."""
+    (line,) = [line for line in shown.splitlines() if line.startswith("next: adlib ")]
+    return shlex.split(line.removeprefix("next: adlib "))
+
+
+def test_the_next_command_scores_what_was_trained(
+    folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = folder().rename(tmp_path / "my parts"), tmp_path / "my run"
+    words = ["--data", str(data), "--out", str(run), "--categories", "nut"]
+    assert main(["train", "pro-ad", *words, *TINY]) == 0
+    assert main(next_words(capsys.readouterr().out)) == 0
+    assert "the run knows no category" not in capsys.readouterr().out
+    assert set(json.loads((run / "record.json").read_text())["categories"]) == {"nut"}
+    every = ["evaluate", str(run), "--data", str(data), "--out", str(tmp_path / "all.json")]
+    assert main(every) == 0
+    assert "the run knows no category bolt, only nut: unless" in capsys.readouterr().out
+
+
+def test_what_cannot_be_scored_is_said_before_and_left_out_of_the_next_command(
+    folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = folder(), tmp_path / "run"
+    for part in ("test", "ground_truth"):
+        shutil.rmtree(data / "bolt" / part / "dent")
+    shutil.rmtree(data / "bolt/ground_truth")
+    lacking = (
+        "bolt cannot be scored, for want of normal or of defective test images; adlib evaluate "
+        "scores the others with --categories nut\n"
+    )
+    assert main(["train", "pro-ad", "--data", str(data), "--out", str(run), *TINY]) == 0
+    assert f"\n{lacking}" in (shown := capsys.readouterr().out)
+    assert main(["evaluate", str(run), "--data", str(data)]) == 2
+    assert lacking in capsys.readouterr().err
+    assert main(next_words(shown)) == 0
+    assert set(json.loads((run / "record.json").read_text())["categories"]) == {"nut"}
+
+
+def test_one_good_photograph_is_not_sent_on_to_evaluate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for k, kind in enumerate(("good", "bad")):
+        made.image(tmp_path / f"nut/{kind}/0.png", k)
+    words = ["--data", str(tmp_path / "nut"), "--out", str(tmp_path / "run")]
+    assert main(["train", "pro-ad", *words, *TINY]) == 0
+    shown = capsys.readouterr().out
+    assert "no category has normal and defective images to evaluate on; next: adlib pre" in shown
+
+
+def test_warnings_are_one_line_each_and_only_while_a_command_runs() -> None:
+    code = """
+import warnings
+from adlib import cli
+cli.info = lambda command: warnings.warn("two of\\nthem", RuntimeWarning)
+before = warnings.formatwarning
+assert cli.main(["info"]) == 0
+assert warnings.formatwarning is before
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "warning: two of them\n")
 
 
 def test_false_alarms_move_the_threshold(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -104,7 +174,15 @@ def test_false_alarms_move_the_threshold(trained: tuple[Path, Path], tmp_path: P
     [
         ("train pro-ad --data /nowhere/parts", 2, "no folder /nowhere/parts"),
         ("train pro-add --data builtin", 2, "METHOD is one of pro-ad"),
+        ("train proad --data builtin", 2, "unknown method 'proad'; did you mean 'pro-ad'?"),
         ("train", 2, "usage: adlib train METHOD"),
+        ("train pro-ad --data builtin --seen 3", 2, "learn from defects, such as prn; pro-ad does"),
+        ("train pro-ad --data builtin --seed -1", 2, "--seed: expected a whole number from 0 to"),
+        ("train pro-ad --data builtin --device gpu", 2, "--device: expected cpu, or a GPU that"),
+        ("train pro-ad --data builtin --device meta", 2, "got 'meta'"),
+        ("evaluate /nowhere/run --data builtin --seed -1", 2, "--seed: expected a whole number"),
+        ("evaluate /nowhere/run --data builtin --device gpu", 2, "--device: expected cpu, or a"),
+        ("predict /nowhere/run /nowhere --out x --device cuda:99", 2, "got 'cuda:99'"),
         ("train pro-ad --data builtin --stepz 3", 2, "--stepz"),
         ("train pro-ad --data builtin --steps 0", 2, "steps must be at least 1, got 0"),
         ("train pro-ad --data builtin --size 30 30 --weights random", 2, "nearest that work are"),
@@ -175,6 +253,10 @@ def test_evaluate_replaces_only_a_record_of_the_same_images_and_protocol(
         assert record.read_bytes() == content
     assert main([*words, "--protocol", "dinomaly", "--out", str(record)]) == 0
     assert json.loads(record.read_text())["protocol"]["name"] == "dinomaly"
+    description = (run / "run.json").read_bytes()
+    assert main([*words, "--out", str(run / "run.json")]) == 2
+    assert "run.json exists already and is no record" in capsys.readouterr().err
+    assert (run / "run.json").read_bytes() == description
 
 
 def test_seen_defects_leave_the_test_set_of_their_own_data_only(
@@ -196,6 +278,26 @@ def test_seen_defects_leave_the_test_set_of_their_own_data_only(
         assert main([*words, "--out", str(out)]) == 0
         assert ("1 defects left the test set" in capsys.readouterr().out) == (drawn is not None)
         assert json.loads(out.read_text())["drawn"] == drawn
+
+
+def test_seen_defects_leave_a_test_set_whose_folders_were_renamed(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = trained
+    seen = supervise(adlib.load_data(data), 1, 0).seen
+    assert seen is not None
+    saved = json.loads((run / "run.json").read_text())  # made to say that it trained on them:
+    saved["provenance"] |= {"drawn": [1, 0], "seen": [mark.hex() for mark in seen.fingerprints]}
+    (run / "run.json").write_text(json.dumps(saved))
+    renamed, out = data.rename(tmp_path / "renamed"), tmp_path / "record.json"
+    for name in ("bolt", "nut"):
+        (renamed / name).rename(renamed / f"{name}-2")
+    again = supervise(adlib.load_data(renamed), 1, 0).seen
+    assert again is not None
+    assert {*again.fingerprints} != {*seen.fingerprints}  # a new draw takes others
+    assert main(["evaluate", str(run), "--data", str(renamed), "--out", str(out)]) == 0
+    assert "2 defects left the test set" in capsys.readouterr().out
+    assert json.loads(out.read_text())["drawn"] == [1, 0]
 
 
 def test_a_failing_run_ends_with_1(

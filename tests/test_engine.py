@@ -1,5 +1,6 @@
 """Fit, evaluate and predict on data small enough to work out by hand."""
 
+import inspect
 import json
 import warnings
 from collections.abc import Callable
@@ -13,11 +14,12 @@ import torch
 from PIL import Image
 
 import adlib
-from adlib import engine, metrics
+from adlib import engine, metrics, runs
 from adlib.comparison.images import by_category, draw
 from adlib.comparison.records import Run, divide
 from adlib.data.order import batch_order, hold_out, noise_seed
 from adlib.data.sample import Data, Images, Reference
+from adlib.disk import write_json
 from adlib.engine import evaluation, prediction, scoring
 from adlib.features import cached_features
 from adlib.hardware import choose_dtype
@@ -200,6 +202,118 @@ def test_a_defect_whose_mask_is_black_is_told(folder: Folder) -> None:
     with pytest.warns(RuntimeWarning, match=r"on 1 defective image of 'nut', .*001\.png"):
         record = adlib.evaluate(method, adlib.load_data(root))
     assert record["categories"]["nut"]["pixel_ap"] is not None
+
+
+def test_a_defect_that_the_protocol_takes_away_is_told(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, method = folder(), ProAD(tiny_config())
+    rule = replace(scoring.OURS, name="coarse", size=(8, 10), smoothing=None)  # 5 x 5 to a pixel
+    speck = np.zeros((40, 50), np.uint8)
+    speck[1:4, 1:4] = 255  # covers 9 of the 25, less than half
+    folder_of = root / "nut" / "ground_truth" / "dent"
+
+    def score(*lost: int, intervals: bool = False) -> tuple[dict[str, Any], str]:
+        for i in lost:
+            Image.fromarray(speck).save(folder_of / f"00{i}_mask.png")
+        data = adlib.load_data(root)
+        with pytest.warns(RuntimeWarning) as told:
+            record = adlib.evaluate(method, data, protocol=rule, intervals=intervals)
+        (message,) = [str(w.message) for w in told]  # once
+        return record, message
+
+    record, message = score(1)
+    words = "under protocol 'coarse' no defective pixel is left of the masks of"
+    assert message.startswith(f"{words} 1 image, ")
+    assert message.endswith("001.png")
+    assert record["categories"]["nut"]["aupro"] is not None
+    record, message = score(2, intervals=True)  # one defect is left: too few to draw from
+    assert record["categories"]["nut"]["aupro"] is not None
+    assert "aupro" in record["intervals"]["bolt"]
+    assert list(record["intervals"]["nut"]) == ["image_auroc", "image_ap", "image_f1_max"]
+    for pixels in (scoring.EXACT_PIXELS, 1):  # at once, and streamed
+        monkeypatch.setattr(scoring, "EXACT_PIXELS", pixels)
+        record, message = score(0)
+        assert message.startswith(f"{words} 3 images, ")
+        assert message.endswith("000.png; no pixel metrics for 'nut'")
+        assert record["categories"]["nut"]["image_auroc"] is not None
+        assert {record["categories"]["nut"][k] for k in scoring.METRICS[3:]} == {None}
+        assert None not in record["categories"]["bolt"].values()
+        assert "nut" not in record["pixel_error_bounds"]
+
+
+def test_a_record_says_what_of_the_training_sets_it_apart(folder: Folder) -> None:
+    data, options = adlib.load_data(folder(("bolt",))), adlib.Options(ema=0.5)
+    method = adlib.fit(ProAD(tiny_config()), data, holdout=0.3, options=options).method
+    record = adlib.evaluate(method, data)
+    assert (record["holdout"], record["ema"]) == (0.3, 0.5)
+    del method.provenance["holdout"], method.provenance["options"]  # as older runs have it
+    record = adlib.evaluate(method, data)
+    assert (record["holdout"], record["ema"]) == (None, None)
+
+
+def test_a_protocol_may_be_named(folder: Folder, tiny: ProAD) -> None:
+    data = adlib.load_data(folder(("bolt",)))
+    record = adlib.evaluate(tiny, data, protocol="anomalib")
+    assert record["protocol"] == scoring.PROTOCOLS["anomalib"].to_json()
+    with pytest.raises(ValueError, match=r"unknown protocol 'mvtek'; known are ours, .*, anomalib"):
+        adlib.evaluate(tiny, data, protocol="mvtek")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        adlib.predict,
+        adlib.evaluate,
+        engine.scores_of,
+        lambda run, data: next(inspect.unwrap(engine.predict_each)(run, data)),
+    ],
+)
+def test_a_run_is_not_its_method(folder: Folder, tiny: ProAD, use: Callable[..., Any]) -> None:
+    data = adlib.load_data(folder(("bolt",)))
+    with pytest.raises(TypeError, match=r"expected a method, got the Run .*: pass run.method"):
+        inspect.unwrap(use)(runs.Run(method=tiny), data)  # unwrapped: no annotation is checked
+
+
+@pytest.mark.parametrize("content", ['{"method": "pro-ad", "losses": []}', "[1]", "{", "notes"])
+def test_only_a_record_may_be_replaced_by_a_record(
+    folder: Folder, tiny: ProAD, tmp_path: Path, content: str
+) -> None:
+    place = tmp_path / "x.json"
+    evaluation.check_replaceable(place)  # nothing there
+    write_json(place, adlib.evaluate(tiny, adlib.load_data(folder(("bolt",)))))
+    evaluation.check_replaceable(place)
+    place.write_text(content)
+    with pytest.raises(FileExistsError, match=r"x\.json exists already and is no record of an eva"):
+        evaluation.check_replaceable(place)
+
+
+def test_a_run_is_no_record(folder: Folder, tmp_path: Path) -> None:
+    adlib.fit(ProAD(tiny_config()), adlib.load_data(folder(("bolt",))), out=tmp_path / "run")
+    with pytest.raises(FileExistsError, match=r"run\.json exists already"):
+        evaluation.check_replaceable(tmp_path / "run" / "run.json")
+
+
+@pytest.mark.parametrize(
+    ("build", "steps", "least"),
+    [
+        (lambda: ProAD(tiny_config()), -1, 1),
+        (lambda: ProAD(tiny_config()), 0, 1),
+        (lambda: PatchCore(tiny_patchcore()), -1, 0),
+    ],
+)
+def test_a_method_that_trains_needs_a_step(
+    folder: Folder, build: Callable[[], Any], steps: int, least: int
+) -> None:
+    data = adlib.load_data(folder(("bolt",)))
+    with pytest.raises(ValueError, match=rf"must be at least {least}, got {steps}"):
+        adlib.fit(build(), data, steps=steps)
+
+
+def test_a_memory_needs_no_step(folder: Folder) -> None:
+    run = adlib.fit(PatchCore(tiny_patchcore()), adlib.load_data(folder(("bolt",))), steps=0)
+    assert run.method.calibration is not None
+    assert run.losses == []
 
 
 def test_without_masks_pixel_metrics_are_null(folder: Folder) -> None:

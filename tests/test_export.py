@@ -194,11 +194,37 @@ def test_the_example_says_what_predict_says_without_torch(
 
 
 def test_the_example_refuses_what_it_cannot_interpret(exported: Exported, tmp_path: Path) -> None:
+    """It names the file and goes on; an opaque alpha channel is no cause, as for `predict`."""
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 4), dtype=np.uint8)
+    pixels[..., 3] = 255
+    taken = [tmp_path / "opaque.png", tmp_path / "opaque_gray.png"]
+    Image.fromarray(pixels).save(taken[0])
+    Image.fromarray(pixels).convert("LA").save(taken[1])
+    pixels[3, 5, 3] = 200
+    Image.fromarray(pixels).save(tmp_path / "glass.png")
     Image.fromarray(np.zeros((40, 50), np.uint16)).save(tmp_path / "deep.png")
+    (tmp_path / "cut.png").write_bytes(taken[0].read_bytes()[:2000])
+    (tmp_path / "lost.png").symlink_to(tmp_path / "gone")
+    for name in (".thumbs", "__MACOSX", "masks", "ground_truth", "found/overlays"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.png").write_bytes(taken[0].read_bytes())
+    (tmp_path / "found" / "predictions.csv").touch()
     words = [ROOT / "examples" / "onnx_predict.py", exported.file, tmp_path]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    options = ["--maps", tmp_path / "maps"]
+    command = [sys.executable, *words, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
+    assert "Traceback" not in done.stderr
     assert "deep.png: expected 8-bit gray or RGB, got mode I;16" in done.stderr
+    assert "glass.png: expected an opaque image, got transparent pixels" in done.stderr
+    assert "cut.png: " in done.stderr
+    assert "lost.png: " in done.stderr
+    assert "4 of 6 images cannot be read" in done.stderr
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    expected = adlib.predict(exported.method, taken, rate=RATE, precision="fp32")
+    assert [row["path"] for row in rows] == expected.paths == [str(path) for path in taken]
+    assert [float(row["score"]) for row in rows] == pytest.approx(expected.scores, abs=1e-5)
+    assert names(tmp_path / "maps") == [f"{row['name']}.tiff" for row in rows]
 
 
 def test_a_file_that_differs_from_torch_is_not_kept(

@@ -230,6 +230,18 @@ def test_the_cache_is_listed_and_pruned_but_not_what_is_being_written(
     assert files() == []
 
 
+@pytest.mark.parametrize("days", [-5.0, float("nan")])
+def test_no_cache_is_pruned_by_an_age_that_is_none(
+    folder: Callable[..., Path], tiny: ProAD, days: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features.cached_features(tiny, adlib.load_data(folder()).train, device=CPU, dtype=FP32)
+    with pytest.raises(ValueError, match=rf"expected an age of 0 days or more, got {days}"):
+        features.prune_cache(days)
+    assert main(["data", "cache", "--prune", "--days", str(days)]) == 2
+    assert f"0 days or more, got {days}" in capsys.readouterr().err
+    assert len(files()) == 1
+
+
 def test_a_frame_cuts_its_centre_and_puts_it_back() -> None:
     frame = Frame(size=(4, 6), resize=(8, 10))
     image = np.zeros((16, 20, 3), dtype=np.uint8)

@@ -1,10 +1,12 @@
 """What `adlib predict` leaves behind, for photographs of any size."""
 
+import csv
 import os
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from adlib.gallery import LONGEST, write_gallery
@@ -38,6 +40,24 @@ def test_a_large_photograph_is_drawn_in_bounded_memory_and_with_the_heat_in_its_
     assert colour[: h // 2, w // 2 :].max() < 10
     with Image.open(tmp_path / "found/maps/00000-my-part.tiff") as picture:
         assert picture.size == (width, height)
+
+
+def test_each_row_names_its_files(tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    rows = [
+        (path, np.full((16, 18, 3), gray, dtype=np.uint8), np.full((16, 18), heat), heat)
+        for path, gray, heat in (("größe.png", 40, 0.2), ("photos/größe.jpg", 200, 0.7))
+    ]
+    write_gallery(out, rows, threshold=0.5, scale=(0.0, 1.0), promise="", keep_maps=True)
+    table = list(csv.DictReader((out / "predictions.csv").read_text("utf-8").splitlines()))
+    assert list(table[0]) == ["path", "score", "threshold", "verdict", "name"]
+    assert [row["path"] for row in table] == ["photos/größe.jpg", "größe.png"]  # by score
+    for row, gray in zip(table, (200, 40), strict=True):
+        with Image.open(out / "maps" / f"{row['name']}.tiff") as heat:
+            assert np.asarray(heat).mean() == pytest.approx(float(row["score"]))
+        with Image.open(out / "overlays" / f"{row['name']}-photo.jpg") as photo:
+            assert np.asarray(photo).mean() == pytest.approx(gray, abs=2)
+        assert (out / "overlays" / f"{row['name']}-heat.jpg").is_file()
 
 
 def test_a_name_that_is_no_utf_8_is_shown_by_its_bytes(tmp_path: Path) -> None:

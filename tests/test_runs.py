@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+from safetensors.torch import save_file
 
 import adlib
 from adlib import runs
 from adlib.engine import load_run
 from adlib.methods import ProAD, ProADConfig
+from adlib.nn.weights import PRESETS
 from adlib.runs import RunError, claimed, config_from
 from tests.conftest import tiny_config
 
@@ -146,6 +149,40 @@ def test_a_run_of_another_kind_is_refused(run_folder: Path, changes: dict, words
         load_run(run_folder)
 
 
+@pytest.mark.parametrize(
+    ("part", "damaged", "words"),
+    [
+        ("config", None, "config cannot be read: .*found None"),
+        ("config", {"stepz": 3}, "config cannot be read: .*unknown config key 'stepz'"),
+        ("config", {"steps": "many"}, "config cannot be read"),
+        ("method", ["pro-ad"], "method cannot be read"),
+        ("encoder", {"name": "x"}, "encoder cannot be read: KeyError.'source'"),
+        ("calibration", {"low": 0.0, "top": 1.0}, "calibration cannot be read: .*'top'"),
+        ("calibration", {"scores": [0.1, 0.2]}, "calibration cannot be read"),
+        ("calibration", {"scores": {"nut": [0.1, None]}}, "calibration cannot be read"),
+        ("provenance", {"options": 3}, "provenance cannot be read"),
+        ("losses", 0.5, "losses cannot be read: .*found 0.5"),
+    ],
+)
+def test_a_damaged_part_of_a_run_is_named(
+    run_folder: Path, part: str, damaged: object, words: str
+) -> None:
+    edit(run_folder, **{part: damaged})
+    with pytest.raises(RunError, match=rf"run\.json: its {words}"):
+        load_run(run_folder)
+
+
+@pytest.mark.parametrize(
+    "part", ["method", "config", "encoder", "calibration", "provenance", "losses"]
+)
+def test_a_missing_part_of_a_run_is_named(run_folder: Path, part: str) -> None:
+    saved = json.loads((run_folder / "run.json").read_text())
+    del saved[part]
+    (run_folder / "run.json").write_text(json.dumps(saved))
+    with pytest.raises(RunError, match=rf"run\.json: its {part} cannot be read: KeyError"):
+        load_run(run_folder)
+
+
 def test_damaged_or_foreign_weights_are_refused(run_folder: Path) -> None:
     path = run_folder / "weights.safetensors"
     whole = path.read_bytes()
@@ -156,6 +193,9 @@ def test_damaged_or_foreign_weights_are_refused(run_folder: Path) -> None:
     saved = json.loads((run_folder / "run.json").read_text())
     edit(run_folder, config=saved["config"] | {"blocks": 4})
     with pytest.raises(RunError, match=r"weights do not fit: missing \['decoder\.2"):
+        load_run(run_folder)
+    edit(run_folder, config=saved["config"] | {"mlp_ratio": 2.0})
+    with pytest.raises(RunError, match=r"weights do not fit: (?s:.*)size mismatch"):
         load_run(run_folder)
 
 
@@ -172,3 +212,16 @@ def test_what_json_cannot_say_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         runs.write_json(tmp_path / "x.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_weights_is_found_from_any_folder(
+    folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_file(timm.create_model(PRESETS["vit-tiny"].model).state_dict(), "w.safetensors")
+    config = tiny_config(weights=Path("w.safetensors"), steps=1)
+    adlib.fit(ProAD(config), adlib.load_data(folder()), out=tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = adlib.load_run(tmp_path / "run").method.config.weights
+    assert found == tmp_path / "w.safetensors"

@@ -155,14 +155,16 @@ def _titles(firsts: Sequence[Run]) -> list[str]:
 
 
 def settings(record: Row) -> dict[str, str]:
-    """All that sets an arm apart, as text: config, steps, encoder, precision, training data.
+    """All that sets an arm apart, as text: config, steps, encoder, precision, training data, ema.
 
+    A record from before it said what was held out is like any other.
     Where each seed drew its own few normal images (`few`), their number counts, and what they were
     drawn of.
     """
     config = {k: v for k, v in record.get("config", {}).items() if k not in PLACES}
     encoder, trained = record.get("encoder") or {}, record.get("trained_on") or {}
     few = record.get("few") or {}
+    held = {} if record.get("holdout") is None else {"holdout": float(record["holdout"])}
     values = {
         **config,
         "steps": record.get("steps"),
@@ -171,6 +173,8 @@ def settings(record: Row) -> dict[str, str]:
         "precision": record.get("precision"),
         "normal images": few.get("images", "all"),
         "trained on": str(few.get("of", trained.get("hash")))[:DIGITS],
+        "ema": record.get("ema"),
+        **held,
     }
     return {k: v if isinstance(v, str) else _text(v) for k, v in values.items()}
 

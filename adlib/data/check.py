@@ -135,15 +135,25 @@ def _lost(found: Found) -> list[str]:
     return [f"{count_files(found.missing)} {are} missing: {some(found.missing)}"]
 
 
+def pictures_passed_over(root: Path) -> str:
+    """A sentence about pictures below a folder in formats that are not read, or an empty string."""
+    pictures = {ending: n for ending, n in _others(root).items() if ending in PICTURES}
+    told = ", ".join(f"{n:,} {ending}" for ending, n in sorted(pictures.items()))
+    return f"pictures that are passed over: {told}; convert them to JPEG or PNG" if told else ""
+
+
 def _passed_over(report: Report, root: Path) -> None:
     """Say which files of a folder are not read, pictures in formats that are not read above all."""
+    if told := pictures_passed_over(root):
+        report.notes.append(told)
+    if rest := sum(n for ending, n in _others(root).items() if ending not in PICTURES):
+        report.notes.append(f"{rest:,} other file{'s' * (rest > 1)} passed over")
+
+
+def _others(root: Path) -> Counter[str]:
+    """How many visible files below a folder have each ending that is not read, in lower case."""
     others: Counter[str] = Counter()
     for _, _, names in os.walk(root):
         endings = (Path(name).suffix.lower() for name in names if not name.startswith("."))
         others.update(ending for ending in endings if ending not in ENDINGS)
-    pictures = {ending: n for ending, n in others.items() if ending in PICTURES}
-    if pictures:
-        told = ", ".join(f"{n:,} {ending}" for ending, n in sorted(pictures.items()))
-        report.notes.append(f"pictures that are passed over: {told}; convert them to JPEG or PNG")
-    if rest := sum(others.values()) - sum(pictures.values()):
-        report.notes.append(f"{rest:,} other file{'s' * (rest > 1)} passed over")
+    return others

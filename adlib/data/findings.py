@@ -1,6 +1,7 @@
 """What looking through images brought to light, in sentences."""
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -120,10 +121,33 @@ def look(
     return unreadable
 
 
+def scorable(test: Sequence[Reference]) -> list[str]:
+    """Categories with normal and with anomalous test images, sorted: metrics need both."""
+    kinds = {(r.category, r.label) for r in test}
+    return sorted(c for c, label in kinds if label and (c, False) in kinds)
+
+
+def unscored(categories: Sequence[str], able: Sequence[str]) -> str:
+    """A sentence about the categories that `scorable` leaves out, or none.
+
+    Args:
+        categories: All that were asked for.
+        able: What `scorable` returned.
+    Returns:
+        Which cannot be scored, why, and the option that scores the others, if there are any.
+    """
+    lacking = [c for c in categories if c not in able]
+    if not lacking:
+        return ""
+    said = f"{', '.join(lacking)} cannot be scored, for want of normal or of defective test images"
+    rest = f"; adlib evaluate scores the others with --categories {shlex.join(able)}"
+    return said + rest * bool(able)
+
+
 def use_of(train: Sequence[Reference], test: Sequence[Reference], seen: Sequence[Reference]) -> str:
     """What the images will be used as, as the end of a sentence."""
     categories = sorted({r.category for r in (*train, *test)})
-    bad = [r for r in test if r.label]
+    bad, able = [r for r in test if r.label], scorable(test)
     masked = sum(r.mask is not None for r in bad)
     many = f"{len(categories)} categories" if len(categories) > 1 else f"category {categories[0]}"
     said = f"it will be used as {many}: {_normal(len(train))} to train on"
@@ -132,9 +156,10 @@ def use_of(train: Sequence[Reference], test: Sequence[Reference], seen: Sequence
         said += " (a threshold needs two of one category)"
     if test:
         said += f", {_normal(len(test) - len(bad))} and {len(bad):,} defective to test on"
-    if not bad:
-        able = "train and set a threshold, but not" if most > 1 else "train, but not"
-        return f"{said}: it can {able} be evaluated"
+    if not able:
+        can = "train and set a threshold, but not" if most > 1 else "train, but not"
+        why = ", which takes normal and defective test images of one category" if bad else ""
+        return f"{said}: it can {can} be evaluated{why}"
     if masked == len(bad):
         said += ", each defect with a mask: scores of images and of pixels"
     elif masked and len(categories) == 1:
@@ -150,7 +175,8 @@ def use_of(train: Sequence[Reference], test: Sequence[Reference], seen: Sequence
         said += ", without masks: scores of images only"
     if seen:
         said += f"; {len(seen):,} more defective ones for methods that learn from defects"
-    return said
+    lacking = unscored(categories, able)
+    return f"{said}; {lacking}" if lacking else said
 
 
 def _normal(count: int) -> str:

@@ -54,9 +54,10 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     not applied: values are taken as sRGB.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: There is no such file, or a link leads nowhere.
         ValueError: The file is cut off or cannot be decoded, has more than 8 bits, a palette, CMYK
-            or another mode, transparent pixels, several pages, or a side below 16 pixels.
+            or another mode, transparent pixels, several pages, a side below 16 pixels, or more
+            pixels than Pillow opens (twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million).
     """
     return np.array(_decode(path, GRAY_OR_COLOUR).convert("RGB"))
 
@@ -131,6 +132,14 @@ def _decode(path: str | os.PathLike[str], modes: frozenset[str]) -> Image.Image:
 
 
 def _undecodable(path: str | os.PathLike[str], error: Exception) -> Exception:
+    if isinstance(error, FileNotFoundError) and leads_nowhere(Path(path)):
+        where = Path(path).readlink()
+        return FileNotFoundError(f"{os.fspath(path)} -> {where} is a link that leads nowhere")
+    if isinstance(error, Image.DecompressionBombError):  # its words: size, limit, then a suspicion
+        sizes = str(error).partition(",")[0]
+        return ValueError(
+            f"{os.fspath(path)}: the image is too large: {sizes}; shrink it or crop it"
+        )
     if isinstance(error, OSError) and error.errno is not None:
         return error  # not there, not ours to read, a folder: the system says it best
     return ValueError(

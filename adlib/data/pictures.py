@@ -1,5 +1,6 @@
 """What `predict` takes: a data set, a file, a folder, an array in sRGB, or several."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from adlib.data.photograph import check_header, is_image, read_image
+from adlib.data.folders import MASKS, NOT_OURS, TRUTH
+from adlib.data.photograph import check_header, is_image, leads_nowhere, read_image
 from adlib.data.sample import Images, Sample
 
 Picture = Path | str | UInt8[np.ndarray, "_ _ 3"]
@@ -16,6 +18,10 @@ Picture = Path | str | UInt8[np.ndarray, "_ _ 3"]
 
 def list_pictures(images: Images | Picture | Sequence[Picture]) -> Images | list[Picture]:
     """Spell out what `predict` accepts: a folder becomes its image files, one becomes a list.
+
+    Of the folders inside a folder, some hold no photographs to judge and are passed over: hidden
+    ones, what archive tools leave, `masks` and `ground_truth`, and what `adlib predict` wrote
+    (`predictions.csv` beside `overlays`). The folder that was asked for is never one of them.
 
     Raises:
         FileNotFoundError: Nothing there, or a folder without images.
@@ -26,15 +32,31 @@ def list_pictures(images: Images | Picture | Sequence[Picture]) -> Images | list
         return [images]
     if isinstance(images, str | Path):
         path = Path(images)
+        if path.is_file() or leads_nowhere(path):  # whoever reads it says where it leads
+            return [path]
         if not path.exists():
             raise FileNotFoundError(f"no file or folder {path}")
-        if path.is_file():
-            return [path]
-        files: list[Picture] = sorted(p for p in path.rglob("*") if is_image(p))
+        files: list[Picture] = sorted(_photographs(path))
         if not files:
-            raise FileNotFoundError(f"no images in {path}, nor in the folders inside it")
+            raise FileNotFoundError(
+                f"no images in {path}, nor in the folders inside it; hidden ones, {MASKS}, {TRUTH} "
+                "and earlier results are passed over"
+            )
         return files
     return list(images) if isinstance(images, Iterable) else [images]
+
+
+def _photographs(folder: Path) -> Iterator[Path]:
+    """The image files in a folder and the folders inside it that may hold photographs."""
+    for place, inside, files in os.walk(folder):
+        inside[:] = [name for name in inside if _may_hold_photographs(Path(place, name))]
+        yield from (path for name in files if is_image(path := Path(place, name)))
+
+
+def _may_hold_photographs(folder: Path) -> bool:
+    if folder.name.startswith(".") or folder.name in {*NOT_OURS, MASKS, TRUTH}:
+        return False
+    return not ((folder / "predictions.csv").is_file() and (folder / "overlays").is_dir())
 
 
 def check_pictures(pictures: Images | Sequence[Any]) -> None:

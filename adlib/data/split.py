@@ -3,7 +3,7 @@
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -41,12 +41,37 @@ def supervise(data: Data, seen: int = SEEN, seed: int = 0) -> Data:
         raise ValueError(f"seen counts defects of each category, from 0 on; got {seen}")
     drawn: list[int] = []
     for category in data.test.categories if seen else ():
-        drawn += _draw(data, category, seen, seed)
-    chosen = data.test.select(drawn)
-    prints = data.test.fingerprints
-    taken = {prints[i] for i in drawn}
-    left = [i for i, mark in enumerate(prints) if mark not in taken]
-    return Data(data.name, data.train, data.test.select(left), data.notice, chosen, (seen, seed))
+        mine = _draw(data, category, seen, seed)
+        _check_drawn(data, category, seen, mine)
+        drawn += mine
+    return _split(data, drawn, (seen, seed))
+
+
+def without_seen(data: Data, seen: Collection[str], drawn: Sequence[int] | None = None) -> Data:
+    """Leave the defects that a run trained on out of the test set, as `supervise` did for it.
+
+    They are known by their content, so the folder may have another name by now, or other defects
+    beside them. Where a draw still yields all of a category's, all that it yields leave the test
+    set: of those drawn, a run may have trained on the first few only (`show_first`). Where it does
+    not, just those leave it that the run trained on.
+
+    Args:
+        data: As it was loaded, not split.
+        seen: Fingerprints in hex of the defects that a run trained on (its provenance's `seen`).
+        drawn: How many of each category were asked for, and the seed (its provenance's `drawn`).
+    Returns:
+        The split; the data as they are where none of their test images was trained on.
+    """
+    prints, references = data.test.fingerprints, data.test.references
+    trained = set(seen)
+    known = [i for i, mark in enumerate(prints) if mark.hex() in trained]
+    out: list[int] = []
+    for category in data.test.categories:
+        shown = [i for i in known if references[i].category == category]
+        again = _draw(data, category, *drawn) if shown and drawn else []
+        same = {prints[i] for i in shown} <= {prints[i] for i in again}
+        out += again if same else shown
+    return _split(data, out, None if drawn is None else (drawn[0], drawn[1])) if out else data
 
 
 def show_first(split: Data, k: int) -> Data:
@@ -93,7 +118,8 @@ def refuse_seen(seen: Collection[str], test: Images, name: str) -> None:
     if again:
         raise ValueError(
             f"{len(again)} test images of {name} were trained on, the first is {again[0]}; split "
-            "the data as the run did: supervise(data, seen, seed), or `adlib evaluate`, does it"
+            "the data as the run did: `adlib evaluate` does it, or supervise(data, seen, seed), or "
+            "without_seen(data, method.provenance['seen']) where the folder has changed since"
         )
 
 
@@ -109,12 +135,17 @@ def _draw(data: Data, category: str, seen: int, seed: int) -> list[int]:
     turns = max(map(len, piles), default=0)
     in_turn: list[int] = [pile[t] for t in range(turns) for pile in piles if t < len(pile)]
     wanted = seen if len(defects) > seen else len(defects) // 2
-    drawn = list(islice((i for i in in_turn if _has_mask(data.test, i)), wanted))
-    if defects and wanted and not drawn:
+    return list(islice((i for i in in_turn if _has_mask(data.test, i)), wanted))
+
+
+def _check_drawn(data: Data, category: str, seen: int, drawn: Sequence[int]) -> None:
+    """Refuse a category none of whose defects could be drawn; warn of one with too few."""
+    defects = [r.path for r in data.test.references if r.label and r.category == category]
+    if len(defects) > 1 and not drawn:
         raise ValueError(
             f"{data.name}/{category}: learning from defects needs their masks, and none of "
-            f"{len(defects)} has one, such as {references[defects[0]].path}; with seen=0 a method "
-            "learns from made anomalies alone"
+            f"{len(defects)} has one, such as {defects[0]}; with seen=0 a method learns from made "
+            "anomalies alone"
         )
     if len(drawn) < seen:
         warnings.warn(
@@ -123,7 +154,14 @@ def _draw(data: Data, category: str, seen: int, seed: int) -> list[int]:
             RuntimeWarning,
             stacklevel=3,
         )
-    return drawn
+
+
+def _split(data: Data, out: Sequence[int], drawn: tuple[int, int] | None) -> Data:
+    """Take defects out of the test set to be `seen`, where it has none, and their copies too."""
+    prints, chosen = data.test.fingerprints, data.test.select(out)
+    taken = {prints[i] for i in out}
+    left = data.test.select([i for i, mark in enumerate(prints) if mark not in taken])
+    return replace(data, test=left, seen=chosen if data.seen is None else data.seen, drawn=drawn)
 
 
 def _has_mask(images: Images, i: int) -> bool:

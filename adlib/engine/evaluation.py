@@ -1,6 +1,9 @@
 """A trained method against the test images of a data set: the record."""
 
+import json
 import time
+import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,7 +13,7 @@ from adlib import runs
 from adlib.data.sample import Data, Images
 from adlib.data.split import refuse_seen
 from adlib.disk import to_json
-from adlib.engine.scoring import OURS, SPAN, Scored, score_category, score_features
+from adlib.engine.scoring import OURS, SPAN, Scored, check_method, score_category, score_features
 from adlib.features import cached_features
 from adlib.hardware import (
     choose_dtype,
@@ -19,15 +22,18 @@ from adlib.hardware import (
 )
 from adlib.methods.method import Method
 from adlib.metrics import EvaluationProtocol, mean_over
+from adlib.metrics.protocol import protocol_named
 from adlib.progress import track
 
 DIGITS = 6  # of an image's score in a record; ours: as many as fp32 is sure of
+PARTS = {"method", "data", "categories", "mean", "protocol"}  # by which a record is known
 
 
 def scores_of(
     method: Method, images: Images, *, precision: str = "auto"
 ) -> Float[np.ndarray, " n"]:
     """Return the image scores of n images, in their order, by way of the feature cache."""
+    check_method(method)
     device = next(method.parameters()).device
     dtype = choose_dtype(precision, device)
     features = cached_features(method, images, device=device, dtype=dtype)
@@ -39,7 +45,7 @@ def evaluate(
     method: Method,
     data: Data,
     *,
-    protocol: EvaluationProtocol = OURS,
+    protocol: EvaluationProtocol | str = OURS,
     precision: str = "auto",
     intervals: bool = False,
 ) -> runs.Record:
@@ -48,19 +54,27 @@ def evaluate(
     Args:
         method: A trained method.
         data: Its `test` images, normal and anomalous.
-        protocol: How maps and masks become numbers; stored with them.
+        protocol: How maps and masks become numbers, or the name of one of `PROTOCOLS`; stored
+            with them.
         precision: As in `fit`.
         intervals: Also keep the scores of single images (`images`), so that `adlib report` can
             compare methods on them, and the metrics' intervals over the choice of images
             (`intervals`). Costs a second or two a category, which `test_seconds` includes.
     Returns:
         The record: seven metrics per category and their mean over categories, fractions in
-        [0, 1]. Pixel metrics are None where a defective image has no mask. Categories too
-        large for memory are scored by streaming, whose error bounds stand in the record.
+        [0, 1]. Pixel metrics are None where a defective image has no mask, or where the masks of a
+        category have no defective pixel, as the protocol leaves them. Categories too large for
+        memory are scored by streaming, whose error bounds stand in the record.
     Raises:
-        ValueError: A category without normal or without anomalous test images, or with fewer than
-            two of each where intervals are asked for; or a test image that was trained on.
+        TypeError: A `Run` in the place of its method.
+        ValueError: An unknown protocol; a category without normal or without anomalous test
+            images, or with fewer than two of each where intervals are asked for; or a test image
+            that was trained on.
+    Warns:
+        RuntimeWarning: Masks of defective images that are empty, or that the protocol empties.
     """
+    check_method(method)
+    protocol = protocol_named(protocol) if isinstance(protocol, str) else protocol
     started = time.perf_counter()
     refuse_seen(method.provenance.get("seen", []), data.test, data.name)
     device = next(method.parameters()).device
@@ -88,6 +102,15 @@ def evaluate(
             "labels": images.labels.astype(int).tolist(),
             "scores": [float(f"{score:.{DIGITS}g}") for score in each.scores],
         }
+    if lost := [path for each in found.values() for path in each.lost]:
+        bare = [repr(c) for c, each in found.items() if each.lost and each.metrics["aupro"] is None]
+        warnings.warn(
+            f"under protocol {protocol.name!r} no defective pixel is left of the masks of "
+            f"{len(lost)} image{'s' * (len(lost) > 1)}, so that all pixels count as normal: "
+            f"{lost[0]}" + f"; no pixel metrics for {', '.join(bare)}" * bool(bare),
+            RuntimeWarning,
+            stacklevel=2,
+        )
     categories = {category: each.metrics for category, each in found.items()}
     around = {c: {m: list(ends) for m, ends in each.intervals.items()} for c, each in found.items()}
     seen = method.provenance
@@ -105,6 +128,8 @@ def evaluate(
         **({"images": single, "intervals": around} if intervals else {}),
         "seed": seen.get("seed"),
         "steps": seen.get("steps"),
+        "holdout": seen.get("holdout"),
+        "ema": (seen.get("options") or {}).get("ema"),
         "seconds": seen.get("seconds"),
         "test_seconds": round(time.perf_counter() - started, 3),
         "peak_memory_mib": peak_memory_mib(),
@@ -113,3 +138,17 @@ def evaluate(
         "versions": runs.versions(),
         "commit": runs.commit(),
     }
+
+
+def check_replaceable(out: Path) -> None:
+    """Raise FileExistsError where a file stands at `out` that is no record of an evaluation."""
+    if not out.exists():
+        return
+    try:
+        value = json.loads(out.read_text(encoding="utf-8"))
+    except ValueError:  # no JSON, or no text
+        value = None
+    if not isinstance(value, dict) or not value.keys() >= PARTS:
+        raise FileExistsError(
+            f"{out} exists already and is no record of an evaluation; name another file"
+        )

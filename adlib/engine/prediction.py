@@ -1,6 +1,7 @@
 """A trained method on images of any kind, and how it is read back."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from adlib import runs
 from adlib.calibration import DEFAULT_RATE, Calibration
 from adlib.data.pictures import Picture, check_pictures, list_pictures, read_each
 from adlib.data.sample import Images
-from adlib.engine.scoring import score_features
+from adlib.engine.scoring import check_method, score_features
 from adlib.features import frame_of
 from adlib.hardware import autocast, choose_dtype
 from adlib.methods import METHODS
 from adlib.methods.method import Method
 from adlib.progress import track
+
+PARTS = {"method": str, "config": dict, "encoder": dict, "calibration": (dict, type(None)),
+         "provenance": dict, "losses": list}  # fmt: skip  # of run.json, as `save_run` leaves them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +67,10 @@ def predict(
         FileNotFoundError: A file or folder that is not there.
         ValueError: Files that are no usable images, all of them named before any is computed; an
             array that is not uint8 (h, w, 3); a category that was not trained on.
-        TypeError: Something else in the place of an image.
+        TypeError: Something else in the place of an image, or a `Run` in that of the method.
         FloatingPointError: A map or score is not finite; names the image.
     """
+    check_method(method)
     threshold = None
     if method.calibration is not None and method.calibration.scores:
         threshold = method.calibration.threshold(rate, category)
@@ -91,9 +96,10 @@ def predict_each(
     Raises:
         FileNotFoundError: As `predict`, and so for the others.
         ValueError: Files or an array that are no usable images.
-        TypeError: Something else in the place of an image.
+        TypeError: Something else in the place of an image, or a `Run` in that of the method.
         FloatingPointError: A map or score is not finite.
     """
+    check_method(method)
     device = next(method.parameters()).device
     dtype, frame = choose_dtype(precision, device), frame_of(method)
     pictures = list_pictures(images)
@@ -122,36 +128,61 @@ def load_run(path: Path | str, *, offline: bool | None = None) -> runs.Run:
         path: The folder that `fit` wrote.
         offline: Never touch the network for the encoder; None keeps what the run was made with.
     Raises:
-        RunError: No run there, a run of another format, another encoder, or weights that do not
-            fit.
+        RunError: No run there, a run of another format, a part of `run.json` that is missing or
+            cannot be read, another encoder, or weights that do not fit.
     """
     path = Path(path)
     saved, state = runs.read_run(path)
+    file = path / "run.json"
+    for part, kind in PARTS.items():
+        with _reading(file, part):
+            if not isinstance(saved[part], kind):
+                raise TypeError(f"found {saved[part]!r:.60}")
     if saved["method"] not in METHODS:
         known = ", ".join(METHODS)
         raise runs.RunError(f"{path} is a run of {saved['method']!r}; known are {known}")
     cls, config_cls = METHODS[saved["method"]]
     values = saved["config"] | ({} if offline is None else {"offline": offline})
-    method = cls(runs.config_from(config_cls, values))
-    trained_on, found = saved["encoder"], method.encoder
-    if found.digest != trained_on["sha256"]:
+    with _reading(file, "config"):
+        config = runs.config_from(config_cls, values)
+    calibration = None
+    with _reading(file, "calibration"):
+        if saved["calibration"] is not None:
+            calibration = Calibration(**saved["calibration"])
+            np.array([calibration.low, calibration.high, *calibration.pool()], float)
+    with _reading(file, "encoder"):
+        name, source, digest = (str(saved["encoder"][k]) for k in ("name", "source", "sha256"))
+    with _reading(file, "provenance"):
+        last = (saved["provenance"].get("options") or {}).get("channels_last", False)
+    method = cls(config)
+    found = method.encoder
+    if found.digest != digest:
         raise runs.RunError(
-            f"{path} was trained on the encoder {trained_on['name']} with SHA-256 "
-            f"{trained_on['sha256'][:16]} ({trained_on['source']}), but found "
-            f"{found.digest[:16]} ({found.source})"
+            f"{path} was trained on the encoder {name} with SHA-256 {digest[:16]} ({source}), but "
+            f"found {found.digest[:16]} ({found.source})"
         )
-    missing, unexpected = method.load_state_dict(state, strict=False)
+    try:
+        missing, unexpected = method.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # of other shapes
+        raise runs.RunError(f"{path}: weights do not fit: {error}") from error
     missing = [name for name in missing if not name.startswith("encoder.")]
     if missing or unexpected:
         raise runs.RunError(
             f"{path}: weights do not fit: missing {missing}, unexpected {unexpected}"
         )
-    last = (saved["provenance"].get("options") or {}).get("channels_last", False)
     layout = torch.channels_last if last else torch.contiguous_format
     method.encoder.to(memory_format=layout)  # as `fit` left it, so that it rounds alike
-    if saved["calibration"] is not None:
-        method.calibration = Calibration(**saved["calibration"])
+    method.calibration = calibration
     method.provenance = saved["provenance"]
     return runs.Run(
         method=method, losses=saved["losses"], provenance=saved["provenance"], path=path
     )
+
+
+@contextmanager
+def _reading(file: Path, part: str) -> Iterator[None]:
+    """Turn what a part of a run's description raises into an error that names file and part."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise runs.RunError(f"{file}: its {part} cannot be read: {error!r}") from error

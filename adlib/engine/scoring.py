@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from adlib import runs
 from adlib.data.sample import Images
 from adlib.features import frame_of
 from adlib.hardware import autocast
@@ -42,17 +43,26 @@ class Scored:
     """What came out for one category.
 
     Attributes:
-        metrics: The seven, fractions; None for pixels where a defective image has no mask.
+        metrics: The seven, fractions; None for pixels where a defective image has no mask, or
+            where no mask has a defective pixel left.
         bounds: Of the error of pixel metrics that were streamed; None where they are exact.
         scores: Of its n images, in their order.
         intervals: Of a metric over the choice of images, low and high; only where asked for, and
-            not of pixels that were streamed or have no mask.
+            not of pixels that were streamed, have no mask, or are defective on one image alone.
+        lost: Files whose masks show a defect that the protocol's size, crop or rule takes away.
     """
 
     metrics: dict[str, float | None]
     bounds: dict[str, float] | None
     scores: Float[np.ndarray, " n"]
     intervals: dict[str, tuple[float, float]]
+    lost: list[str]
+
+
+def check_method(method: object) -> None:
+    """Raise TypeError where a `Run` stands in the place of the method that it holds."""
+    if isinstance(method, runs.Run):
+        raise TypeError("expected a method, got the Run that holds it: pass run.method")
 
 
 @torch.no_grad()
@@ -98,7 +108,8 @@ def score_category(
     scored: list[np.ndarray] = []
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     shapes: list[tuple[int, ...]] = []
-    masked, blank = True, list[str]()
+    masked, blank, lost = True, list[str](), list[str]()
+    marked = 0  # images with a defective pixel, once their masks are prepared
     for start in range(0, len(images), SPAN):
         span = images.select(range(start, min(start + SPAN, len(images))))
         masks: list[Bool[np.ndarray, "_ _"]] = []
@@ -115,6 +126,9 @@ def score_category(
         if not masked:
             continue
         truth = np.stack([prepare_mask(mask, rule) for mask in masks])
+        marked += int(truth.any(axis=(1, 2)).sum())
+        prepared = zip(span.references, masks, truth, strict=True)
+        lost += [r.path for r, mask, after in prepared if mask.any() and not after.any()]
         if maps[0].size * len(images) <= EXACT_PIXELS or protocol.thresholds != "all":
             kept.append((maps, truth))
             continue
@@ -127,15 +141,17 @@ def score_category(
             RuntimeWarning,
             stacklevel=2,
         )
+    lost = lost if masked else []
     pixel: dict[str, float] = {}
     ends: dict[str, Interval] = {}
+    masked = masked and marked > 0
     if masked and stream is not None:
         pixel = stream.compute()
     elif masked:
         maps, truth = (np.concatenate(parts) for parts in zip(*kept, strict=True))
         paths = [r.path for r in images.references]
         pixel = score_maps(maps, truth, protocol=rule, names=paths, prepared=True)
-        if intervals:
+        if intervals and marked > 1:  # of one image there is nothing to draw
             ends = pixel_intervals(maps, truth, protocol=rule, prepared=True)
     together, labels = np.concatenate(scored), images.labels
     row = named(score_images(together, labels), pixel)
@@ -145,6 +161,7 @@ def score_category(
         bounds=stream.error() if masked and stream is not None else None,
         scores=together,
         intervals={m: (around[m].low, around[m].high) for m in METRICS if m in around},
+        lost=lost,
     )
 
 

@@ -99,7 +99,8 @@ def fit(
     Args:
         method: A method; its trainable weights are drawn anew from `seed`.
         data: Its `train` images, all normal, and what `adlib.data.supervise` took as `seen`.
-        steps: Optimiser steps; None takes the config's.
+        steps: Optimiser steps, at least 1, or 0 for a method that trains nothing (its config's
+            are 0); None takes the config's.
         seed: Draws weights, order, noise and the held-out images.
         out: A new folder for the run; None keeps it in memory.
         holdout: Share of the normal images that calibrates.
@@ -116,19 +117,21 @@ def fit(
     Raises:
         RunError: `out` holds a finished run, or checkpoints of another one, or another process
             writes to it.
-        ValueError: Defects among the training images, nothing to train on, or a batch that does
-            not divide into the shares of processes and accumulation.
+        ValueError: Too few steps, defects among the training images, nothing to train on, or a
+            batch that does not divide into the shares of processes and accumulation.
         FloatingPointError: The loss or its gradient is not finite; names step and images.
         KeyboardInterrupt: SIGTERM or SIGINT came; with `out`, the steps so far are saved.
         OSError: `out` cannot be written, such as on a full disk.
     """
     started, out = time.perf_counter(), None if out is None else Path(out)
+    steps = int(method.config.steps) if steps is None else steps
+    if steps < (least := min(int(method.config.steps), 1)):
+        raise ValueError(f"steps of {method.name} must be at least {least}, got {steps}")
     if data.train.labels.any():
         worst = data.train.references[int(np.argmax(data.train.labels))]
         raise ValueError(f"training images must be normal, got a defect: {worst.path}")
     for sentence in duplicates(data):
         warnings.warn(sentence, RuntimeWarning, stacklevel=2)
-    steps = int(method.config.steps) if steps is None else steps
     chosen = choose_device(device)
     dtype = choose_dtype(precision, chosen)
     accelerator = make_accelerator(chosen, dtype, options.tracker, out)
@@ -187,6 +190,7 @@ def fit(
         method.provenance = {
             "seed": seed,
             "steps": steps,
+            "holdout": holdout,
             **facts,
             "seconds": round(before + facts["seconds"], 3),
             "processes": accelerator.num_processes,

@@ -57,6 +57,9 @@ class PRNConfig:
 
     The defaults suit two CPU cores; `PRNConfig.paper()` has the size that is inferred for the
     paper. From `residuals` on, each field is an arm of the ablations that moves one thing.
+
+    Raises:
+        ValueError: A value that no run can be made with; names the field.
     """
 
     encoder: str = "efficientnet-lite0"  # ours: works offline; a ResNet-18 is inferred

@@ -54,6 +54,9 @@ class ProADConfig:
     channels than prototypes, such as on a CNN, the constraint cannot hold (chapter 6).
     `ProADConfig.paper()` has the papers' size. From `update` on, each field is an arm of the
     ablations that moves one thing.
+
+    Raises:
+        ValueError: A value that no run can be made with; names the field.
     """
 
     encoder: str = "dinov2-s-packaged"  # ours: works offline; second-hand: a DINOv2 ViT
@@ -227,7 +230,8 @@ class ProAD(nn.Module):
     Args:
         config: What a run may change.
     Attributes:
-        prototypes: One set of m, or one for each block; shared by all images and categories.
+        prototypes: One set of m, or one for each block (1 or blocks, m, c); shared by all images
+            and categories.
         step: Batches trained on, by which what is ramped goes; saved with the weights.
     Raises:
         ValueError: A size, layer or constraint that does not fit the encoder.
@@ -370,11 +374,11 @@ class ProAD(nn.Module):
         return loss
 
     def distances(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 2 n"]:
-        """Return each token's cosine distance from its reconstruction, in [0, 2]."""
+        """Return each token's cosine distance from its reconstruction, 0 to 2."""
         return cosine_distances(groups, self(groups)[0])
 
     def maps(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b h w"]:
-        """Return anomaly maps at the encoder's size, from cached groups; inferred from both."""
+        """Return anomaly maps at the encoder's size, from cached groups; inferred from Dinomaly."""
         return distance_maps(self.distances(groups), self.grid, self.config.size)
 
     def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
@@ -382,5 +386,5 @@ class ProAD(nn.Module):
         return self.maps(self.extract(images))
 
     def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
-        """Return the mean of the top share of pixels; inferred from both, 1 %."""
+        """Return the mean of the top share of pixels; inferred from Dinomaly and INP-Former."""
         return top_mean(maps, self.config.top)

@@ -120,6 +120,13 @@ PROTOCOLS: dict[str, EvaluationProtocol] = {
 }
 
 
+def protocol_named(name: str) -> EvaluationProtocol:
+    """The preset of this name; raise ValueError that lists the names where there is none."""
+    if name not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
 def prepare_mask(
     mask: Bool[np.ndarray, "h w"], protocol: EvaluationProtocol
 ) -> Bool[np.ndarray, "h2 w2"]:

@@ -193,7 +193,9 @@ def _build(
 def _load(model: Any, state: Mapping[str, Tensor], source: str) -> None:
     """Load weights strictly, after fitting the position table and dropping a classifier."""
     own: State = model.state_dict()
-    state = {k: v for k, v in state.items() if k in own or not k.startswith(("classifier", "fc"))}
+    heads = model.pretrained_cfg.get("classifier") or "head"  # a name, or several
+    prefixes = tuple(f"{name}." for name in ([heads] if isinstance(heads, str) else heads))
+    state = {k: v for k, v in state.items() if k in own or not k.startswith(prefixes)}
     if "pos_embed" in state and "pos_embed" in own:
         grid = model.patch_embed.grid_size
         n = state["pos_embed"].shape[1]

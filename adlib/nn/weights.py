@@ -151,7 +151,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             note="ViT-Ti/16, the smallest; for quick trials and tests; hub",
         ),
         "wide_resnet50": Preset(
-            model="wide_resnet50_2.tv_in1k", layers=(2, 3), note="PatchCore's encoder; hub"
+            model="wide_resnet50_2.tv_in1k",
+            layers=(2, 3),
+            note="PatchCore's encoder in its paper; here it takes one level, --layers 2 2; hub",
         ),
         "resnet18": Preset(
             model="resnet18.tv_in1k", layers=(1, 2, 3, 4), note="PRN's encoder (inferred); hub"

@@ -206,6 +206,33 @@ def test_own_photographs(tmp_path: Path) -> None:
     assert "it can train and set a threshold, but not be evaluated" in said("", tmp_path)
 
 
+def test_a_category_without_defects_is_named_with_those_that_can_be_scored(tmp_path: Path) -> None:
+    for k in range(4):
+        made.image(tmp_path / f"A/good/{k}.png", k)
+        made.image(tmp_path / f"B b/good/{k}.png", k + 4)
+        made.image(tmp_path / f"C c/good/{k}.png", k + 8)
+    made.image(tmp_path / "A/bad/x.png", 12)
+    made.image(tmp_path / "C c/bad/x.png", 13)
+    assert said("", tmp_path).endswith(
+        "2 defective to test on, without masks: scores of images only; B b cannot be scored, for "
+        "want of normal or of defective test images; adlib evaluate scores the others with "
+        "--categories A 'C c'"
+    )
+    shutil.rmtree(tmp_path / "B b")
+    assert said("", tmp_path).endswith("without masks: scores of images only")
+
+
+def test_one_good_photograph_trains_and_leaves_none_to_score_defects_against(
+    tmp_path: Path,
+) -> None:
+    made.image(tmp_path / "good/0.png", 0)
+    made.image(tmp_path / "bad/x.png", 1)
+    assert said("", tmp_path).endswith(
+        "0 normal images and 1 defective to test on: it can train, but not be evaluated, which "
+        "takes normal and defective test images of one category"
+    )
+
+
 def test_links_that_lead_nowhere(tmp_path: Path) -> None:
     made.image(tmp_path / "good/0.png")
     for k in (1, 2):
@@ -217,7 +244,8 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
 
 def test_masks_for_some_of_several_categories(tmp_path: Path) -> None:
     for name in ("bolt", "nut"):
-        made.image(tmp_path / f"{name}/good/0.png")
+        for k in range(2):
+            made.image(tmp_path / f"{name}/good/{k}.png", k)
         made.image(tmp_path / f"{name}/bad/x.png", 7)
     made.mask(tmp_path / "nut/masks/x.png", 7)
     text = said("", tmp_path)

@@ -182,6 +182,17 @@ def test_what_is_no_image_or_not_there_is_said(tmp_path: Path) -> None:
         read_image(tmp_path / "b.png")
 
 
+def test_too_large_an_image_is_said_to_be_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path / "vast.png", pixels())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)  # an error is raised at twice as many
+    words = rf"vast.png: .*too large: .*{H * W} pixels.* 400 pixels; shrink it or crop it$"
+    for read in (read_image, read_mask, check_header):
+        with pytest.raises(ValueError, match=words):
+            read(path)
+
+
 def test_several_pages_are_refused(tmp_path: Path) -> None:
     first, second = Image.fromarray(pixels()), Image.fromarray(pixels(seed=1))
     first.save(tmp_path / "pages.tif", save_all=True, append_images=[second])
@@ -198,7 +209,10 @@ def test_a_link_that_leads_nowhere_is_an_image_that_is_missing(tmp_path: Path) -
     link = tmp_path / "a.png"
     link.symlink_to(tmp_path / "b.png")
     assert is_image(link)
-    with pytest.raises(FileNotFoundError):
-        check_header(link)
+    for read in (read_image, check_header):
+        with pytest.raises(
+            FileNotFoundError, match=rf"{link} -> .*b\.png is a link that leads now"
+        ):
+            read(link)
     (tmp_path / "b.png").mkdir()
     assert not is_image(link)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from adlib.data.pictures import check_pictures, list_pictures
 from adlib.data.sample import Sample
+from adlib.gallery import write_gallery
 
 GOOD = np.full((20, 30, 3), 90, dtype=np.uint8)
 
@@ -37,6 +38,45 @@ def test_one_thing_that_is_no_sequence_is_a_list_of_one() -> None:
     picture = Image.fromarray(GOOD)
     unchecked: Any = inspect.unwrap(list_pictures)  # as outside of the tests
     assert unchecked(picture) == [picture]
+
+
+def save(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(GOOD).save(path)
+    return path
+
+
+def test_a_folder_s_photographs_are_those_outside_of_hidden_masks_and_earlier_results(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "photos"
+    mine = [save(root / name) for name in ("a.png", "day/b.png", "day/overlays/c.png")]
+    for name in (".thumbs/t.jpg", "__MACOSX/a.jpg", "day/._b.png", "ground_truth/cut/a_mask.png"):
+        save(root / name)
+    save(root / "day/masks/b_mask.png")
+    heat = np.zeros(GOOD.shape[:2], dtype=np.float32)
+    row = ("a.png", GOOD, heat, 0.1)
+    write_gallery(root / "day/found", [row], threshold=0.5, scale=(0.0, 1.0), promise="")
+    assert list_pictures(root) == mine
+    mask = root / "day/masks/b_mask.png"
+    assert list_pictures(root / "day/masks") == [mask]  # as asked for
+    assert len(list_pictures(root / "day/found")) == 2
+    assert list_pictures(root / ".thumbs") == [root / ".thumbs/t.jpg"]
+    for path in mine:
+        path.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"no images in .*photos,.* masks, ground_truth and"
+    ):
+        list_pictures(root)
+
+
+def test_a_link_that_leads_nowhere_is_said_to(tmp_path: Path) -> None:
+    for name in ("a.png", "b"):
+        (tmp_path / name).symlink_to(tmp_path / "gone")
+        for asked in (tmp_path / name, tmp_path)[: 2 if name == "a.png" else 1]:
+            words = rf"/{name} -> .*/gone is a link that leads nowhere$"
+            with pytest.raises(FileNotFoundError, match=words):
+                check_pictures(list_pictures(asked))
 
 
 def test_what_is_an_image_passes(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from adlib.data import load_builtin, load_folder
 from adlib.data.sample import Data, Images
-from adlib.data.split import refuse_seen, show_first, supervise
+from adlib.data.split import refuse_seen, show_first, supervise, without_seen
 
 
 def made_folder(root: Path, kinds: Sequence[tuple[str, int]], masked: bool = True) -> Data:
@@ -149,3 +149,42 @@ def test_what_was_trained_on_is_not_tested_on(tmp_path: Path) -> None:
     refuse_seen([], data.test, data.name)
     with pytest.raises(ValueError, match=r"2 test images of .* were trained on, the first is "):
         refuse_seen(seen, data.test, data.name)
+
+
+def marks(images: Images | None) -> list[str]:
+    assert images is not None
+    return [mark.hex() for mark in images.fingerprints]
+
+
+def test_what_was_trained_on_leaves_a_test_set_that_has_changed(tmp_path: Path) -> None:
+    root = tmp_path / "parts"
+    split = supervise(made_folder(root, [("bent", 5), ("cut", 4)]), seen=3, seed=1)
+    seen = marks(split.seen)
+    (root / "nut").rename(root / "bolt")
+    for part, name in (("test", "0.png"), ("ground_truth", "0_mask.png")):  # one defect more
+        (root / "bolt" / part / "dent").mkdir()
+        content = (root / "bolt" / part / "bent" / name).read_bytes()
+        (root / "bolt" / part / "dent" / name).write_bytes(content + b"other" * (part == "test"))
+    data = load_folder(root)
+    assert not {*seen} <= {*marks(supervise(data, 3, 1).seen)}  # a new draw would miss some
+    left = without_seen(data, seen, split.drawn)
+    refuse_seen(seen, left.test, left.name)
+    assert len(left.test) == len(data.test) - 3
+    assert sorted(marks(left.seen)) == sorted(seen)
+    assert left.drawn == (3, 1)
+
+
+def test_what_was_drawn_and_not_shown_stays_out_where_the_folder_is_as_it_was() -> None:
+    data = load_builtin(48, train=1, test=24, categories=["board", "screw"])
+    ten = supervise(data, seen=10, seed=2)
+    shown = show_first(ten, 1)
+    left = without_seen(data, marks(shown.seen), shown.drawn)
+    assert left.hash == ten.hash
+    screws = load_builtin(48, train=1, test=24, categories=["screw"])
+    alone = without_seen(screws, marks(shown.seen), shown.drawn)
+    assert paths(alone.test) == [p for p in paths(ten.test) if "screw" in p]
+
+
+def test_data_that_no_run_trained_on_are_left_whole(tmp_path: Path) -> None:
+    data = made_folder(tmp_path, [("bent", 4)])
+    assert without_seen(data, ["00"], (2, 0)) is data

@@ -185,6 +185,24 @@ def test_a_given_file_is_loaded_and_a_wrong_one_refused(tmp_path: Path) -> None:
         Encoder("resnet18", (32, 32), weights=tmp_path / "text.safetensors")
 
 
+@pytest.mark.parametrize("name", ["vit-tiny", "resnet18", "efficientnet-lite0"])
+def test_timm_s_own_file_fits_without_its_classifier_but_not_with_anything_else(
+    tmp_path: Path, name: str
+) -> None:
+    import timm
+
+    theirs = timm.create_model(PRESETS[name].model, pretrained=False, num_classes=5)
+    state, file = theirs.state_dict(), tmp_path / "timm.safetensors"
+    save_file(state, file)
+    own = Encoder(name, (224, 224), layers=(1,), weights=file).model.state_dict()
+    assert len(own) == len(state) - 2  # weight and bias of the classifier
+    assert all(torch.equal(own[k], state[k]) for k in own)
+    for odd in ("header.weight", "fc_norm.weight", "classifiers.bias"):
+        save_file(state | {odd: torch.zeros(1)}, file)
+        with pytest.raises(WeightsError, match=rf"1 unexpected \['{odd}'\]"):
+            Encoder(name, (224, 224), layers=(1,), weights=file)
+
+
 def test_a_damaged_file_of_the_hubs_cache_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
