@@ -336,7 +336,7 @@ def _next(command: Train, data: Data, out: Path) -> str:
 def evaluate(command: Evaluate) -> None:
     """Score a run and write its record."""
     from adlib import engine
-    from adlib.engine.evaluation import check_replaceable
+    from adlib.engine.evaluation import RECORD, check_replaceable
     from adlib.hardware import choose_device
     from adlib.metrics.protocol import PROTOCOLS
     from adlib.report import table
@@ -347,7 +347,7 @@ def evaluate(command: Evaluate) -> None:
     _check_seed(command.seed)
     protocol = PROTOCOLS[command.protocol]
     run = engine.load_run(command.run)
-    out = command.out or command.run / "record.json"
+    out = command.out or command.run / RECORD
     _check_writable(out)
     if command.out is not None:
         check_replaceable(out)

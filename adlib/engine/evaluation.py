@@ -26,6 +26,7 @@ from adlib.metrics.protocol import protocol_named
 from adlib.progress import track
 
 DIGITS = 6  # of an image's score in a record; ours: as many as fp32 is sure of
+RECORD = "record.json"  # what a run's is called
 PARTS = {"method", "data", "categories", "mean", "protocol"}  # by which a record is known
 
 
@@ -141,8 +142,11 @@ def evaluate(
 
 
 def check_replaceable(out: Path) -> None:
-    """Raise FileExistsError where a file stands at `out` that is no record of an evaluation."""
-    if not out.exists():
+    """Raise FileExistsError where a file stands at `out` that is no record of an evaluation.
+
+    What has a record's own name may be replaced even if it is damaged.
+    """
+    if not out.exists() or out.name == RECORD:
         return
     try:
         value = json.loads(out.read_text(encoding="utf-8"))
