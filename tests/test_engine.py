@@ -18,6 +18,7 @@ from adlib import engine, metrics, runs
 from adlib.comparison.images import by_category, draw
 from adlib.comparison.records import Run, divide
 from adlib.data.order import batch_order, hold_out, noise_seed
+from adlib.data.recipe import Recipe
 from adlib.data.sample import Data, Images, Reference
 from adlib.disk import write_json
 from adlib.engine import evaluation, prediction, scoring
@@ -496,7 +497,9 @@ def test_a_protocol_may_choose_the_image_score(folder: Folder) -> None:
     [
         lambda: ProAD(tiny_config(dropout=0.0)),
         lambda: PatchCore(tiny_patchcore(memory=40)),
-        lambda: PRN(tiny_prn(steps=2, prototypes=None, ratio=1.0)),
+        lambda: PRN(
+            tiny_prn(steps=2, prototypes=None, ratio=1.0, recipe=Recipe(seen=False, extended=False))
+        ),
     ],
     ids=["pro-ad", "patchcore", "prn"],
 )
