@@ -338,14 +338,12 @@ def evaluate(command: Evaluate) -> None:
     from adlib import engine
     from adlib.engine.evaluation import RECORD, check_replaceable
     from adlib.hardware import choose_device
-    from adlib.metrics.protocol import PROTOCOLS
+    from adlib.metrics.protocol import protocol_named
     from adlib.report import table
 
-    if command.protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {command.protocol!r}; known are {', '.join(PROTOCOLS)}")
+    protocol = protocol_named(command.protocol)
     _check_device(command.device)
     _check_seed(command.seed)
-    protocol = PROTOCOLS[command.protocol]
     run = engine.load_run(command.run)
     out = command.out or command.run / RECORD
     _check_writable(out)

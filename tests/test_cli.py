@@ -15,6 +15,7 @@ from PIL import Image
 
 import adlib
 from adlib.cli import main, parse_train
+from adlib.data.sample import Images
 from adlib.data.split import supervise
 from tests import made_benchmarks as made
 
@@ -259,6 +260,16 @@ def test_evaluate_replaces_only_a_record_of_the_same_images_and_protocol(
     assert (run / "run.json").read_bytes() == description
 
 
+def say_it_trained_on_seen(data: Path, run: Path) -> Images:
+    """Make a run say that it trained on a drawn defect of each category; return those."""
+    seen = supervise(adlib.load_data(data), 1, 0).seen
+    assert seen is not None
+    saved = json.loads((run / "run.json").read_text())
+    saved["provenance"] |= {"drawn": [1, 0], "seen": [mark.hex() for mark in seen.fingerprints]}
+    (run / "run.json").write_text(json.dumps(saved))
+    return seen
+
+
 def test_seen_defects_leave_the_test_set_of_their_own_data_only(
     trained: tuple[Path, Path],
     folder: Callable[..., Path],
@@ -266,11 +277,7 @@ def test_seen_defects_leave_the_test_set_of_their_own_data_only(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     data, run = trained
-    seen = supervise(adlib.load_data(data), 1, 0).seen
-    assert seen is not None
-    saved = json.loads((run / "run.json").read_text())  # made to say that it trained on them:
-    saved["provenance"] |= {"drawn": [1, 0], "seen": [mark.hex() for mark in seen.fingerprints]}
-    (run / "run.json").write_text(json.dumps(saved))
+    say_it_trained_on_seen(data, run)
     out = tmp_path / "record.json"
     folder(("gear",), good=5)  # other images than bolt's
     for category, drawn in (("nut", [1, 0]), ("gear", None)):
@@ -284,11 +291,7 @@ def test_seen_defects_leave_a_test_set_whose_folders_were_renamed(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, run = trained
-    seen = supervise(adlib.load_data(data), 1, 0).seen
-    assert seen is not None
-    saved = json.loads((run / "run.json").read_text())  # made to say that it trained on them:
-    saved["provenance"] |= {"drawn": [1, 0], "seen": [mark.hex() for mark in seen.fingerprints]}
-    (run / "run.json").write_text(json.dumps(saved))
+    seen = say_it_trained_on_seen(data, run)
     renamed, out = data.rename(tmp_path / "renamed"), tmp_path / "record.json"
     for name in ("bolt", "nut"):
         (renamed / name).rename(renamed / f"{name}-2")

@@ -137,16 +137,21 @@ def _lost(found: Found) -> list[str]:
 
 def pictures_passed_over(root: Path) -> str:
     """A sentence about pictures below a folder in formats that are not read, or an empty string."""
-    pictures = {ending: n for ending, n in _others(root).items() if ending in PICTURES}
+    return _pictures(_others(root))
+
+
+def _pictures(others: Counter[str]) -> str:
+    pictures = {ending: n for ending, n in others.items() if ending in PICTURES}
     told = ", ".join(f"{n:,} {ending}" for ending, n in sorted(pictures.items()))
     return f"pictures that are passed over: {told}; convert them to JPEG or PNG" if told else ""
 
 
 def _passed_over(report: Report, root: Path) -> None:
     """Say which files of a folder are not read, pictures in formats that are not read above all."""
-    if told := pictures_passed_over(root):
+    others = _others(root)
+    if told := _pictures(others):
         report.notes.append(told)
-    if rest := sum(n for ending, n in _others(root).items() if ending not in PICTURES):
+    if rest := sum(n for ending, n in others.items() if ending not in PICTURES):
         report.notes.append(f"{rest:,} other file{'s' * (rest > 1)} passed over")
 
 

@@ -138,16 +138,6 @@ KINDS: Mapping[str, tuple[Read, Weigh]] = MappingProxyType(
 )
 
 
-def check_kind(kind: str) -> None:
-    """Refuse a kind of attention that there is none of.
-
-    Raises:
-        ValueError: Names it and those there are.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"unknown attention {kind!r}; known are {', '.join(KINDS)}")
-
-
 class Attention(nn.Module):
     """A(a, b): queries from `a`, keys and values from `b`, both already normalised.
 
@@ -165,7 +155,8 @@ class Attention(nn.Module):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not divisible by {heads} heads")
-        check_kind(kind)
+        if kind not in KINDS:
+            raise ValueError(f"unknown attention {kind!r}; known are {', '.join(KINDS)}")
         self.heads, self.kind = heads, kind
         self.q = nn.Linear(width, width)
         self.kv = nn.Linear(width, 2 * width)
