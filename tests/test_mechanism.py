@@ -188,7 +188,7 @@ def test_a_walk_ends_where_the_method_does(changes: dict[str, Any]) -> None:
     torch.testing.assert_close(p, walked[-1].p)
     for step, block in zip(walked, list[Any](method.decoder), strict=True):
         attention = block.reconstruction.attention
-        v = attention.split(attention.kv(block.reconstruction.ln_p(step.p)).chunk(2, dim=-1)[1])
+        v = attention.split(attention.v(block.reconstruction.ln_p(step.p)))
         read = attention.out((step.weights @ v).transpose(1, 2).flatten(2))
         torch.testing.assert_close(read, step.r, atol=1e-5, rtol=1e-4)
         y = block.reconstruction.before_mlp(step.u, step.p)
@@ -207,7 +207,7 @@ def test_inp_former_is_walked_too() -> None:
         torch.testing.assert_close(rebuilt[:, 1], torch.stack(x[:half]).mean(dim=0))
         for step, block in zip(walked, list[Any](method.decoder), strict=True):
             attention = block.attention
-            v = attention.kv(block.ln(p)).chunk(2, dim=-1)[1]
+            v = attention.v(block.ln(p))
             v = v.unflatten(-1, (attention.heads, -1)).transpose(1, 2)
             read = attention.out((step.weights @ v).transpose(1, 2).flatten(2))
             torch.testing.assert_close(read, step.y)

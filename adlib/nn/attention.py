@@ -20,28 +20,37 @@ EPSILON = 1e-6  # in the divisor; the value that Dinomaly's authors advise again
 TOP = 16  # keys that a query may read with the kind "topk"; ours
 
 
-class Phi(torch.autograd.Function):
-    r"""The feature map $\phi(x) = \mathrm{elu}(x) + 1 > 0$ of linear attention (Katharopoulos).
-
-    Its slope is $\min(\phi, 1)$, so the output is all that the backward pass needs: on a CPU this
-    takes two thirds of the time that `F.elu(x) + 1` makes linear attention take.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = x.clamp(max=0).exp_().add_(x.clamp(min=0))
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (y,) = ctx.saved_tensors
-        return y.clamp(max=1).mul_(gradient)
-
-
 def phi(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """Return the feature map of linear attention, in fp32, laid out as its shape says."""
-    return Phi.apply(x.to(torch.float32, memory_format=torch.contiguous_format))
+    r"""Return $\phi(x) = \mathrm{elu}(x) + 1 > 0$, the feature map of linear attention, in fp32.
+
+    Source: Katharopoulos et al. 2020.
+    """
+    return F.elu(x.float()) + 1
+
+
+class LinearAttention(torch.autograd.Function):
+    """Linear attention in fp32 with its gradient written out: two thirds of autograd's time."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        phi_q, phi_k = phi(q), phi(k)
+        s = phi_k.mT @ v  # b h d d
+        z = phi_k.sum(dim=2, keepdim=True)  # b h 1 d
+        total = phi_q @ z.mT + EPSILON  # b h n 1
+        out = (phi_q @ s).div_(total)  # b h n d
+        ctx.save_for_backward(phi_q, phi_k, v, s, z, total, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        phi_q, phi_k, v, s, z, total, out = ctx.saved_tensors
+        g = g.contiguous() / total
+        g_total = (g * out).sum(dim=-1, keepdim=True)  # b h n 1, with its sign turned
+        g_s, g_z = phi_q.mT @ g, phi_q.mT @ g_total
+        g_q = (g @ s.mT).addcmul_(g_total, z, value=-1)
+        g_k = (v @ g_s.mT).sub_(g_z.mT)
+        slope_q, slope_k = phi_q.clamp(max=1), phi_k.clamp(max=1)  # of phi
+        return g_q.mul_(slope_q), g_k.mul_(slope_k), phi_k @ g_s
 
 
 def linear_attention(
@@ -58,12 +67,10 @@ def linear_attention(
 
     Source: Katharopoulos et al. 2020; the form without scaling is Dinomaly's.
     """
+    layout = torch.contiguous_format
     with torch.autocast(q.device.type, enabled=False):
-        phi_q, phi_k = phi(q), phi(k)
-        s = phi_k.mT @ v.to(torch.float32, memory_format=torch.contiguous_format)  # b h d d
-        z = phi_k.sum(dim=2).unsqueeze(-1)  # b h d 1
-        out = (phi_q @ s) / (phi_q @ z + EPSILON)  # b h n d
-    return out.to(v.dtype)
+        parts = (x.to(torch.float32, memory_format=layout) for x in (q, k, v))
+        return LinearAttention.apply(*parts).to(v.dtype)
 
 
 def softmax_attention(
@@ -159,7 +166,8 @@ class Attention(nn.Module):
             raise ValueError(f"unknown attention {kind!r}; known are {', '.join(KINDS)}")
         self.heads, self.kind = heads, kind
         self.q = nn.Linear(width, width)
-        self.kv = nn.Linear(width, 2 * width)
+        self.k = nn.Linear(width, width)
+        self.v = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
         self.scale = nn.Parameter(torch.ones(heads, 1, 1)) if kind == "relu" else None
 
@@ -167,8 +175,7 @@ class Attention(nn.Module):
         self, a: Float[Tensor, "b n c"], b: Float[Tensor, "b m c"]
     ) -> tuple[Float[Tensor, "b h n d"], Float[Tensor, "b h m d"], Float[Tensor, "b h m d"]]:
         """Return queries, keys and values, the heads apart."""
-        k, v = self.kv(b).chunk(2, dim=-1)
-        q, k, v = self.split(self.q(a)), self.split(k), self.split(v)
+        q, k, v = self.split(self.q(a)), self.split(self.k(b)), self.split(self.v(b))
         if self.scale is not None:
             q, k = self.scale * F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         return q, k, v

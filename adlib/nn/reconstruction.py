@@ -71,7 +71,11 @@ def weighted_cosine_loss(
     """
     if rebuilt.requires_grad:
         rebuilt.register_hook(lambda gradient: gradient * weight.unsqueeze(-1))
-    return (1 - F.cosine_similarity(target.flatten(2), rebuilt.flatten(2), dim=-1)).mean()
+    product, a, b = (  # over all tokens and channels of a group, b g
+        (x * y).sum(dim=(2, 3))
+        for x, y in ((target, rebuilt), (target, target), (rebuilt, rebuilt))
+    )
+    return (1 - product / (a * b).clamp(min=1e-16).sqrt()).mean()
 
 
 def distance_weights(d: Float[Tensor, "b g n"], hardness: float) -> Float[Tensor, "b g n"]:

@@ -53,7 +53,9 @@ class StableAdamW(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             for t, params in self._by_age(group["params"]).items():
-                self._update(params, t, group)
+                on_cpu = params[0].device.type == "cpu"
+                for part in [[p] for p in params] if on_cpu else [params]:
+                    self._update(part, t, group)
         return loss
 
     def _by_age(self, params: list[Tensor]) -> dict[int, list[Tensor]]:
@@ -70,7 +72,11 @@ class StableAdamW(Optimizer):
         return found
 
     def _update(self, params: list[Tensor], t: int, group: dict[str, Any]) -> None:
-        """Take step t, tensor by tensor; torch's `_foreach` spares a GPU thousands of launches."""
+        """Take step t.
+
+        On a GPU all tensors go through torch's `_foreach` at once, which spares thousands of
+        launches; on a CPU one at a time, so that it stays in the processor's cache.
+        """
         beta1, beta2 = group["betas"]
         g: list[Any] = [p.grad for p in params]
         m, v, v_max = ([self.state[p][name] for p in params] for name in ("m", "v", "v_max"))

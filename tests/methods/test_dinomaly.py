@@ -75,7 +75,7 @@ def attention(part: Any, tokens: list[Tensor], kind: str) -> list[Tensor]:
     c = len(tokens[0])
     width = c // part.heads
     q = [linear(part.q, t) for t in tokens]
-    k, v = zip(*(linear(part.kv, t).split(c) for t in tokens), strict=True)
+    k, v = ([linear(layer, t) for t in tokens] for layer in (part.k, part.v))
     out = []
     for i in range(len(tokens)):
         mixed = []

@@ -77,7 +77,7 @@ def attention(part: Any, queries: list[Tensor], keys: list[Tensor]) -> list[Tens
     """Softmax, or sharpened by ReLU where the part has a scale, with each weight written out."""
     c = len(queries[0])
     width = c // part.heads
-    k, v = zip(*(linear(part.kv, x).split(c) for x in keys), strict=True)
+    k, v = ([linear(layer, x) for x in keys] for layer in (part.k, part.v))
     outs = []
     for query in queries:
         q, mixed = linear(part.q, query), []
@@ -181,8 +181,8 @@ def test_what_points_away_from_all_prototypes_reads_nothing() -> None:
     assert part.scale is not None
     p = random(1, 1, 6)
     with torch.no_grad():
-        for layer in (part.q, part.kv):
-            layer.weight.copy_(torch.eye(6).repeat(layer.out_features // 6, 1))
+        for layer in (part.q, part.k, part.v):
+            layer.weight.copy_(torch.eye(6))
             layer.bias.zero_()
         tokens = torch.cat([p, 7 * p, -p], dim=1)
         read = part(tokens, p)[0]

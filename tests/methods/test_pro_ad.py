@@ -25,7 +25,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 def slow_attention(part: Any, a: Tensor, b: Tensor) -> Tensor:
     """A(a, b), linear, with its n by m weights written out."""
-    q, (k, v) = part.q(a), part.kv(b).chunk(2, dim=-1)
+    q, k, v = part.q(a), part.k(b), part.v(b)
     phi_q, phi_k = F.elu(q) + 1, F.elu(k) + 1
     outs = []
     for qh, kh, vh in zip(*(x.chunk(part.heads, dim=-1) for x in (phi_q, phi_k, v)), strict=True):
@@ -244,7 +244,7 @@ def test_what_noise_may_become_lies_near_the_prototypes(form: str) -> None:
     for block in method.decoder:
         part = block.reconstruction
         y = part.before_mlp(block.context(x), p)
-        _, values = part.attention.kv(part.ln_p(p)).chunk(2, dim=-1)
+        values = part.attention.v(part.ln_p(p))
         points = part.attention.out(values)  # b 6 c
         directions = points[:, 1:] - points[:, :1]  # b 5 c
         away = y - points[:, :1]  # b n c

@@ -81,7 +81,7 @@ def test_the_module_mixes_values_by_its_weights(kind: str) -> None:
     a, b = random(2, 5, 12), random(2, 7, 12, seed=1)
     if part.scale is not None:
         torch.nn.init.constant_(part.scale, 3.0)
-    values = part.split(part.kv(b)[..., 12:])  # the second half
+    values = part.split(part.v(b))
     mixed = part.weights(a, b) @ values  # b h n d
     together = torch.cat(mixed.unbind(dim=1), dim=-1)
     torch.testing.assert_close(part(a, b), part.out(together), atol=1e-5, rtol=1e-4)
@@ -97,7 +97,7 @@ def test_relu_weights_are_cosines_times_a_scale() -> None:
     assert part.scale is not None
     torch.nn.init.constant_(part.scale, 3.0)
     a, b = random(2, 5, 12), random(2, 7, 12, seed=1)
-    q, k = part.split(part.q(a)), part.split(part.kv(b)[..., :12])
+    q, k = part.split(part.q(a)), part.split(part.k(b))
     cosine = F.cosine_similarity(q.unsqueeze(3), k.unsqueeze(2), dim=-1)  # b h n m
     torch.testing.assert_close(part.weights(a, b), 3 * cosine.clamp(min=0))
 
@@ -147,3 +147,17 @@ def test_an_mlp_drops_before_between_and_after() -> None:
     torch.manual_seed(3)
     assert torch.equal(found, drop(last(drop(F.gelu(first(drop(x)))))))
     assert torch.equal(part.eval()(x), last(F.gelu(first(x))))
+
+
+def test_linear_attentions_gradient_is_that_of_its_definition() -> None:
+    inputs = [random(2, 3, n, 4, seed=n).double().requires_grad_() for n in (5, 7, 6)]
+    q, k, v = inputs[0], inputs[1][:, :, :6], inputs[2]
+    factors = random(2, 3, 5, 4, seed=9)
+    weights = (F.elu(q) + 1) @ (F.elu(k) + 1).mT
+    ((weights / weights.sum(dim=-1, keepdim=True)) @ v * factors).sum().backward()
+    expected = [x.grad.clone() for x in inputs if x.grad is not None]
+    for x in inputs:
+        x.grad = None
+    (linear_attention(q, k, v) * factors).sum().backward()
+    for x, gradient in zip(inputs, expected, strict=True):
+        torch.testing.assert_close(x.grad, gradient, atol=1e-5, rtol=1e-4)
