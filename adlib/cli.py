@@ -20,16 +20,16 @@ import tyro
 from tyro.conf import Positional
 
 from adlib.data import NAMES, load_data
-from adlib.data.check import pictures_passed_over
-from adlib.data.findings import scorable, unscored
-from adlib.data.folders import closest
-from adlib.data.sample import Data
+from adlib.data.dataset import Data
+from adlib.data.readers.folders import closest
 from adlib.data.split import SEEN, supervise, without_seen
+from adlib.data.tools.check import pictures_passed_over
+from adlib.data.tools.findings import scorable, unscored
 from adlib.data_commands import about_data
-from adlib.disk import check_new, write_json
-from adlib.progress import LOG
-from adlib.report_command import Report, report
-from adlib.runs import check_free
+from adlib.engine.runs import check_free
+from adlib.report.command import Report, report
+from adlib.system.disk import check_new, write_json
+from adlib.system.progress import LOG
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -256,9 +256,9 @@ def parse_train(words: list[str]) -> tuple[Train, str, Any, Any]:
 def train(command: Train, name: str, config: Any, options: Any) -> None:
     """Fit a method and write the run."""
     from adlib.engine import fit
-    from adlib.features import cache_folder, cache_mib
-    from adlib.hardware import first_process
+    from adlib.engine.features import cache_folder, cache_mib
     from adlib.methods import METHODS
+    from adlib.system.hardware import first_process
 
     _check_device(command.device)
     _check_seed(command.seed)
@@ -337,9 +337,9 @@ def evaluate(command: Evaluate) -> None:
     """Score a run and write its record."""
     from adlib import engine
     from adlib.engine.evaluation import RECORD, check_replaceable
-    from adlib.hardware import choose_device
     from adlib.metrics.protocol import protocol_named
-    from adlib.report import table
+    from adlib.report.summary import table
+    from adlib.system.hardware import choose_device
 
     protocol = protocol_named(command.protocol)
     _check_device(command.device)
@@ -442,9 +442,9 @@ def _check_record(out: Path, protocol: dict[str, Any], data: Data) -> None:
 def predict(command: Predict) -> None:
     """Decide for each image of a folder."""
     from adlib import engine
-    from adlib.data.pictures import list_pictures
-    from adlib.gallery import write_gallery
-    from adlib.hardware import choose_device
+    from adlib.data.readers.pictures import list_pictures
+    from adlib.engine.gallery import write_gallery
+    from adlib.system.hardware import choose_device
 
     _check_device(command.device)
     check_new(command.out)
@@ -512,7 +512,7 @@ def sweep(command: Sweep) -> None:
 def export(command: Export) -> None:
     """Write the ONNX file and say how far it is from torch."""
     from adlib.engine import load_run
-    from adlib.export import BATCHES, check_request, export_onnx
+    from adlib.engine.export import BATCHES, check_request, export_onnx
 
     out, rate, category = command.out, command.false_alarms, command.category
     out = out or command.run / "model.onnx"
@@ -535,12 +535,12 @@ def info(command: Info) -> None:
     """Print what is found here and what is missing."""
     import torch
 
-    from adlib.data import solar
-    from adlib.data.benchmarks import HOME, at_home
-    from adlib.features import cache_folder, cache_mib
-    from adlib.hardware import choose_device, choose_dtype, describe
+    from adlib.data.readers import solar
+    from adlib.data.readers.benchmarks import HOME, at_home
+    from adlib.engine.features import cache_folder, cache_mib
+    from adlib.engine.runs import commit, versions
     from adlib.nn.weights import PRESETS, packaged_path
-    from adlib.runs import commit, versions
+    from adlib.system.hardware import choose_device, choose_dtype, describe
 
     device = choose_device()
     dtype = str(choose_dtype("auto", device)).removeprefix("torch.")

@@ -7,14 +7,14 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from adlib.data.archives import MOST_BYTES, MOST_FILES, unpack
-from adlib.data.benchmarks import HOME, locate
-from adlib.data.builtin import SCENES
-from adlib.data.catalogue import BENCHMARKS, Benchmark
-from adlib.data.check import check_benchmark, check_own
-from adlib.data.download import agrees, by_hand, fetch
-from adlib.data.folders import closest
-from adlib.disk import check_new
+from adlib.data.readers.benchmarks import HOME, locate
+from adlib.data.readers.folders import closest
+from adlib.data.rendered.builtin import SCENES
+from adlib.data.tools.archives import MOST_BYTES, MOST_FILES, unpack
+from adlib.data.tools.catalogue import BENCHMARKS, Benchmark
+from adlib.data.tools.check import check_benchmark, check_own
+from adlib.data.tools.download import agrees, by_hand, fetch
+from adlib.system.disk import check_new
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -155,7 +155,7 @@ def get(command: Get) -> None:
 
 def cache(command: Cache) -> None:
     """List the feature cache; prune it."""
-    from adlib.features import cache_files, cache_folder, cache_mib, prune_cache
+    from adlib.engine.features import cache_files, cache_folder, cache_mib, prune_cache
 
     if command.days and not command.prune:
         raise ValueError("--days belongs to --prune; without it nothing is removed")

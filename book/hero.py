@@ -13,9 +13,9 @@ import torch
 
 import adlib
 from adlib import figures
-from adlib.features import frame_of
-from adlib.hardware import choose_device, choose_dtype
-from adlib.runs import commit, versions, write_json
+from adlib.engine.features import frame_of
+from adlib.engine.runs import commit, versions, write_json
+from adlib.system.hardware import choose_device, choose_dtype
 
 STEPS, SEED = 400, 0
 CATEGORIES = ("board", "denim", "header", "screw", "steel")  # five, as the caption says; ours

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from adlib.explore import as_webp
+from adlib.study.explore import as_webp
 
 ICONS = (
     "_static/scripts/fontawesome.js"  # the theme's: two thousand icons, of which it shows thirty

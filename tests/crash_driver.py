@@ -21,9 +21,9 @@ from safetensors import safe_open
 
 import adlib
 from adlib.engine.checkpoints import read_checkpoint
-from adlib.features import cache_folder
-from adlib.hardware import make_accelerator
+from adlib.engine.features import cache_folder
 from adlib.methods import ProAD, ProADConfig
+from adlib.system.hardware import make_accelerator
 
 STEPS = 20
 CONFIG = ProADConfig(
@@ -36,7 +36,7 @@ CONFIG = ProADConfig(
 )
 
 
-def fit(data: adlib.data.sample.Data, out: Path, every: int) -> None:  # pyright: ignore[reportAttributeAccessIssue]
+def fit(data: adlib.data.dataset.Data, out: Path, every: int) -> None:  # pyright: ignore[reportAttributeAccessIssue]
     """One fit, as the command line would do it."""
     options = adlib.Options(checkpoint_every=every)
     adlib.fit(ProAD(CONFIG), data, steps=STEPS, out=out, device="cpu", options=options)

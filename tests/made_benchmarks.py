@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from adlib.data.sample import Sample
+from adlib.data.dataset import Sample
 
 SIZE = (40, 32)  # width, height
 _serial = itertools.count(1)

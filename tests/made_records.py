@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from adlib.comparison.folder import read_folder
-from adlib.comparison.records import Section
-from adlib.published import METRICS
+from adlib.report.folder import read_folder
+from adlib.report.published import METRICS
+from adlib.report.records import Section
 
 CATEGORIES = ("bolt", "nut", "ring", "washer")
 

@@ -3,10 +3,10 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from adlib.anomaly_figures import dim, foreground_check, pictures, samples
+from adlib.anomalies.foreground import Foreground
 from adlib.data import load_builtin
-from adlib.data.foreground import Foreground
-from adlib.data.frame import Frame
+from adlib.data.transform import Frame
+from adlib.study.anomaly_figures import dim, foreground_check, pictures, samples
 
 IMAGES = [np.random.default_rng(i).integers(0, 255, (20, 30, 3), dtype=np.uint8) for i in range(5)]
 MASKS = [image[..., 0] > 200 for image in IMAGES]

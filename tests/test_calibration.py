@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adlib.calibration import Calibration, calibrate
+from adlib.metrics.threshold import Calibration, calibrate
 
 
 def test_the_false_alarm_rate_is_kept_on_average() -> None:

@@ -11,13 +11,13 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 import adlib
-from adlib import engine, runs
-from adlib.disk import write_tensors
-from adlib.engine import checkpoints
+from adlib import engine
+from adlib.engine import checkpoints, runs
 from adlib.engine.checkpoints import Keeper, TrainingState, read_checkpoint
+from adlib.engine.runs import RunError, claimed, read_run
 from adlib.methods import ProAD
 from adlib.nn.stable_adamw import StableAdamW
-from adlib.runs import RunError, claimed, read_run
+from adlib.system.disk import write_tensors
 from tests.conftest import tiny_config
 
 Folder = Callable[..., Path]

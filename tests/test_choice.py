@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import pytest
 
-from adlib import report
-from adlib.choice import best_form, best_residual, residual_scores, scores
 from adlib.methods import PRNConfig, ProADConfig
+from adlib.report import summary as report
+from adlib.study.choice import best_form, best_residual, residual_scores, scores
 
 Runs = Mapping[tuple[str, int], Sequence[float]]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adlib.comparison.claims_plot import DATA, _missed, _reached, claims_figure
-from adlib.published import CATEGORIES, MEAN, drifts, published
+from adlib.report.published import CATEGORIES, MEAN, drifts, published
+from adlib.study.claims_plot import DATA, _missed, _reached, claims_figure
 from tests.made_records import record, section_of
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import adlib
 from adlib.cli import main, parse_train
-from adlib.data.sample import Images
+from adlib.data.dataset import Images
 from adlib.data.split import supervise
 from tests import made_benchmarks as made
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.stats import friedmanchisquare, studentized_range, ttest_rel
 
-from adlib.comparison import findings, images, paired, ranks, tables
-from adlib.comparison.folder import read_folder
-from adlib.comparison.records import Section, divide
-from adlib.published import METRICS
-from adlib.report import TITLES
+from adlib.report import findings, images, paired, ranks, tables
+from adlib.report.folder import read_folder
+from adlib.report.published import METRICS
+from adlib.report.records import Section, divide
+from adlib.report.summary import TITLES
 from tests.made_records import folder_of, noisy, record, section_of
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adlib.cost import cost, flops
 from adlib.methods import (
     DinomalyConfig,
     INPFormerConfig,
@@ -20,6 +19,7 @@ from adlib.methods import (
 from adlib.methods.pro_ad import DecoderBlock, Reconstruction
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.constraint import CONSTRAINTS, project
+from adlib.study.cost import cost, flops
 from tests.conftest import tiny_config
 
 

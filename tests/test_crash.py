@@ -13,8 +13,8 @@ import torch
 
 import adlib
 from adlib import cli
+from adlib.engine.runs import read_run
 from adlib.methods import ProAD
-from adlib.runs import read_run
 from tests.conftest import tiny_config
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ import pytest
 
 from adlib.cli import main
 from adlib.data import load_data
-from adlib.data.catalogue import BENCHMARKS
+from adlib.data.tools.catalogue import BENCHMARKS
 from tests import made_benchmarks as made
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from adlib import disk
+from adlib.system import disk
 
 
 def test_a_file_is_synced_by_a_handle_that_may_write_as_windows_asks(

@@ -14,20 +14,20 @@ import torch
 from PIL import Image
 
 import adlib
-from adlib import engine, metrics, runs
-from adlib.comparison.images import by_category, draw
-from adlib.comparison.records import Run, divide
+from adlib import engine, metrics
+from adlib.anomalies.recipe import Recipe
+from adlib.data.dataset import Data, Images, Reference
 from adlib.data.order import batch_order, hold_out, noise_seed
-from adlib.data.recipe import Recipe
-from adlib.data.sample import Data, Images, Reference
-from adlib.disk import write_json
-from adlib.engine import evaluation, prediction, scoring
-from adlib.features import cached_features
-from adlib.hardware import choose_dtype
+from adlib.engine import evaluation, prediction, runs, scoring
+from adlib.engine.features import cached_features
+from adlib.engine.runs import trained_state
 from adlib.methods import PRN, PatchCore, ProAD
 from adlib.metrics import score_images
 from adlib.nn.stable_adamw import StableAdamW
-from adlib.runs import trained_state
+from adlib.report.images import by_category, draw
+from adlib.report.records import Run, divide
+from adlib.system.disk import write_json
+from adlib.system.hardware import choose_dtype
 from tests.conftest import tiny_config
 from tests.methods.test_patchcore import tiny_config as tiny_patchcore
 from tests.methods.test_prn import tiny_config as tiny_prn

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from adlib import explore
+from adlib.study import explore
 from tests.page_faults import CHROMIUM, NO_BROWSER
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)

@@ -19,14 +19,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 import adlib
-from adlib import export
-from adlib.calibration import Calibration
 from adlib.cli import main
+from adlib.engine import export
+from adlib.engine.export import Deployed, ParityError, describe, export_onnx
+from adlib.engine.features import frame_of
 from adlib.engine.scoring import OURS, score_features
-from adlib.export import Deployed, ParityError, describe, export_onnx
-from adlib.features import frame_of
 from adlib.methods import ProAD
 from adlib.metrics import prepare_maps
+from adlib.metrics.threshold import Calibration
 from tests.conftest import tiny_config
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 import adlib
-from adlib import features, metrics
+from adlib import metrics
 from adlib.cli import main
-from adlib.data.frame import Frame
-from adlib.data.sample import Images, Reference, hash_files, read_files
-from adlib.disk import locked
-from adlib.engine import scoring
+from adlib.data.dataset import Images, Reference, hash_files, read_files
+from adlib.data.transform import Frame
+from adlib.engine import features, scoring
 from adlib.methods import ProAD
+from adlib.system.disk import locked
 from tests.conftest import tiny_config
 
 CPU, FP32 = torch.device("cpu"), torch.float32

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adlib.gallery import LONGEST, write_gallery
+from adlib.engine.gallery import LONGEST, write_gallery
 
 
 def test_a_large_photograph_is_drawn_in_bounded_memory_and_with_the_heat_in_its_place(

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adlib.data.recipe import Recipe
-from adlib.guesses import NOT_MEASURED, Guess, guesses, guesses_table
+from adlib.anomalies.recipe import Recipe
 from adlib.methods.prn import PRNConfig
 from adlib.methods.pro_ad import ProADConfig
-from adlib.report import name_of, read_results
+from adlib.report.summary import name_of, read_results
+from adlib.study.guesses import NOT_MEASURED, Guess, guesses, guesses_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = {"weights", "offline", "resize"}  # where weights are, what is cut: no guess
@@ -19,8 +19,9 @@ PARTS = {  # the modules that each method is made of
     "pro-ad": "methods/pro_ad nn/attention nn/constraint nn/noise nn/reconstruction "
     "nn/stable_adamw",
     "prn": "methods/prn nn/fusion nn/patch_attention nn/prototype_maps nn/segmentation_loss "
-    "nn/convolution data/anomalies data/cutouts data/extended data/foreground data/perlin "
-    "data/recipe data/simulated data/slots data/split data/textures",
+    "nn/convolution anomalies/training_set anomalies/cutouts anomalies/extended "
+    "anomalies/foreground anomalies/perlin anomalies/recipe anomalies/simulated anomalies/slots "
+    "data/split anomalies/textures",
 }
 MARKED = re.compile(r"ours|inferred|unofficial|DiffusionAD|DRAEM|Dinomaly|INP-Former|PyDeepFakeDet")
 FREE = {"textures.KEPT"}  # bounds memory, changes no result

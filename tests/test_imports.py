@@ -1,104 +1,124 @@
-"""Imports run one way, and `import adlib` is light."""
+"""Imports run one way, without circles, and `import adlib` is light."""
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# Each row may import from the rows below it, and never from its own: the arrows of CONTRIBUTING.md.
+# Each part may import from the parts of the rows below its own: the arrows of CONTRIBUTING.md.
 ROWS = (
     ("__main__",),
     ("cli",),
-    ("data_commands", "report_command"),
-    ("comparison",),
-    (
-        "sweep",
-        "report",
-        "explore",
-        "gallery",
-        "export",
-        "mechanism",
-        "cost",
-        "anomaly_figures",
-        "choice",
-        "guesses",
-    ),
+    ("data_commands", "study"),
+    ("report", "sweep"),
     ("engine",),
-    ("methods", "features", "runs", "figures", "linear_autoencoder"),
-    ("data", "nn", "metrics", "calibration", "hardware", "progress", "published"),
-    ("disk",),
+    ("methods",),
+    ("anomalies", "nn", "figures"),
+    ("data", "metrics"),
+    ("system",),
 )
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "scipy", "sklearn", "skimage", "pandas"}
 
 
-def row_of(part: str) -> int:
-    """Which row a module or package directly below adlib stands in."""
+def imports(source: str, package: str, known: set[str]) -> set[str]:
+    """Return the modules among `known` that a module imports, anywhere in it.
+
+    Args:
+        source: Its text.
+        package: Where it lies, such as "adlib.data".
+        known: Names of modules and packages.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*(start if node.level else []), *filter(None, [node.module])])
+            found |= {f"{base}.{alias.name}" for alias in node.names} | {base}
+    return found & known
+
+
+def arrows() -> dict[str, set[str]]:
+    """Return what each module of adlib imports of adlib; a package stands for its `__init__`."""
+    paths = {}
+    for path in (ROOT / "adlib").rglob("*.py"):
+        parts = ("adlib", *path.relative_to(ROOT / "adlib").with_suffix("").parts)
+        paths[".".join(parts).removesuffix(".__init__")] = path
+    return {
+        name: imports(
+            path.read_text(encoding="utf-8"),
+            name if path.stem == "__init__" else name.rpartition(".")[0],
+            {*paths} - {"adlib"},
+        )
+        for name, path in paths.items()
+        if name != "adlib"  # the front door offers every part, lazily
+    }
+
+
+def row_of(module: str) -> int:
+    part = module.split(".")[1]
     found = [i for i, names in enumerate(ROWS) if part in names]
     assert found, f"adlib/{part} stands in no row of tests/test_imports.py; give it one"
     return found[0]
 
 
-def imported_parts(source: str, package: tuple[str, ...]) -> set[str]:
-    """Parts of adlib that a module imports, anywhere in it.
-
-    Args:
-        source: its text.
-        package: the package that it lies in, such as ("adlib", "data").
-    """
-    parts = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            start = package[: len(package) - node.level + 1] if node.level else ()
-            base = ".".join([*start, *([node.module] if node.module else [])])
-            names = [f"{base}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        parts |= {name.split(".")[1] for name in names if name.startswith("adlib.")}
-    return parts
+def wrong(found: dict[str, set[str]]) -> list[str]:
+    """Return the arrows that go up or sideways, those within a part left out."""
+    return sorted(
+        f"{one} -> {other}"
+        for one, others in found.items()
+        for other in others
+        if one.split(".")[1] != other.split(".")[1] and row_of(one) >= row_of(other)
+    )
 
 
-def wrong_arrows(part: str, imported: set[str]) -> list[str]:
-    """Imports of `part` that go up or sideways; its own package and adlib's version are free."""
-    others = imported - {part, "__version__"}
-    return sorted(f"{part} -> {other}" for other in others if row_of(other) <= row_of(part))
+def circle(found: dict[str, set[str]]) -> list[str]:
+    """Return a circle of modules, empty if there is none; a package imports its own modules."""
+    graph = {
+        one: {other for other in others if not one.startswith(f"{other}.")}
+        for one, others in found.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
 
 
-def test_imports_run_downwards() -> None:
-    wrong = []
-    for path in sorted((ROOT / "adlib").rglob("*.py")):
-        package = ("adlib", *path.relative_to(ROOT / "adlib").parent.parts)
-        part = package[1] if len(package) > 1 else path.stem
-        if part != "__init__":  # the front door offers every part, lazily
-            wrong += wrong_arrows(part, imported_parts(path.read_text(encoding="utf-8"), package))
-    assert not wrong
+def test_imports_run_downwards_and_in_no_circle() -> None:
+    found = arrows()
+    assert len(found) > 50
+    assert wrong(found) == []
+    assert circle(found) == []
 
 
 @pytest.mark.parametrize(
-    ("source", "package", "parts"),
+    ("source", "package", "expected"),
     [
-        ("from adlib.nn.encoder import Encoder", ("adlib",), {"nn"}),
-        ("from adlib import runs, data", ("adlib",), {"runs", "data"}),
-        ("from ..nn import encoder", ("adlib", "methods"), {"nn"}),
-        ("from . import prn", ("adlib", "methods"), {"methods"}),
-        ("def f():\n    import adlib.engine as e", ("adlib", "data"), {"engine"}),
-        ("import numpy, adlibrary.data", ("adlib",), set()),
+        ("from adlib.nn.encoder import Encoder", "adlib.methods", {"adlib.nn", "adlib.nn.encoder"}),
+        ("from adlib.nn import encoder", "adlib.methods", {"adlib.nn", "adlib.nn.encoder"}),
+        ("from ..nn import encoder", "adlib.methods", {"adlib.nn", "adlib.nn.encoder"}),
+        ("from . import encoder", "adlib.nn", {"adlib.nn", "adlib.nn.encoder"}),
+        ("def f():\n    import adlib.nn as e", "adlib.data", {"adlib.nn"}),
+        ("import numpy, adlibrary.nn", "adlib.data", set()),
     ],
 )
-def test_every_form_of_import_is_seen(
-    source: str, package: tuple[str, ...], parts: set[str]
-) -> None:
-    assert imported_parts(source, package) == parts
+def test_every_form_of_import_is_seen(source: str, package: str, expected: set[str]) -> None:
+    found = imports(source, package, {"adlib.nn", "adlib.nn.encoder"})
+    assert found - {"adlib.nn"} == expected - {"adlib.nn"}
+    assert found <= expected
 
 
-def test_up_and_sideways_are_wrong() -> None:
-    assert wrong_arrows("methods", {"methods", "nn", "metrics", "__version__"}) == []
-    assert wrong_arrows("data", {"nn"}) == ["data -> nn"]
-    assert wrong_arrows("runs", {"engine", "data"}) == ["runs -> engine"]
+def test_up_sideways_and_circles_are_wrong() -> None:
+    assert wrong({"adlib.methods.prn": {"adlib.nn.encoder", "adlib.metrics"}}) == []
+    assert wrong({"adlib.data.split": {"adlib.nn"}}) == ["adlib.data.split -> adlib.nn"]
+    assert wrong({"adlib.nn.a": {"adlib.anomalies"}}) == ["adlib.nn.a -> adlib.anomalies"]
+    assert circle({"adlib.nn.a": {"adlib.nn.b"}, "adlib.nn.b": {"adlib.nn.a"}})
 
 
 def test_importing_adlib_loads_nothing_heavy() -> None:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from adlib.linear_autoencoder import LinearAutoencoder, numbers_to_try, principal, undirected
+from adlib.study.linear_autoencoder import LinearAutoencoder, numbers_to_try, principal, undirected
 
 C = 6
 

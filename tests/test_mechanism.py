@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import adlib
-from adlib.data.frame import Frame
 from adlib.data.order import hold_out
-from adlib.features import cached_features
-from adlib.mechanism import (
+from adlib.data.transform import Frame
+from adlib.engine.features import cached_features
+from adlib.methods import Dinomaly, INPFormer, PatchCore, ProAD
+from adlib.study.mechanism import (
     attention_entropy,
     defect_shares,
     held_out_distances,
@@ -30,8 +31,7 @@ from adlib.mechanism import (
     token_distances,
     walk,
 )
-from adlib.mechanism.separation import framed
-from adlib.methods import Dinomaly, INPFormer, PatchCore, ProAD
+from adlib.study.mechanism.separation import framed
 from tests.conftest import tiny_config
 from tests.methods.test_dinomaly import tiny_config as tiny_dinomaly
 from tests.methods.test_inp_former import tiny_config as tiny_inp_former

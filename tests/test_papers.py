@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from adlib.cli import main, parse_train
-from adlib.comparison.folder import read_folder
-from adlib.comparison.papers import RUNS, PaperRun, expected, flags, needs, papers_table
-from adlib.comparison.reproduction import claims, reproduction, summary
-from adlib.comparison.tables import NOT_RUN
-from adlib.data.catalogue import BENCHMARKS
+from adlib.data.tools.catalogue import BENCHMARKS
 from adlib.methods import PatchCoreConfig, PRNConfig
 from adlib.metrics import PROTOCOLS
-from adlib.report import read_results
+from adlib.report.folder import read_folder
+from adlib.report.reproduction import claims, reproduction, summary
+from adlib.report.summary import read_results
+from adlib.report.tables import NOT_RUN
+from adlib.study.papers import RUNS, PaperRun, expected, flags, needs, papers_table
 from tests.made_benchmarks import mvtec_ad
 
 TINY: dict[str, Any] = {

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from adlib import progress
 from adlib.engine.meter import Meter
-from adlib.progress import LOG, track
+from adlib.system import progress
+from adlib.system.progress import LOG, track
 
 
 def test_nothing_is_shown_where_nobody_watches(

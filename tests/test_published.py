@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from adlib import published as module
-from adlib.comparison.reproduction import claims
-from adlib.published import MEAN, Published, drifts, everything, published, read, tolerance
-from adlib.report import TITLES
+from adlib.report import published as module
+from adlib.report.published import MEAN, Published, drifts, everything, published, read, tolerance
+from adlib.report.reproduction import claims
+from adlib.report.summary import TITLES
 
 PRN_TYPO = ("PRN", "mvtec-ad", "image_auroc", "carpet")  # its note explains it
 ROUNDING = 0.06  # a mean is rounded by 0.05, that of the categories' roundings is small beside it

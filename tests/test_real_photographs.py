@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import adlib
-from adlib.data.sample import Data, Images
+from adlib.data.dataset import Data, Images
 from adlib.engine import scoring
 from adlib.nn.weights import PRESETS, packaged_path
 

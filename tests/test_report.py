@@ -10,7 +10,8 @@ import pytest
 import torch
 from scipy.stats import ttest_rel
 
-from adlib import report, runs
+from adlib.engine import runs
+from adlib.report import summary as report
 
 PROTOCOL = {"name": "ours"}
 

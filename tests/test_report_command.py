@@ -10,11 +10,15 @@ import pandas as pd
 import pytest
 import tyro
 
-from adlib.comparison import images, paired, plots, ranks, tables
-from adlib.comparison.composition import HEADLINE, compose
-from adlib.comparison.document import Document, Heading, Table, markdown_table
-from adlib.comparison.folder import read_folder
-from adlib.comparison.reproduction import (
+from adlib.methods import METHODS
+from adlib.metrics import PROTOCOLS, image_intervals, score_images
+from adlib.report import images, paired, plots, ranks, tables
+from adlib.report.command import Report, report
+from adlib.report.composition import HEADLINE, compose
+from adlib.report.document import Document, Heading, Table, markdown_table
+from adlib.report.folder import read_folder
+from adlib.report.published import MEAN, published
+from adlib.report.reproduction import (
     OURS,
     beside,
     claims,
@@ -24,11 +28,7 @@ from adlib.comparison.reproduction import (
     setting_of,
     summary,
 )
-from adlib.methods import METHODS
-from adlib.metrics import PROTOCOLS, image_intervals, score_images
-from adlib.published import MEAN, published
-from adlib.report import TITLES
-from adlib.report_command import Report, report
+from adlib.report.summary import TITLES
 from tests.made_records import CATEGORIES, folder_of, noisy, record, section_of
 
 LABELS = np.arange(20) % 3 > 0

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from adlib.comparison.composition import compose
-from adlib.comparison.document import Heading, Table
-from adlib.comparison.folder import read_folder
-from adlib.comparison.robustness import ALONE, SAME, of_methods, robustness, standings, told
+from adlib.report.composition import compose
+from adlib.report.document import Heading, Table
+from adlib.report.folder import read_folder
+from adlib.report.robustness import ALONE, SAME, of_methods, robustness, standings, told
 from tests.made_records import folder_of, record
 
 MVTEC: dict[str, Any] = {"protocol": {"name": "mvtec"}}

@@ -11,11 +11,10 @@ import timm
 from safetensors.torch import save_file
 
 import adlib
-from adlib import runs
-from adlib.engine import load_run
+from adlib.engine import load_run, runs
+from adlib.engine.runs import RunError, claimed, config_from
 from adlib.methods import ProAD, ProADConfig
 from adlib.nn.weights import PRESETS
-from adlib.runs import RunError, claimed, config_from
 from tests.conftest import tiny_config
 
 

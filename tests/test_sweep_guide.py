@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 import adlib
-from adlib.disk import write_json
 from adlib.sweep.folder import finished_ids
 from adlib.sweep.ledger import metrics_of
+from adlib.system.disk import write_json
 from tests.conftest import tiny_config
 from tests.small_notebook import write_notebook
 

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adlib.data.benchmarks import load_benchmark, other_than, recognise
-from adlib.data.builtin import load_builtin
-from adlib.data.catalogue import BENCHMARKS
-from adlib.data.folders import closest, load_folder
-from adlib.data.manifest import is_manifest, load_manifest
-from adlib.data.sample import Data, Images, Reference, Sample
-from adlib.data.solar import load_solar
+from adlib.data.dataset import Data, Images, Reference, Sample
+from adlib.data.readers.benchmarks import load_benchmark, other_than, recognise
+from adlib.data.readers.folders import closest, load_folder
+from adlib.data.readers.manifest import is_manifest, load_manifest
+from adlib.data.readers.solar import load_solar
+from adlib.data.rendered.builtin import load_builtin
+from adlib.data.tools.catalogue import BENCHMARKS
 
 __all__ = [
     "NAMES",

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from adlib.data.sample import Data
+from adlib.data.dataset import Data
 
 
 def keep_few(data: Data, few: int, seed: int = 0) -> Data:

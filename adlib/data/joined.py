@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from adlib.data.sample import Data, Images, Reference, Sample
+from adlib.data.dataset import Data, Images, Reference, Sample
 
 Places = Mapping[Reference, tuple[Images, int]]  # where each image of the whole comes from
 

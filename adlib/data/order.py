@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adlib.data.sample import Images
+from adlib.data.dataset import Images
 
 
 def hold_out(images: Images, share: float, seed: int) -> tuple[list[int], list[int]]:

@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from adlib.data.sample import Data, Images
+from adlib.data.dataset import Data, Images
 
 SEEN = 10  # defects of each category; the unofficial code of PRN
 

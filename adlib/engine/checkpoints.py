@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adlib.disk import to_json, write_tensors
+from adlib.engine.runs import RunError, trained_state
 from adlib.nn.share import gather_batch
-from adlib.runs import RunError, trained_state
+from adlib.system.disk import to_json, write_tensors
 
 FORMAT = 1  # of a checkpoint; raised when an old one can no longer be gone on from
 KEPT = 2  # checkpoints: should the last be damaged, the one before it is there; ours

@@ -9,21 +9,21 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from adlib import runs
-from adlib.data.sample import Data, Images
+from adlib.data.dataset import Data, Images
 from adlib.data.split import refuse_seen
-from adlib.disk import to_json
+from adlib.engine import runs
+from adlib.engine.features import cached_features
 from adlib.engine.scoring import OURS, SPAN, Scored, check_method, score_category, score_features
-from adlib.features import cached_features
-from adlib.hardware import (
+from adlib.methods.method import Method
+from adlib.metrics import EvaluationProtocol, mean_over
+from adlib.metrics.protocol import protocol_named
+from adlib.system.disk import to_json
+from adlib.system.hardware import (
     choose_dtype,
     describe,
     peak_memory_mib,
 )
-from adlib.methods.method import Method
-from adlib.metrics import EvaluationProtocol, mean_over
-from adlib.metrics.protocol import protocol_named
-from adlib.progress import track
+from adlib.system.progress import track
 
 DIGITS = 6  # of an image's score in a record; ours: as many as fp32 is sure of
 RECORD = "record.json"  # what a run's is called

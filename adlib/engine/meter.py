@@ -5,8 +5,8 @@ import time
 from itertools import pairwise
 from typing import Any
 
-from adlib.disk import to_json
-from adlib.hardware import peak_memory_mib
+from adlib.system.disk import to_json
+from adlib.system.hardware import peak_memory_mib
 
 
 class Meter:

@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 
-from adlib import runs
-from adlib.calibration import DEFAULT_RATE, Calibration
-from adlib.data.pictures import Picture, check_pictures, list_pictures, read_each
-from adlib.data.sample import Images
+from adlib.data.dataset import Images
+from adlib.data.readers.pictures import Picture, check_pictures, list_pictures, read_each
+from adlib.engine import runs
+from adlib.engine.features import frame_of
 from adlib.engine.scoring import check_method, score_features
-from adlib.features import frame_of
-from adlib.hardware import autocast, choose_dtype
 from adlib.methods import METHODS
 from adlib.methods.method import Method
-from adlib.progress import track
+from adlib.metrics.threshold import DEFAULT_RATE, Calibration
+from adlib.system.hardware import autocast, choose_dtype
+from adlib.system.progress import track
 
 PARTS = {"method": str, "config": dict, "encoder": dict, "calibration": (dict, type(None)),
          "provenance": dict, "losses": list}  # fmt: skip  # of run.json, as `save_run` leaves them

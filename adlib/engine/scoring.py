@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from adlib import runs
-from adlib.data.sample import Images
-from adlib.features import frame_of
-from adlib.hardware import autocast
+from adlib.data.dataset import Images
+from adlib.engine import runs
+from adlib.engine.features import frame_of
 from adlib.methods.method import Method
 from adlib.metrics import (
     EXACT_PIXELS,
@@ -29,6 +28,7 @@ from adlib.metrics import (
     score_images,
     score_maps,
 )
+from adlib.system.hardware import autocast
 
 OURS = PROTOCOLS["ours"]
 METRICS = ("image_auroc", "image_ap", "image_f1_max",

@@ -15,18 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from adlib import runs
-from adlib.calibration import calibrate
-from adlib.data.duplicates import duplicates
+from adlib.data.dataset import Data
 from adlib.data.order import hold_out, noise_seed
-from adlib.data.sample import Data
-from adlib.disk import to_json
+from adlib.data.tools.duplicates import duplicates
+from adlib.engine import runs
 from adlib.engine.checkpoints import Keeper, TrainingState
+from adlib.engine.features import cached_features
 from adlib.engine.feed import Course, Portion, serve_cached, serve_made
 from adlib.engine.meter import Meter
 from adlib.engine.scoring import score_features
-from adlib.features import cached_features
-from adlib.hardware import (
+from adlib.methods.method import Method, Supervised
+from adlib.metrics.threshold import calibrate
+from adlib.nn.share import Share, sharing
+from adlib.system.disk import to_json
+from adlib.system.hardware import (
     choose_device,
     choose_dtype,
     describe,
@@ -35,9 +37,7 @@ from adlib.hardware import (
     make_accelerator,
     peak_memory_mib,
 )
-from adlib.methods.method import Method, Supervised
-from adlib.nn.share import Share, sharing
-from adlib.progress import track
+from adlib.system.progress import track
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
-from adlib.calibration import Calibration
 from adlib.methods.config import check, encoder_of
+from adlib.metrics.threshold import Calibration
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.reconstruction import (
     GROUPS_ID,

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Subset
 
-from adlib.calibration import Calibration
-from adlib.data.sample import Images
+from adlib.data.dataset import Images
+from adlib.metrics.threshold import Calibration
 
 
 @runtime_checkable

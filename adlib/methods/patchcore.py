@@ -23,11 +23,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from adlib.calibration import Calibration
-from adlib.hardware import first_process
 from adlib.methods.config import check, encoder_of
+from adlib.metrics.threshold import Calibration
 from adlib.nn.reconstruction import GROUPS_ID, distance_maps, one_grid, top_mean, two_groups
-from adlib.progress import track
+from adlib.system.hardware import first_process
+from adlib.system.progress import track
 
 ROWS = 2048  # of the memory that are compared at a time; bounds memory, changes no result
 BY_PRODUCTS = "use_mm_for_euclid_dist"  # always: left to choose, torch would look at the batch

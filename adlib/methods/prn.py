@@ -28,12 +28,11 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Subset
 
-from adlib.calibration import Calibration
-from adlib.data.anomalies import Recipe, TrainingSet
-from adlib.data.frame import Frame
-from adlib.data.sample import Images
-from adlib.hardware import first_process
+from adlib.anomalies.training_set import Recipe, TrainingSet
+from adlib.data.dataset import Images
+from adlib.data.transform import Frame
 from adlib.methods.config import check, encoder_of
+from adlib.metrics.threshold import Calibration
 from adlib.nn.convolution import Convolution, Norm, draw_convolutions, resize
 from adlib.nn.deepest_stage import DeepestStage
 from adlib.nn.encoder import find_preset
@@ -42,7 +41,8 @@ from adlib.nn.patch_attention import BLOCKS, Scaling
 from adlib.nn.prototype_maps import PrototypeMaps, Residual, cluster_means, gram_matrices, kmeans
 from adlib.nn.segmentation_loss import focal_loss, smooth_l1_loss
 from adlib.nn.stable_adamw import warmup_cosine
-from adlib.progress import track
+from adlib.system.hardware import first_process
+from adlib.system.progress import track
 
 LEVELS = 4  # three scales that have prototypes and a deeper map; Fig. 3
 LAMBDA, ALPHA, GAMMA = 5.0, 0.5, 4.0  # of the focal loss; inferred: three codes agree

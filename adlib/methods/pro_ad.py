@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
-from adlib.calibration import Calibration
 from adlib.methods.config import check, encoder_of
+from adlib.metrics.threshold import Calibration
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.constraint import check_hold, constraint
 from adlib.nn.noise import Dropout
@@ -89,7 +89,7 @@ class ProADConfig:
     ] = "project"  # fmt: skip
     """What of a token may enter its own reconstruction; the paper's form is unknown. Ours, and so
     are `start` and `shortcut`: chosen among forms by a rule written down before the runs that it
-    judged, 2026-11-22 (`adlib.choice`, book/results/README.md)."""
+    judged, 2026-11-22 (`adlib.study.choice`, book/results/README.md)."""
     coherence: float = 0.0  # weight of INP-Former's coherence loss on the last prototypes; ours
     noise: Literal["fixed", "ramped"] = "fixed"  # ours: what is adaptive is unknown
     mining: Literal["distance", "easy-points"] = "distance"  # inferred: INP-Former; or Dinomaly's

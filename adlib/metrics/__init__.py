@@ -1,7 +1,6 @@
 """Metrics that are exact, fast, and say what they mean."""
 
 from adlib.metrics.categories import mean_over, score_categories
-from adlib.metrics.curves import precision_recall_curve, roc_curve
 from adlib.metrics.pixels import score_maps
 from adlib.metrics.protocol import (
     PROTOCOLS,
@@ -14,6 +13,7 @@ from adlib.metrics.ranking import (
     auroc,
     average_precision,
     best_f1,
+    precision_recall_curve,
     score_images,
 )
 from adlib.metrics.regions import aupro, pro_curve
@@ -48,7 +48,6 @@ __all__ = [
     "prepare_maps",
     "prepare_mask",
     "pro_curve",
-    "roc_curve",
     "score_categories",
     "score_images",
     "score_maps",

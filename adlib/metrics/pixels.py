@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from adlib.metrics.curves import precision_trapezoid
 from adlib.metrics.protocol import EvaluationProtocol, prepare_maps, prepare_mask
-from adlib.metrics.ranking import Totals
+from adlib.metrics.ranking import Totals, precision_trapezoid
 from adlib.metrics.regions import check_stack, overlap, split_pixels, weighted_ranks
 from adlib.metrics.steps import stepped_aupro, strip_auroc_ap
 

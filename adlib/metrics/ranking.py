@@ -219,8 +219,6 @@ def average_precision(
     """
     if form == "step":
         return score_images(scores, labels)["ap"]
-    from adlib.metrics.curves import precision_trapezoid
-
     return precision_trapezoid(*sort_classes(scores, labels))
 
 
@@ -237,3 +235,27 @@ def best_f1(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> 
     """
     found = score_images(scores, labels)
     return found["f1_max"], found["f1_threshold"]
+
+
+def precision_trapezoid(
+    normal: Float[np.ndarray, " a"], anomalous: Float[np.ndarray, " b"]
+) -> float:
+    """Area under the precision-recall curve with lines between its points, from sorted scores."""
+    precision, recall, _ = _precision_recall(normal, anomalous)
+    return -float(np.trapezoid(precision, recall))
+
+
+def precision_recall_curve(
+    scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " j"], Float[np.ndarray, " j"], Float[np.ndarray, " k"]]:
+    """Precision, recall and rising thresholds, for a figure; ends with precision 1, recall 0."""
+    return _precision_recall(*sort_classes(scores, labels))
+
+
+def _precision_recall(
+    normal: Float[np.ndarray, " a"], anomalous: Float[np.ndarray, " b"]
+) -> tuple[Float[np.ndarray, " j"], Float[np.ndarray, " j"], Float[np.ndarray, " k"]]:
+    scores = np.unique(np.concatenate((normal, anomalous)))
+    alarms = len(normal) - np.searchsorted(normal, scores)
+    hits = len(anomalous) - np.searchsorted(anomalous, scores)
+    return np.append(hits / (hits + alarms), 1), np.append(hits / hits[0], 0), scores

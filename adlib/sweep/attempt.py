@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import adlib
-from adlib.progress import LOG
-from adlib.runs import commit
+from adlib.engine.runs import commit
 from adlib.sweep.folder import Result, Slot, read_json_files
 from adlib.sweep.point import Values
+from adlib.system.progress import LOG
 
 PAUSE = 0.2  # seconds between two looks at whether the point is still wanted; ours
 KERNEL_REFUSES = (

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adlib.disk import remove_leftovers, sync_folder, write_json
 from adlib.sweep.point import SweepError, is_id
+from adlib.system.disk import remove_leftovers, sync_folder, write_json
 
 try:
     import fcntl

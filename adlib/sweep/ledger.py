@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from adlib.disk import write_json, write_text
 from adlib.sweep.folder import (
     Result,
     Slot,
@@ -19,6 +18,7 @@ from adlib.sweep.folder import (
     read_json_files,
 )
 from adlib.sweep.point import SweepError, is_id
+from adlib.system.disk import write_json, write_text
 
 RECORD = "record.json"  # as adlib.evaluate returns it; other notebooks may write any mapping
 OUTCOME = ("status", "seconds", "attempts", "error")  # columns between parameters and metrics

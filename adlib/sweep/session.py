@@ -11,7 +11,6 @@ from pathlib import Path
 
 from distributed import Client
 
-from adlib.disk import write_text
 from adlib.sweep.attempt import Order
 from adlib.sweep.cluster import choose_crew, connect, find_devices, run_orders
 from adlib.sweep.folder import Result, Slot, finished_ids, open_folder
@@ -19,6 +18,7 @@ from adlib.sweep.ledger import merge, summary, write_records
 from adlib.sweep.parameters import OUT, check
 from adlib.sweep.plan import Plan, read_plan
 from adlib.sweep.point import Point, as_finished, take_shard
+from adlib.system.disk import write_text
 
 
 class PointsError(RuntimeError):

@@ -32,11 +32,10 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.utils.data import Subset
 
-from adlib import hardware, runs
 from adlib.data import Data, Images, load_builtin
-from adlib.data.builtin import SCENES
-from adlib.data.frame import Frame
-from adlib.disk import write_text
+from adlib.data.rendered.builtin import SCENES
+from adlib.data.transform import Frame
+from adlib.engine import runs
 from adlib.methods import PatchCore, PatchCoreConfig
 from adlib.metrics import (
     PROTOCOLS,
@@ -46,6 +45,8 @@ from adlib.metrics import (
     score_images,
     score_maps,
 )
+from adlib.system import hardware
+from adlib.system.disk import write_text
 
 OUT = Path(__file__).parents[2] / "book/results/builtin_set.csv"
 RULE = replace(PROTOCOLS["ours"], image_score="max")  # PatchCore's image score, for all three

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 import adlib
-from adlib.data.frame import Frame
-from adlib.hardware import choose_dtype
+from adlib.data.transform import Frame
 from adlib.nn.encoder import Encoder
 from adlib.nn.reconstruction import two_groups
 from adlib.nn.weights import PRESETS, WeightsError
+from adlib.system.hardware import choose_dtype
 
 Levels = list[Tensor]
 Case = Callable[[], Levels]

@@ -28,8 +28,8 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 import adlib
-from adlib.hardware import choose_dtype
 from adlib.methods import METHODS
+from adlib.system.hardware import choose_dtype
 
 CPU = torch.device("cpu")
 PRECISIONS = ("fp32", "bf16")

@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from adlib.data import load_folder
-from adlib.data.frame import Frame
-from adlib.data.sample import Images
+from adlib.data.dataset import Images
+from adlib.data.transform import Frame
 
 INPUT = (392, 392)  # of the papers' encoder
 LISTING = """

@@ -20,9 +20,10 @@ from typing import Any
 import torch
 from torch.utils.data import Subset
 
-from adlib import hardware, runs
-from adlib.cost import cost
+from adlib.engine import runs
 from adlib.methods import METHODS, DinomalyConfig, INPFormerConfig, ProADConfig
+from adlib.study.cost import cost
+from adlib.system import hardware
 
 WARM_UP, STEPS = 3, 10_000
 

@@ -32,13 +32,14 @@ import numpy as np
 import torch
 
 import adlib
-from adlib import hardware, runs
+from adlib.anomalies.training_set import Recipe, TrainingSet
 from adlib.data import Data
-from adlib.data.anomalies import Recipe, TrainingSet
-from adlib.data.frame import Frame
 from adlib.data.split import show_first, supervise
+from adlib.data.transform import Frame
+from adlib.engine import runs
 from adlib.methods import PRN, PRNConfig
 from adlib.metrics import auroc, average_precision
+from adlib.system import hardware
 
 OUT = Path(__file__).parents[2] / "book/results/prn_residuals.csv"
 CATEGORIES = ("screw", "ball_screw", "cookie")

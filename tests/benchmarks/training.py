@@ -28,8 +28,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Subset
 
-from adlib.hardware import choose_dtype
 from adlib.methods import METHODS, DinomalyConfig
+from adlib.system.hardware import choose_dtype
 
 CPU = torch.device("cpu")
 

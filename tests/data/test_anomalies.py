@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from adlib.anomalies.framed import frame_mask, frame_pixels
+from adlib.anomalies.training_set import ORDER, PIXELS, PLAN, Recipe, TrainingSet
 from adlib.data import load_builtin
-from adlib.data.anomalies import ORDER, PIXELS, PLAN, Recipe, TrainingSet
-from adlib.data.frame import Frame
-from adlib.data.framed import frame_mask, frame_pixels
-from adlib.data.sample import Data, Images, Reference, Sample
+from adlib.data.dataset import Data, Images, Reference, Sample
+from adlib.data.transform import Frame
 
 FRAME = Frame(size=(37, 51))
 DATA = load_builtin(size=64, train=7, test=12, categories=["screw", "steel"])
@@ -181,7 +181,7 @@ def test_the_images_own_tiles_are_for_objects_and_can_be_switched_off(
         chances.add(own)
         return image, np.ones(image.shape[:2], dtype=bool)
 
-    monkeypatch.setattr("adlib.data.anomalies.simulated", note)
+    monkeypatch.setattr("adlib.anomalies.training_set.simulated", note)
     for recipe, wanted in ((Recipe(), 0.5), (Recipe(self_augmentation=False), 0.0)):
         made = training_set(recipe=recipe)
         for name in own:
@@ -265,8 +265,8 @@ def test_made_samples_get_the_foreground_of_their_image_and_the_recipes_beta(
         seen.append((foreground, beta))
         return image, foreground
 
-    monkeypatch.setattr("adlib.data.anomalies.extended", paste)
-    monkeypatch.setattr("adlib.data.anomalies.simulated", fill)
+    monkeypatch.setattr("adlib.anomalies.training_set.extended", paste)
+    monkeypatch.setattr("adlib.anomalies.training_set.simulated", fill)
     made = training_set(recipe=Recipe(beta=(0.1, 0.5)))
     for kind, beta in (("extended", None), ("simulated", (0.1, 0.5))):
         for i in of_kind(made, kind, 12):

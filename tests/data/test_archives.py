@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from adlib.data.archives import MOST_BYTES, MOST_FILES, ArchiveError, unpack
+from adlib.data.tools.archives import MOST_BYTES, MOST_FILES, ArchiveError, unpack
 
 FILES = {"set/a.png": b"one", "set/deep/er/b.png": bytes(range(256)) * 9, "set/empty.txt": b""}
 TARS = {"tar": "w:", "tar.gz": "w:gz", "tar.xz": "w:xz", "tar.bz2": "w:bz2"}
@@ -251,7 +251,7 @@ def test_an_interrupt_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatc
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("adlib.data.archives._write", stop)
+    monkeypatch.setattr("adlib.data.tools.archives._write", stop)
     with pytest.raises(KeyboardInterrupt):
         unpack([pack(place / "bad.zip", FILES)], place / "target")
     assert not (place / "target").exists()

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from adlib.data import load_data
-from adlib.data.benchmarks import locate, recognise
-from adlib.data.catalogue import BENCHMARKS
-from adlib.data.listings import ellipse
-from adlib.data.sample import Images
+from adlib.data.dataset import Images
+from adlib.data.readers.benchmarks import locate, recognise
+from adlib.data.readers.split_files import ellipse
+from adlib.data.tools.catalogue import BENCHMARKS
 from tests import made_benchmarks as made
 
 

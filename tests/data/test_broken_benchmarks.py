@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adlib.data import load_data
-from adlib.data.check import check_benchmark
+from adlib.data.tools.check import check_benchmark
 from tests import made_benchmarks as made
 
 

@@ -6,9 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from adlib.data.builtin import RECIPE, SCENES, load_builtin, render
-from adlib.data.marks import outside
-from adlib.data.optics import Camera, noise, pixels, turn
+from adlib.data.rendered.builtin import RECIPE, SCENES, load_builtin, render
+from adlib.data.rendered.marks import outside
+from adlib.data.rendered.optics import Camera, noise, pixels, turn
 
 SIZE = 96
 # of RECIPE 1; the same with numpy's AVX2 and AVX-512 code switched off (NPY_DISABLE_CPU_FEATURES)

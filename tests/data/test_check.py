@@ -8,10 +8,11 @@ from types import MappingProxyType
 import pytest
 from PIL import Image
 
-from adlib.data import catalogue, load_data
-from adlib.data.catalogue import Counts
-from adlib.data.check import check_benchmark, check_own
-from adlib.data.duplicates import alike, duplicates
+from adlib.data import load_data
+from adlib.data.tools import catalogue
+from adlib.data.tools.catalogue import Counts
+from adlib.data.tools.check import check_benchmark, check_own
+from adlib.data.tools.duplicates import alike, duplicates
 from tests import made_benchmarks as made
 
 

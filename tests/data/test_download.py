@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from adlib.data import catalogue
-from adlib.data.catalogue import BENCHMARKS
-from adlib.data.download import agrees, by_hand, fetch
+from adlib.data.tools import catalogue
+from adlib.data.tools.catalogue import BENCHMARKS
+from adlib.data.tools.download import agrees, by_hand, fetch
 
 CONTENT = bytes(range(256)) * 5_000  # 1.28 MB, more than one chunk
 

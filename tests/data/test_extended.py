@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from adlib.data import extended as module
-from adlib.data.cutouts import CHANGES, MARGIN, Cutout, change, cut_out
-from adlib.data.extended import extended, paste
+from adlib.anomalies import extended as module
+from adlib.anomalies.cutouts import CHANGES, MARGIN, Cutout, change, cut_out
+from adlib.anomalies.extended import extended, paste
 
 SIZE = (37, 51)
 TARGET = np.random.default_rng(0).integers(90, 120, (*SIZE, 3), dtype=np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adlib.data.folders import hold_out, load_folder
+from adlib.data.readers.folders import hold_out, load_folder
 
 
 def draw(path: Path, value: int = 0, size: tuple[int, int] = (23, 19)) -> Path:

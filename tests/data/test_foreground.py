@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adlib.anomalies.foreground import WHOLE, Foreground, border_distance, estimate, spread
+from adlib.anomalies.framed import frame_pixels
 from adlib.data import load_builtin, load_folder
-from adlib.data.foreground import WHOLE, Foreground, border_distance, estimate, spread
-from adlib.data.frame import Frame
-from adlib.data.framed import frame_pixels
+from adlib.data.transform import Frame
 
 Y, X = np.mgrid[:120, :160]
 

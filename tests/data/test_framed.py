@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adlib.data.frame import Frame
-from adlib.data.framed import Framed, Shelf, frame_mask, frame_pixels
-from adlib.data.sample import Images, Reference, Sample
+from adlib.anomalies.framed import Framed, Shelf, frame_mask, frame_pixels
+from adlib.data.dataset import Images, Reference, Sample
+from adlib.data.transform import Frame
 
 READ: Counter[str] = Counter()
 BLANK = np.zeros((40, 60), dtype=bool)

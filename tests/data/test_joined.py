@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from adlib.data import load_builtin, load_folder
+from adlib.data.dataset import Data
 from adlib.data.few import keep_few
 from adlib.data.joined import join
-from adlib.data.sample import Data
 from tests.made_benchmarks import mvtec_like
 
 

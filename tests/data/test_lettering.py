@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adlib.data.lettering import STROKES, bars, fill, frame, print_at, write
+from adlib.data.rendered.lettering import STROKES, bars, fill, frame, print_at, write
 
 SIZE = 120
 

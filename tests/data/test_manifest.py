@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from adlib.data import load_data
-from adlib.data.manifest import load_manifest
+from adlib.data.readers.manifest import load_manifest
 from tests import made_benchmarks as made
 
 

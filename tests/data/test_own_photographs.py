@@ -7,7 +7,7 @@ from PIL import Image
 
 import adlib
 from adlib.data import load_data
-from adlib.data.frame import Frame
+from adlib.data.transform import Frame
 from adlib.methods import ProAD
 
 SIZES = [(90, 60), (60, 90), (64, 64), (120, 40), (33, 47)]  # width, height as stored

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adlib.data import perlin
-from adlib.data.perlin import field, gradients, noise, perlin_mask
+from adlib.anomalies import perlin
+from adlib.anomalies.perlin import field, gradients, noise, perlin_mask
 
 
 def slow_noise(lattice: np.ndarray, v: float, u: float) -> float:

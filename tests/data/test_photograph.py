@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adlib.data.photograph import check_header, is_image, read_image, read_mask
+from adlib.data.image_io import check_header, is_image, read_image, read_mask
 
 H, W = 17, 29
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from adlib.data.pictures import check_pictures, list_pictures
-from adlib.data.sample import Sample
-from adlib.gallery import write_gallery
+from adlib.data.dataset import Sample
+from adlib.data.readers.pictures import check_pictures, list_pictures
+from adlib.engine.gallery import write_gallery
 
 GOOD = np.full((20, 30, 3), 90, dtype=np.uint8)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adlib.data.recipe import Recipe, share_out
+from adlib.anomalies.recipe import Recipe, share_out
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adlib.data.sample import Data, Images, Reference, hash_files, read_files
+from adlib.data.dataset import Data, Images, Reference, hash_files, read_files
 
 
 def images(root: Path) -> Images:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adlib.data.simulated import blend, differing, last_resort, simulated
-from adlib.data.textures import Textures
+from adlib.anomalies.simulated import blend, differing, last_resort, simulated
+from adlib.anomalies.textures import Textures
 
 SIZE = (37, 51)
 IMAGE = np.random.default_rng(0).integers(60, 140, (*SIZE, 3), dtype=np.uint8)
@@ -57,7 +57,7 @@ def test_the_texture_reaches_the_image(tmp_path: Path, monkeypatch: pytest.Monke
     # the unofficial code divides the texture by 255 and the image not: its patches are nearly black
     textures, gray = plain(tmp_path / "t", 200), np.full((*SIZE, 3), 100, dtype=np.uint8)
     with monkeypatch.context() as patch:
-        patch.setattr("adlib.data.simulated.distort", lambda picture, rng: picture)
+        patch.setattr("adlib.anomalies.simulated.distort", lambda picture, rng: picture)
         for seed in range(10):
             rng = np.random.default_rng(seed)
             made, mask = simulated(gray, EVERYWHERE, textures, rng, beta=(0.4, 0.4))

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from adlib.data.slots import KINDS, Slots
+from adlib.anomalies.slots import KINDS, Slots
 
 SHARES = (0.5, 0.125, 0.125, 0.25)
 

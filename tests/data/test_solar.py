@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adlib.data import solar
-from adlib.data.solar import load_solar
+from adlib.data.readers import solar
+from adlib.data.readers.solar import load_solar
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from adlib.data import load_builtin, load_folder
-from adlib.data.sample import Data, Images
+from adlib.data.dataset import Data, Images
 from adlib.data.split import refuse_seen, show_first, supervise, without_seen
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adlib.data.photograph import read_image
-from adlib.data.textures import CHANGES, PACKAGED, Textures, distort, packaged_files, shuffled
+from adlib.anomalies.textures import CHANGES, PACKAGED, Textures, distort, packaged_files, shuffled
+from adlib.data.image_io import read_image
 
 PICTURE = np.random.default_rng(0).integers(100, 200, (24, 40, 3), dtype=np.uint8)
 NAMED = {change.__name__: change for change in CHANGES}
@@ -32,7 +32,7 @@ def test_the_packaged_ones_lie_in_the_installed_scikit_image() -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adlib.data.textures.find_spec", lambda name: None)
+    monkeypatch.setattr("adlib.anomalies.textures.find_spec", lambda name: None)
     with pytest.raises(
         FileNotFoundError, match=r"brick.png is missing.* install scikit-image again"
     ):

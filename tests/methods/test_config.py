@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import pytest
 
+from adlib.engine.runs import config_from
 from adlib.methods import METHODS
 from adlib.methods.config import check
-from adlib.runs import config_from
 
 Form = Literal["square", "scaled"]
 

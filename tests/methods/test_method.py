@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adlib.features import Extractor
+from adlib.engine.features import Extractor
 from adlib.methods import METHODS
 from adlib.methods.method import Method, Supervised
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 import adlib
+from adlib.engine.runs import trained_state
 from adlib.methods import PatchCore, PatchCoreConfig, patchcore
 from adlib.methods.patchcore import greedy_coreset, nearest_rows
-from adlib.runs import trained_state
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

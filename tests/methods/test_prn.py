@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 import adlib
-from adlib.data.anomalies import Recipe
+from adlib.anomalies.training_set import Recipe
 from adlib.data.split import supervise
 from adlib.engine.checkpoints import TrainingState
+from adlib.engine.runs import trained_state
 from adlib.methods import PRN, PRNConfig, prn
 from adlib.methods.prn import ALPHA, GAMMA, LAMBDA, NO_CLIP
 from adlib.nn.fusion import Fusion
 from adlib.nn.prototype_maps import kmeans
 from adlib.nn.segmentation_loss import focal_loss
-from adlib.runs import trained_state
 
 ARMS: dict[str, dict[str, Any]] = {
     "base": {"residuals": "off", "fusion": "off", "patch_attention": "off"},

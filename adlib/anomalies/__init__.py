@@ -1,0 +1,1 @@
+"""Made anomalies: what PRN trains on beside normal images."""

@@ -1,0 +1,209 @@
+"""What simulated anomalies look like: textures, distorted, or the image's own shuffled parts."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageEnhance, ImageOps
+
+from adlib.anomalies.framed import Shelf
+from adlib.data.image_io import check_header, is_image, read_image
+
+# In scikit-image's wheel, all CC0 as its docstrings say: three gray textures (brick and gravel of
+# CC0Textures, grass by linolafett) and two photographs for their colours (a cat's fur by S. van
+# der Walt, a cup on a table by R. Michetti). The choice is ours.
+PACKAGED = ("brick", "grass", "gravel", "chelsea", "coffee")
+KEPT = 256 * 2**20  # bytes of decoded textures kept in memory; ours
+WINDOW = (0.5, 1.0)  # share of each side that is used; DiffusionAD takes all of 5,640 pictures'
+DISTORTIONS = 3  # of the ten below; unofficial code and DiffusionAD
+GRID = 8  # tiles along each side; DiffusionAD
+
+Picture = UInt8[np.ndarray, "h w 3"]
+
+
+class Textures:
+    """Pictures to take anomalous appearance from; nothing is ever fetched.
+
+    Args:
+        folder: Any folder of images, such as the Describable Textures Dataset, searched with all
+            folders in it. None takes the five pictures that scikit-image carries.
+    Raises:
+        FileNotFoundError: The folder is not there, or scikit-image lacks its pictures.
+        ValueError: The folder holds no image, or one that cannot be read.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.files = packaged_files() if folder is None else folder_files(folder)
+        for file in self.files:
+            check_header(file)
+        self._shelf = Shelf(KEPT)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Picture:
+        """A drawn window of a drawn picture, squeezed to a height and width."""
+        number = int(rng.integers(len(self.files)))
+        picture = self._shelf.get(number, partial(read_image, self.files[number]))
+        high, wide = (side * rng.uniform(*WINDOW) for side in picture.shape[:2])
+        top = rng.uniform(0, picture.shape[0] - high)
+        left = rng.uniform(0, picture.shape[1] - wide)
+        window = (left, top, left + wide, top + high)
+        return np.array(
+            Image.fromarray(picture).resize(
+                (size[1], size[0]), Image.Resampling.BILINEAR, box=window
+            )
+        )
+
+
+def packaged_files() -> tuple[Path, ...]:
+    """The pictures inside the installed scikit-image, found without running its code.
+
+    Raises:
+        FileNotFoundError: One is not there.
+    """
+    spec = find_spec("skimage")
+    places = spec.submodule_search_locations if spec else None
+    folder = Path(places[0]) / "data" if places else Path("skimage/data")
+    files = tuple(folder / f"{name}.png" for name in PACKAGED)
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{file} is missing from scikit-image; install scikit-image again, or name a "
+                "folder of textures"
+            )
+    return files
+
+
+def folder_files(folder: Path) -> tuple[Path, ...]:
+    """The images in a folder and in those below it, in the order of their names.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: There is no image in it.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"textures: expected a folder of images, but {folder} is none")
+    files = tuple(sorted(path for path in folder.rglob("*") if is_image(path)))
+    if not files:
+        raise ValueError(f"textures: expected images in {folder} or below it, found none")
+    return files
+
+
+def distort(picture: Picture, rng: np.random.Generator, count: int = DISTORTIONS) -> Picture:
+    """Apply so many different changes of colour or direction, in drawn order.
+
+    Args:
+        picture: Any picture.
+        rng: Draws which of the ten, and how strongly.
+        count: From 0 to 10.
+    Source: the ten and their ranges as in DRAEM's code, which the unofficial code and DiffusionAD
+        share; written anew, and each always acts where there some act by chance.
+    """
+    for k in rng.permutation(len(CHANGES))[:count]:
+        picture = CHANGES[k](picture, rng)
+    return picture
+
+
+def shuffled(picture: Picture, rng: np.random.Generator, grid: int = GRID) -> Picture:
+    """Cut a picture into grid x grid tiles and put them back in drawn order.
+
+    A side that `grid` does not divide is first continued from its other end, and what is too much
+    is cut off again.
+
+    Source: DiffusionAD ("self-augmentation"); any size is ours.
+    """
+    h, w = picture.shape[:2]
+    rows, columns = min(grid, h), min(grid, w)
+    high, wide = -(-h // rows), -(-w // columns)  # of a tile
+    whole = np.pad(picture, ((0, rows * high - h), (0, columns * wide - w), (0, 0)), mode="wrap")
+    tiles = whole.reshape(rows, high, columns, wide, 3).swapaxes(1, 2)
+    tiles = tiles.reshape(rows * columns, high, wide, 3)[rng.permutation(rows * columns)]
+    back = tiles.reshape(rows, columns, high, wide, 3).swapaxes(1, 2)
+    return np.ascontiguousarray(back.reshape(rows * high, columns * wide, 3)[:h, :w])
+
+
+def _by_level(picture: Picture, *tables: Float[np.ndarray, "256"]) -> Picture:
+    """Replace each level by its entry in a table, one for all channels or one each."""
+    table = np.concatenate(tables if len(tables) == 3 else tables * 3)
+    levels = np.clip(np.rint(table), 0, 255).astype(int).tolist()
+    return np.array(Image.fromarray(picture).point(levels))
+
+
+def _gamma(picture: Picture, rng: np.random.Generator) -> Picture:
+    level = np.arange(256) / 255
+    return _by_level(picture, *(255 * level ** rng.uniform(0.5, 2.0) for _ in range(3)))
+
+
+def _brightness(picture: Picture, rng: np.random.Generator) -> Picture:
+    return _by_level(picture, np.arange(256) * rng.uniform(0.8, 1.2) + rng.uniform(-30, 30))
+
+
+def _sharpness(picture: Picture, rng: np.random.Generator) -> Picture:
+    sharp = ImageEnhance.Sharpness(Image.fromarray(picture))
+    return np.array(sharp.enhance(rng.uniform(0.1, 1.9)))
+
+
+def _hue_and_saturation(picture: Picture, rng: np.random.Generator) -> Picture:
+    hsv = np.array(Image.fromarray(picture).convert("HSV"))
+    hue, saturation = rng.integers(-50, 50, size=2, endpoint=True)
+    hsv[..., 0] += np.uint8(hue % 256)  # a circle
+    hsv[..., 1] = np.clip(hsv[..., 1].astype(np.int16) + saturation, 0, 255)
+    return np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
+
+
+def _solarize(picture: Picture, rng: np.random.Generator) -> Picture:
+    level, threshold = np.arange(256.0), rng.uniform(32, 128)
+    return _by_level(picture, np.where(level < threshold, level, 255 - level))
+
+
+def _posterize(picture: Picture, rng: np.random.Generator) -> Picture:
+    bits = int(rng.integers(1, 8, endpoint=True))
+    return picture & np.uint8(256 - 2 ** (8 - bits))
+
+
+def _invert(picture: Picture, rng: np.random.Generator) -> Picture:
+    return 255 - picture
+
+
+def _autocontrast(picture: Picture, rng: np.random.Generator) -> Picture:
+    return np.array(ImageOps.autocontrast(Image.fromarray(picture), cutoff=rng.uniform(0, 20)))
+
+
+def _equalize(picture: Picture, rng: np.random.Generator) -> Picture:
+    return np.array(ImageOps.equalize(Image.fromarray(picture)))
+
+
+def _turn(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Turn by up to 45 degrees, with the corners mirrored in; the mirror is ours."""
+    h, w = picture.shape[:2]
+    reach = int(np.hypot(h, w) / 2) + 2
+    down, right = max(0, reach - h // 2), max(0, reach - w // 2)
+    wide = np.pad(picture, ((down, down), (right, right), (0, 0)), mode="symmetric")
+    angle = math.radians(rng.uniform(-45, 45))
+    c, s = math.cos(angle), math.sin(angle)
+    # from a place (x, y) of the result to that of the padded picture, middle to middle
+    x = right + w / 2 - c * w / 2 + s * h / 2
+    y = down + h / 2 - s * w / 2 - c * h / 2
+    turned = Image.fromarray(wide).transform(
+        (w, h), Image.Transform.AFFINE, (c, -s, x, s, c, y), Image.Resampling.BILINEAR
+    )
+    return np.array(turned)
+
+
+CHANGES: tuple[Callable[[Picture, np.random.Generator], Picture], ...] = (
+    _gamma,
+    _brightness,
+    _sharpness,
+    _hue_and_saturation,
+    _solarize,
+    _posterize,
+    _invert,
+    _autocontrast,
+    _equalize,
+    _turn,
+)

@@ -1,0 +1,1 @@
+"""Readers: what lies on a disk, as `Data`."""

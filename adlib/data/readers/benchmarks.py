@@ -1,0 +1,208 @@
+"""Public benchmarks by name, read from where they lie on this machine by one reader."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from adlib.data.dataset import Data, Images
+from adlib.data.readers.folders import closest
+from adlib.data.readers.layouts import LAYOUTS, Found, scan
+from adlib.data.readers.split_files import (
+    check_marked,
+    hash_marked,
+    read_dagm_ellipses,
+    read_marked,
+    read_real_iad,
+    read_visa,
+)
+from adlib.data.tools.catalogue import BENCHMARKS, Benchmark
+
+HOME = "ADLIB_BENCHMARKS"  # the environment variable that names the folder where benchmarks lie
+# what shows that a category of a benchmark is there, in any of its forms
+MARKS: dict[str, tuple[str, ...]] = {name: (layout.mark,) for name, layout in LAYOUTS.items()}
+MARKS["visa"] += ("{category}/Data/Images",)
+MARKS["dagm"] += ("{category}_def/labels.txt",)
+MARKS["real-iad"] = ("realiad_jsons/{category}.json", "realiad_jsons*/*/{category}.json",
+                     "realiad_jsons_sv/{category}.json")  # fmt: skip
+
+OPTIONS = {"real-iad": ("listing", "images", "views")}
+
+
+def load_benchmark(
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    categories: Sequence[str] | None = None,
+    **options: Any,
+) -> Data:
+    """Reads a benchmark and checks the header of every image and mask of it.
+
+    Defective images of a training split (DAGM, KolektorSDD2) become `seen`: methods that learn
+    from normal images alone do not get them. Of DTD every texture trains, and there is no test.
+
+    Args:
+        name: One of `adlib.data.tools.catalogue.BENCHMARKS`.
+        root: Where it lies. By default it is looked for in the folder that the environment variable
+            ADLIB_BENCHMARKS names, under its short name or that of its archive.
+        categories: Names of those to read; by default all that are there.
+        options: For Real-IAD: `listing`, `images` and `views`, as `read_real_iad` takes them.
+    Raises:
+        FileNotFoundError: It is not there, or an image or mask of it is not.
+        ValueError: An image, mask or listing is wrong, or a category is unknown.
+    """
+    benchmark = BENCHMARKS[name]
+    wanted = choose(benchmark, categories)
+    found = read(name, locate(name, root), wanted, **options)
+    if found.wrong:
+        raise ValueError(_first(found.wrong, f"things are wrong with {benchmark.title}"))
+    if found.missing:
+        raise FileNotFoundError(_first(found.missing, f"files of {benchmark.title} are missing"))
+    there = {reference.category for reference in found.all}
+    absent = [c for c in wanted if c not in there]
+    if absent and (categories is not None or not there):
+        raise FileNotFoundError(
+            f"no images of {', '.join(absent)} in {locate(name, root)}; there are: "
+            f"{', '.join(sorted(there)) or 'none'}"
+        )
+    for reference in tqdm(found.all, desc="checking images", delay=2, leave=False):
+        check_marked(reference)
+    return Data(
+        name,
+        train=Images(found.train, read_marked, hash_marked),
+        test=Images(found.test, read_marked, hash_marked),
+        notice=benchmark.notice,
+        seen=Images(found.seen, read_marked, hash_marked) if found.seen else None,
+    )
+
+
+def read(name: str, place: Path, categories: tuple[str, ...], **options: Any) -> Found:
+    """What is there of a benchmark, in whichever of its forms; problems are listed, not raised."""
+    allowed = OPTIONS.get(name, ())
+    for option in options:
+        if option not in allowed:
+            known = ", ".join(("root", "categories", *allowed))
+            raise TypeError(f"the data set {name!r} takes no option {option!r}; it takes: {known}")
+    if name == "real-iad":
+        return read_real_iad(place, categories, **options)
+    if name == "visa" and any((place / c / "Data").is_dir() for c in categories):
+        return read_visa(place, categories)
+    if name == "dagm" and any((place / f"{c}_def").is_dir() for c in categories):
+        return read_dagm_ellipses(place, categories)
+    return scan(LAYOUTS[name], place, categories)
+
+
+def choose(benchmark: Benchmark, categories: Sequence[str] | None) -> tuple[str, ...]:
+    """The categories asked for, in the benchmark's order.
+
+    Raises:
+        ValueError: One is unknown, or none is named.
+    """
+    if categories is None:
+        return benchmark.categories
+    names = [categories] if isinstance(categories, str) else list(categories)
+    unknown = [c for c in names if c not in benchmark.categories]
+    if unknown or not names:
+        asked = repr(unknown[0]) if unknown else "(none named)"
+        hint = closest(unknown[0], benchmark.categories) if unknown else ""
+        raise ValueError(
+            f"no category {asked} in {benchmark.title}; there are: "
+            f"{', '.join(benchmark.categories)}{hint}"
+        )
+    return tuple(c for c in benchmark.categories if c in names)
+
+
+def locate(name: str, root: str | os.PathLike[str] | None = None) -> Path:
+    """The folder in which the layout of a benchmark begins, at `root` or a little below it.
+
+    Raises:
+        FileNotFoundError: It is not there; says where it was looked for, and what is there instead.
+    """
+    benchmark = BENCHMARKS[name]
+    if root is not None:
+        folder = Path(root).expanduser()
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder {folder}; expected {benchmark.title} there")
+        found = recognise(folder)
+        if name in found:
+            return found[name][0]
+        expected = " or ".join(str(folder / m) for m in MARKS[name])
+        raise FileNotFoundError(
+            f"{folder} does not look like {benchmark.title}: expected "
+            f"{expected.format(category=benchmark.categories[0])}{other_than(name, found)}"
+        )
+    home = os.environ.get(HOME, "")
+    tried = [Path(home).expanduser() / f for f in (name, *benchmark.folders)] if home else []
+    for folder in tried:
+        if folder.is_dir() and name in (found := recognise(folder)):
+            return found[name][0]
+    where = (
+        f"it is not in {home}, as {name} or {benchmark.folders[0]}"
+        if home
+        else f"{HOME} is not set"
+    )
+    raise FileNotFoundError(
+        f"{benchmark.title} was not found: {where}; name its folder (`adlib data check {name} "
+        f"FOLDER`, in Python root=...), or set {HOME} to the folder that holds it (`adlib data get "
+        f"{name}` says how to come by it)"
+    )
+
+
+def at_home() -> dict[str, Path]:
+    """Where each benchmark begins that lies below the folder that ADLIB_BENCHMARKS names."""
+    here = {}
+    for name in BENCHMARKS:
+        with suppress(FileNotFoundError):
+            here[name] = locate(name)
+    return here
+
+
+def recognise(folder: Path) -> dict[str, tuple[Path, int]]:
+    """Benchmarks that a folder looks like: where each begins, and how many categories it has there.
+
+    Looks into the folder, and two levels below it. The most complete comes first.
+    """
+    best: dict[str, tuple[Path, int]] = {}
+    for place in _places(folder, 2):
+        for name, marks in MARKS.items():
+            categories = BENCHMARKS[name].categories
+            count = sum(_marked(place, marks, category) for category in categories)
+            if count > best.get(name, (place, 0))[1]:
+                best[name] = (place, count)
+    share = {name: count / len(BENCHMARKS[name].categories) for name, (_, count) in best.items()}
+    return {name: best[name] for name in sorted(best, key=lambda name: -share[name])}
+
+
+def other_than(name: str, found: dict[str, tuple[Path, int]]) -> str:
+    """A clause on what a folder looks like instead, or an empty string."""
+    others = [other for other in found if other != name]
+    if not others:
+        return ""
+    return f"; it looks like {BENCHMARKS[others[0]].title}, whose name here is {others[0]}"
+
+
+def _marked(place: Path, marks: tuple[str, ...], category: str) -> bool:
+    for mark in marks:
+        path = mark.format(category=category)
+        if (place / path).exists() if "*" not in path else any(place.glob(path)):
+            return True
+    return False
+
+
+def _places(folder: Path, depth: int) -> Iterator[Path]:
+    """The folder and those below it, nearest first; of a folder of many, the first hundred."""
+    level = [folder]
+    for _ in range(depth + 1):
+        yield from level
+        below = []
+        for place in level:
+            with os.scandir(place) as entries:
+                below += sorted(e.path for e in entries if e.name[0] != "." and e.is_dir())
+        level = [Path(path) for path in below[:100]]  # data sets have fewer; ours
+
+
+def _first(problems: list[str], what: str) -> str:
+    more = f"{len(problems)} {what}; the first: " if len(problems) > 1 else ""
+    return f"{more}{problems[0]}"

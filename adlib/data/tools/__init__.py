@@ -1,0 +1,1 @@
+"""Tools for folders of images: checks, duplicates, archives, downloads."""

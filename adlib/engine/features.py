@@ -1,0 +1,266 @@
+"""The cache of frozen features: what the encoder says of each image, computed once.
+
+One safetensors file a set of images: `features` (n, g, t, c) in fp16, memory-mapped when read. Its
+name is a hash of everything that its content depends on, so a cache that does not fit is never
+found, and it appears by renaming a finished file, so one half-written is never read. Several
+processes may want the same file: the first computes it, the others wait for it.
+"""
+
+import hashlib
+import json
+import math
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float16
+from torch import Tensor
+
+from adlib.data.dataset import Images, Sample
+from adlib.data.transform import Frame
+from adlib.system.disk import BusyError, free_mib, locked, remove_leftovers, replacing
+from adlib.system.hardware import autocast
+from adlib.system.progress import track
+
+BATCH = 16  # images through the encoder at a time; ours
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """What a method shows of its frozen part."""
+
+    config: Any
+    if TYPE_CHECKING:  # Python 3.12's isinstance does not see the modules of a module
+        encoder: Any
+
+    def extract(self, images: Float[Tensor, "b 3 h w"], /) -> Float[Tensor, "b g t c"]: ...
+
+
+def cache_folder() -> Path:
+    """ADLIB_CACHE, else the user's cache folder."""
+    if folder := os.environ.get("ADLIB_CACHE"):
+        return Path(folder)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "adlib"
+
+
+def frame_of(method: Extractor) -> Frame:
+    """The frame that a method's config asks for."""
+    return Frame(size=method.config.size, resize=getattr(method.config, "resize", None))
+
+
+def cache_key(method: Extractor, images: Images, dtype: torch.dtype) -> str:
+    """SHA-256 of the weights, layers, frame, precision and the images' content, in hex."""
+    frame = frame_of(method)
+    parts = {
+        "format": 3,  # raised when the features of the same encoder or the key's parts change
+        "extract": getattr(type(method), "extract_id", type(method).__name__),
+        "weights": method.encoder.digest,
+        "layers": method.encoder.layers,
+        "size": frame.size,
+        "resize": frame.resize,
+        "dtype": str(dtype),
+        "images": images.digest,
+        "order": [
+            (r.category, r.defect, r.name, mark.hex())  # two folders may hold one name
+            for r, mark in zip(images.references, images.fingerprints, strict=True)
+        ],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def batches(
+    images: Images, frame: Frame, size: int = BATCH
+) -> Iterator[tuple[list[Sample], Tensor]]:
+    """Yield the samples of a batch and their framed pixels (b 3 h w, in [0, 1])."""
+    for start in range(0, len(images), size):
+        samples = [images[i] for i in range(start, min(start + size, len(images)))]
+        yield samples, torch.from_numpy(np.stack([frame.image(s.image) for s in samples]))
+
+
+def extract(
+    method: Extractor,
+    images: Images,
+    device: torch.device,
+    dtype: torch.dtype,
+    label: str,
+    layout: torch.memory_format,
+) -> Iterator[Float[Tensor, "b g t c"]]:
+    """Yield the frozen features of batch after batch, on `device`, computed in `dtype`."""
+    frame = frame_of(method)
+    bar = track(range(len(images)), label, unit="image")
+    for samples, pixels in batches(images, frame):
+        with torch.no_grad(), autocast(device, dtype):  # not around the yield, where others work
+            made = method.extract(pixels.to(device, memory_format=layout))
+        yield made
+        bar.update(len(samples))
+    bar.close()
+
+
+def cached_features(
+    method: Extractor,
+    images: Images,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    label: str = "encode",
+    channels_last: bool = True,
+) -> Float16[Tensor, "n g t c"]:
+    """Return the features of all images in their order, from the cache or into it.
+
+    Args:
+        method: Gives `encoder`, `config` and `extract`.
+        images: n images.
+        device: Where to compute what is missing; the result lies on the CPU, memory-mapped.
+        dtype: Precision of the encoder's forward pass.
+        label: What the progress bar calls it.
+        channels_last: Memory layout of the pixels and the encoder, which keeps it, even where the
+            cache has the features already; changes no more than rounding.
+    Raises:
+        OSError: The cache's folder cannot be written, or its disk is too small; both are named.
+    """
+    if len(images) == 0:
+        raise ValueError("no images to encode")
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    method.encoder.to(memory_format=layout)
+    path = cache_folder() / "features" / f"{cache_key(method, images, dtype)}.safetensors"
+    if (found := _read(path)) is not None:
+        return found
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"the feature cache cannot be made: {error}; set ADLIB_CACHE to a folder that can "
+            "be written"
+        ) from error
+    with locked(path.with_suffix(".lock"), wait=True):  # who removes a file holds it too
+        if (found := _read(path)) is None:  # another process may have made it meanwhile
+            path.unlink(missing_ok=True)
+            remove_leftovers(path.parent, path.name)
+            made = extract(method, images, device, dtype, label, layout)
+            _write(path, made, len(images), _about(method, images))
+            found = _read(path)
+    if found is None:
+        raise OSError(f"{path} was just written and cannot be read back")
+    return found
+
+
+def _read(path: Path) -> Float16[Tensor, "n g t c"] | None:
+    """The features in a file of the cache; None where it is not there or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            features = file.get_tensor("features")
+    except (FileNotFoundError, SafetensorError):
+        return None
+    with suppress(OSError):  # another user's, or removed just now
+        os.utime(path)  # when it was last used, for who wants to remove the oldest
+    return features
+
+
+def _about(method: Extractor, images: Images) -> dict[str, str]:
+    """What a cache holds, in words, for `adlib data cache`."""
+    height, width = frame_of(method).size
+    categories = images.categories
+    named = ", ".join(categories[:3]) + (", ..." if len(categories) > 3 else "")
+    return {
+        "encoder": f"{method.encoder.name}, layers {list(method.encoder.layers)}",
+        "frame": f"{height} x {width}",
+        "images": f"{len(images)} of {named}",
+    }
+
+
+def _write(path: Path, batches: Iterator[Tensor], n: int, about: dict[str, str]) -> None:
+    """Write a safetensors file batch by batch, so that no set of images must fit in memory."""
+    first = next(batches).to("cpu", torch.float16)
+    shape = [n, *first.shape[1:]]
+    size = 2 * math.prod(shape)
+    if size / 2**20 > free_mib(path.parent):
+        raise OSError(
+            f"the feature cache needs {size / 2**20:,.0f} MiB and {path.parent} has "
+            f"{free_mib(path.parent):,.0f} MiB free; set ADLIB_CACHE to a folder on a larger disk"
+        )
+    header = {
+        "__metadata__": about,
+        "features": {"dtype": "F16", "shape": shape, "data_offsets": [0, size]},
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as work, work.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.write(first.numpy().tobytes())
+        for batch in batches:
+            file.write(batch.to("cpu", torch.float16).numpy().tobytes())
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheFile:
+    """One file of the cache.
+
+    Attributes:
+        path: The file.
+        mib: Its size in MiB.
+        days: Since it was last used.
+        about: Encoder, frame and images, in words; empty for a leftover.
+    """
+
+    path: Path
+    mib: float
+    days: float
+    about: dict[str, str]
+
+
+def cache_files() -> list[CacheFile]:
+    """All files of the cache, those used last first."""
+    from safetensors import SafetensorError, safe_open
+
+    found = []
+    for path in (cache_folder() / "features").glob("*.safetensors*"):
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = dict(file.metadata() or {})
+        except (OSError, SafetensorError):
+            about = {}
+        stat = path.stat()
+        days = max(0.0, (time.time() - stat.st_mtime) / 86400)  # 0 where the clock was set back
+        found.append(CacheFile(path=path, mib=stat.st_size / 2**20, days=days, about=about))
+    return sorted(found, key=lambda f: f.days)
+
+
+def cache_mib() -> float:
+    """What all files of the cache take, in MiB."""
+    return sum((file.mib for file in cache_files()), 0.0)
+
+
+def prune_cache(older: float = 0.0) -> float:
+    """Remove cached features; what is computed from them stays. A file being written is left.
+
+    Args:
+        older: Only files that were not used for so many days.
+    Returns:
+        What was freed, in MiB.
+    Raises:
+        ValueError: `older` is negative or not a number.
+    """
+    if not older >= 0:  # so that NaN is refused as well
+        raise ValueError(f"expected an age of 0 days or more, got {older}")
+    freed = 0.0
+    for file in cache_files():
+        if file.days < older:
+            continue
+        key = file.path.name.lstrip(".").split(".")[0]
+        try:
+            with locked(file.path.parent / f"{key}.lock", wait=False):
+                file.path.unlink(missing_ok=True)
+                freed += file.mib
+        except BusyError:
+            continue
+    return freed

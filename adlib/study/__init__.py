@@ -1,0 +1,1 @@
+"""What only the chapters use, and their tests. Nothing outside imports it."""

@@ -1,0 +1,122 @@
+"""Pictures of images made to train on, and of the foregrounds they were made within.
+
+Nothing here shows or saves; the caller does.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, FigureBase
+
+from adlib.anomalies.foreground import Foreground, estimate, spread
+from adlib.anomalies.framed import frame_pixels
+from adlib.data.dataset import Images
+from adlib.data.transform import Frame
+from adlib.figures import outline
+
+DIMMED = 0.3  # how much of the ground is left; ours
+WIDTH = 6.6  # inches of the check, which fit a page; ours
+
+
+def pictures(
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"] | Bool[np.ndarray, "_ _"]],
+    titles: Sequence[str],
+    *,
+    columns: int = 4,
+    outlines: Sequence[Bool[np.ndarray, "_ _"] | None] | None = None,
+    figure: FigureBase | None = None,
+) -> FigureBase:
+    """Lay images and masks beside each other.
+
+    Args:
+        images: n images in sRGB, or masks, which are white where they are True.
+        titles: One short line for each.
+        columns: Images in a row.
+        outlines: Masks whose border is drawn on the images.
+        figure: Where to draw; None makes a figure.
+    """
+    rows = -(-len(images) // columns)
+    figure = figure or Figure(figsize=(1.6 * columns, 1.9 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for axes, image, title in zip(grid.flat, images, titles, strict=False):
+        _show(axes, image, title)
+    for axes, mask in zip(grid.flat, outlines or (), strict=False):
+        outline(axes, mask)
+    for axes in grid.flat[len(images) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def samples(
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    masks: Sequence[Bool[np.ndarray, "_ _"]],
+    titles: Sequence[str],
+    *,
+    columns: int = 4,
+    figure: FigureBase | None = None,
+) -> FigureBase:
+    """Lay samples beside each other, each with its mask below it, so that nothing is drawn over.
+
+    Args:
+        images: n images in sRGB.
+        masks: Their anomalous pixels.
+        titles: One short line for each.
+        columns: Samples in a row.
+        figure: Where to draw; None makes a figure.
+    """
+    rows = -(-len(images) // columns)
+    figure = figure or Figure(figsize=(1.6 * columns, 3.4 * rows), layout="constrained")
+    grid = figure.subplots(2 * rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_visible(False)
+    for i, (image, mask, title) in enumerate(zip(images, masks, titles, strict=True)):
+        row, column = divmod(i, columns)
+        for axes, picture, words in (
+            (grid[2 * row, column], image, title),
+            (grid[2 * row + 1, column], mask, ""),
+        ):
+            axes.set(xticks=[], yticks=[], visible=True)
+            axes.spines[:].set_visible(False)
+            _show(axes, picture, words)
+    return figure
+
+
+def foreground_check(images: Images, frame: Frame, number: int = 4) -> Figure:
+    """The picture to check foregrounds by: what is taken for ground is dimmed.
+
+    Args:
+        images: Normal images of one or more categories; a row each.
+        frame: How they become input.
+        number: Images of each category; they and those that the estimate looks at are spread
+            evenly over the category.
+    """
+    names = images.categories
+    side = WIDTH / number
+    figure = Figure(figsize=(WIDTH, (side + 0.35) * len(names)), layout="constrained")
+    rows = np.atleast_1d(np.array(figure.subfigures(len(names), 1), dtype=object))
+    for row, name in zip(rows, names, strict=True):
+        mine = images.of(name)
+        looked_at = [frame_pixels(mine[i].image, frame) for i in spread(len(mine))]
+        rule = estimate(looked_at)
+        shown = [looked_at[i] for i in spread(len(looked_at), number)]
+        pictures(
+            [dim(image, rule) for image in shown], [""] * len(shown), columns=number, figure=row
+        )
+        row.suptitle(f"{name}: {rule.describe()}", fontsize=9, x=0.01, ha="left")
+    return figure
+
+
+def dim(image: UInt8[np.ndarray, "h w 3"], rule: Foreground) -> UInt8[np.ndarray, "h w 3"]:
+    """Darken what a rule takes for ground."""
+    light = np.where(rule.mask(image), 1.0, DIMMED)[..., None]
+    return np.rint(image * light).astype(np.uint8)
+
+
+def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_title(title, fontsize=9)

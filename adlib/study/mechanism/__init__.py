@@ -1,0 +1,38 @@
+"""What happens inside a detector that rebuilds tokens.
+
+Pro-AD's abstract claims that many prototypes rebuild anomalies too ("soft identity mapping"), and
+that its constraint cures that. Whether it is so shows here, on test images and block by block.
+
+```text
+separation.py   normal and anomalous patches, and how far apart their distances are
+reading.py      the decoder walked through: what each block reads of its prototypes
+pasting.py      what of a foreign patch survives the decoder
+measurement.py  measure: all on a data set, the noise probe, and the held-out distance
+```
+"""
+
+from adlib.study.mechanism.measurement import (
+    held_out_distances,
+    measure,
+    noise_probe,
+    token_distances,
+)
+from adlib.study.mechanism.pasting import survival
+from adlib.study.mechanism.reading import Step, attention_entropy, span_distance, walk
+from adlib.study.mechanism.separation import Separation, defect_shares, patch_classes, separation
+
+__all__ = [
+    "Separation",
+    "Step",
+    "attention_entropy",
+    "defect_shares",
+    "held_out_distances",
+    "measure",
+    "noise_probe",
+    "patch_classes",
+    "separation",
+    "span_distance",
+    "survival",
+    "token_distances",
+    "walk",
+]

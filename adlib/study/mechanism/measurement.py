@@ -1,0 +1,267 @@
+"""A trained method's mechanism on a data set, as plain JSON.
+
+Distances are means over groups of 1 - cos, before any smoothing. What is measured and how follows
+the pilot of this reconstruction, so all of it is ours.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from adlib.data.dataset import Data, Images
+from adlib.data.order import hold_out
+from adlib.engine.features import cached_features, frame_of
+from adlib.methods import INPFormer, PatchCore, ProAD
+from adlib.metrics import mean_over
+from adlib.study.mechanism.pasting import IMAGES, made_features, pasted, survival
+from adlib.study.mechanism.reading import attention_entropy, span_distance, steps
+from adlib.study.mechanism.separation import patch_classes, separation
+from adlib.system.hardware import autocast, choose_dtype
+from adlib.system.progress import track
+
+CHANGED, LENGTH = 0.1, 0.7  # share of tokens that the noise probe changes, and by how much; ours
+BATCH = 4  # images at a time; explicit attention weights are kept for as many; ours
+
+Method = Any  # adlib.methods.Method that also has `distances` and `grid`
+
+
+@torch.no_grad()
+def token_distances(method: Method, groups: Float[Tensor, "b g n c"]) -> Float[Tensor, "b n"]:
+    """Return each token's distance from its reconstruction, the mean over groups of 1 - cos.
+
+    Of PatchCore it is the same, from the nearest of its memory and after averaging neighbours.
+
+    Raises:
+        ValueError: A PatchCore whose distances are no cosines: re-weighted or not normalised.
+    """
+    memory = isinstance(method, PatchCore)
+    if memory and (method.config.reweight or not method.config.normalise):
+        raise ValueError(
+            "patchcore's distances are cosines with normalise=True and reweight=False only, got "
+            f"{method.config.normalise} and {method.config.reweight}"
+        )
+    method.eval()
+    d = method.distances(groups)
+    d = d.square() / 2 if memory else d  # its patches have length 1
+    return d.mean(dim=1)
+
+
+def noise_probe(
+    method: Method,
+    features: Float[Tensor, "n g t c"],
+    generator: torch.Generator,
+    *,
+    share: float = CHANGED,
+    length: float = LENGTH,
+    batch: int = BATCH,
+) -> tuple[float, float]:
+    """Ask whether tokens that were never seen are rebuilt as well: soft identity mapping.
+
+    Some tokens of each image get a random direction added, the same in all groups and of a length
+    relative to the token's, in input and target alike.
+
+    Args:
+        method: A trained method.
+        features: Of n normal images.
+        generator: Draws places and directions, image by image.
+        share: Of the tokens that change, one at least.
+        length: Of what is added.
+        batch: Images at a time.
+    Returns:
+        The mean distance of changed and of unchanged tokens. An identity mapping gives 0 for both;
+        one that has learnt the normal only, a large first number.
+    """
+    tokens, width = features.shape[2:]
+    k = max(1, round(share * tokens))
+    found: list[tuple[Tensor, Tensor]] = []
+    for groups in _batches(method, features, batch):
+        changed = torch.zeros(len(groups), tokens, dtype=torch.bool)
+        for image, flags in zip(groups, changed, strict=True):
+            at = torch.randperm(tokens, generator=generator)[:k]
+            direction = F.normalize(torch.randn(k, width, generator=generator), dim=-1)
+            size = length * image[:, at].norm(dim=-1, keepdim=True)  # g k 1
+            image[:, at] += size * direction.to(image.device)
+            flags[at] = True
+        d = token_distances(method, groups).cpu()
+        found.append((d[changed], d[~changed]))
+    near, far = (torch.cat(parts).mean().item() for parts in zip(*found, strict=True))
+    return near, far
+
+
+def held_out_distances(
+    method: Method, data: Data, *, holdout: float = 0.1, batch: int = BATCH, precision: str = "fp32"
+) -> dict[str, float]:
+    """Return the mean distance on the normal images that only calibrated, by category.
+
+    How well normal features are fitted, without a look at the test set. Of a method that was not
+    fitted, the images that seed 0 would hold out.
+
+    Args:
+        method: A trained method.
+        data: What it was fitted on, or another data set, of which it has seen nothing.
+        holdout: The share that `fit` held out.
+        batch: Images at a time.
+        precision: As in `measure`.
+    Raises:
+        ValueError: The run held out another number of images of this data set.
+    """
+    seen, device = method.provenance, next(method.parameters()).device
+    _, held = hold_out(data.train, holdout, seen.get("seed") or 0)
+    if seen and seen["data"]["hash"] == data.hash and seen["images"]["held_out"] != len(held):
+        raise ValueError(
+            f"the run held out {seen['images']['held_out']} images of {data.name}; holdout="
+            f"{holdout} gives {len(held)}. Pass the share that `fit` was given"
+        )
+    if not held:
+        return {}
+    dtype = choose_dtype(precision, device)
+    features = cached_features(method, data.train, device=device, dtype=dtype)
+    found: dict[str, list[float]] = {}
+    with autocast(device, dtype):
+        parts = [token_distances(method, g) for g in _batches(method, features[held], batch)]
+    for i, d in zip(held, torch.cat(parts).mean(dim=1).tolist(), strict=True):
+        found.setdefault(data.train.references[i].category, []).append(d)
+    return {category: float(np.mean(d)) for category, d in found.items()}
+
+
+def measure(
+    method: Method,
+    data: Data,
+    *,
+    batch: int = BATCH,
+    device: str | torch.device | None = None,
+    precision: str = "fp32",
+    holdout: float = 0.1,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure the mechanism of a method on the test images of a data set.
+
+    Args:
+        method: A trained method that has `distances`.
+        data: Its `test` images, and the held-out ones of `train`.
+        batch: Images at a time. Explicit attention takes some 16 h n m bytes an image.
+        device: Where; None leaves the method where it is.
+        precision: Of encoder and decoder, as in `evaluate`; distances are taken in fp32, and so
+            are the figures of `blocks`, which rounding would move.
+        holdout: The share of normal images that `fit` held out.
+        seed: Of the noise probe, in each category anew.
+    Returns:
+        {"method", "categories": {CATEGORY: row}, "mean": row}. A row has the fields of `Separation`
+        (`d_normal`, `d_anomalous`, `ratio`, `gap`, `z`, `auroc`, `normal_patches`,
+        `anomalous_patches`), `noise_changed` and `noise_unchanged` on the normal test images
+        (`noise_probe`), `d_held_out` (`held_out_distances`), `survival_other` and `survival_made`
+        (`survival` of patches of another category and of made anomalies), and `blocks`: of Pro-AD
+        and INP-Former for each decoder block `entropy_normal`, `entropy_anomalous`
+        (`attention_entropy`), `span_normal`, `span_anomalous` (`span_distance` of y from the
+        block's prototypes), empty of
+        other methods. None where a category has no such patch or image, as without masks. The mean
+        is the plain mean over categories, so of ratios too; None where one lacks the figure; it has
+        no counts.
+    Raises:
+        TypeError: A method without distances of tokens.
+    """
+    if not hasattr(method, "distances"):
+        raise TypeError(f"only methods with `distances` of tokens can be measured, got {method!r}")
+    if device is not None:
+        method.to(torch.device(device))
+    place = next(method.parameters()).device
+    dtype = choose_dtype(precision, place)
+    features = cached_features(method, data.test, device=place, dtype=dtype, label="encode test")
+    held = held_out_distances(method, data, holdout=holdout, batch=batch, precision=precision)
+    names = np.array([r.category for r in data.test.references])
+    rows: dict[str, dict[str, Any]] = {}
+    blocks: dict[str, list[dict[str, float | None]]] = {}
+    for category in track(data.test.categories, "measure", unit="category"):
+        mine = np.flatnonzero(names == category)
+        images, part = data.test.select(mine), features[torch.from_numpy(mine)]
+        normal, anomalous = patch_classes(images, frame_of(method), method.grid)
+        good, noise = part[torch.from_numpy(~images.labels)], (None, None)
+        with autocast(place, dtype):
+            each = [token_distances(method, g).cpu() for g in _batches(method, part, batch)]
+            if len(good):
+                generator = torch.Generator().manual_seed(seed)
+                noise = noise_probe(method, good, generator, batch=batch)
+        d = torch.cat(each)
+        rows[category] = asdict(separation(d[normal].numpy(), d[anomalous].numpy()))
+        rows[category] |= {"noise_changed": noise[0], "noise_unchanged": noise[1]}
+        rows[category]["d_held_out"] = held.get(category)
+        others = features[torch.from_numpy((names != category) & ~data.test.labels)][:IMAGES]
+        normals = images.select(np.flatnonzero(~images.labels)[:IMAGES])
+        rows[category] |= _survivals(method, good[:IMAGES].float(), others.float(), normals, seed)
+        blocks[category] = _read(method, part, normal, anomalous, batch)
+    mean: dict[str, Any] = mean_over(rows)
+    mean = {name: value for name, value in mean.items() if not name.endswith("_patches")}
+    alike = zip(*blocks.values(), strict=True)  # the same block of all categories
+    mean["blocks"] = [mean_over(dict(zip(blocks, same, strict=True))) for same in alike]
+    for category, row in rows.items():
+        row["blocks"] = blocks[category]
+    return {"method": method.name, "categories": rows, "mean": mean}
+
+
+def _survivals(
+    method: Method,
+    normal: Float[Tensor, "b g n c"],
+    others: Float[Tensor, "k g n c"],
+    images: Images,
+    seed: int,
+) -> dict[str, float | None]:
+    """Return what survives of patches of other categories, and of made anomalies; None where not.
+
+    PatchCore rebuilds nothing, so nothing can survive in it.
+    """
+    found: dict[str, float | None] = {"survival_other": None, "survival_made": None}
+    if isinstance(method, PatchCore) or not len(normal):
+        return found
+    device = next(method.parameters()).device
+    if len(others):
+        after, changed = pasted(normal, others, method.grid, torch.Generator().manual_seed(seed))
+        found["survival_other"] = survival(method, normal.to(device), after.to(device), changed)
+    found["survival_made"] = survival(method, *made_features(method, images, seed))
+    return found
+
+
+@torch.no_grad()
+def _read(
+    method: Method,
+    features: Float[Tensor, "n g t c"],
+    normal: Bool[Tensor, "n t"],
+    anomalous: Bool[Tensor, "n t"],
+    batch: int,
+) -> list[dict[str, float | None]]:
+    """Return entropy and span distance of each block, on normal and on anomalous patches."""
+    if not isinstance(method, ProAD | INPFormer):
+        return []
+    parts: list[Tensor] = []
+    for groups in _batches(method, features, batch):
+        each = [
+            torch.stack([attention_entropy(step.weights), span_distance(step.y, step.p)]).cpu()
+            for step in steps(method, groups)
+        ]  # 2 b t, of each block
+        parts.append(torch.stack(each))
+    return [
+        {
+            f"{name}_{kind}": _mean(figure[chosen])
+            for name, figure in zip(("entropy", "span"), block, strict=True)
+            for kind, chosen in (("normal", normal), ("anomalous", anomalous))
+        }
+        for block in torch.cat(parts, dim=2)
+    ]
+
+
+def _mean(x: Float[Tensor, " k"]) -> float | None:
+    """The mean of what is a number; None where nothing is."""
+    mean = x.nanmean().item()
+    return None if np.isnan(mean) else mean
+
+
+def _batches(method: Method, features: Float[Tensor, "n g t c"], batch: int) -> Iterator[Tensor]:
+    """Yield cached features batch by batch, as fp32 copies where the method is."""
+    device = next(method.parameters()).device
+    for part in features.split(batch):
+        yield part.to(device, torch.float32, copy=True)
