@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -24,6 +25,7 @@ from adlib.methods.config import check, encoder_of
 from adlib.metrics.threshold import Calibration
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.constraint import check_hold, constraint
+from adlib.nn.dictionary import Gate, leading, nearest_mean, nearest_span
 from adlib.nn.noise import Dropout
 from adlib.nn.reconstruction import (
     GROUPS_ID,
@@ -90,7 +92,16 @@ class ProADConfig:
     """What of a token may enter its own reconstruction; the paper's form is unknown. Ours, and so
     are `start` and `shortcut`: chosen among forms by a rule written down before the runs that it
     judged, 2026-11-22 (`adlib.study.choice`, book/results/README.md)."""
-    coherence: float = 0.0  # weight of INP-Former's coherence loss on the last prototypes; ours
+    dictionary: int = 0
+    """How many prototypes, learnt and shared by all images, the decoder's input is rebuilt from
+    before anything else reads it; 0: it enters as it is. Ours; the forms are in
+    `adlib.nn.dictionary`, and `nearest` and `share` are theirs."""
+    entry: Literal["span", "mean", "leading", "gate"] = "span"  # of `dictionary`; ours
+    nearest: int = 32  # prototypes of `dictionary` that a token is rebuilt from; ours
+    share: float = 0.25  # of the channels that "leading" lets through; ours
+    reading: bool = True  # the decoder reads prototypes by attention; abstract
+    coherence: float = 0.0  # weight of INP-Former's coherence loss on the last prototypes, or on
+    # the dictionary where there is one; ours
     noise: Literal["fixed", "ramped"] = "fixed"  # ours: what is adaptive is unknown
     mining: Literal["distance", "easy-points"] = "distance"  # inferred: INP-Former; or Dinomaly's
     start: Literal["random", "features"] = "features"  # prototypes: drawn, or normal tokens; ours
@@ -101,10 +112,15 @@ class ProADConfig:
     def __post_init__(self) -> None:
         check(
             self,
-            at_least_one=("prototypes", "blocks", "heads", "batch", "steps"),
-            shares=("dropout", "top"),
-            not_negative=("hardness", "coherence", "prototype_lr"),
+            at_least_one=("prototypes", "blocks", "heads", "batch", "steps", "nearest"),
+            shares=("dropout", "top", "share"),
+            not_negative=("hardness", "coherence", "prototype_lr", "dictionary"),
         )
+        if not self.reading and (self.update != "never" or self.constraint != "none"):
+            raise ValueError(
+                "reading=False leaves nothing to update or to constrain: it goes with "
+                f'update="never" and constraint="none", got {self.update!r}, {self.constraint!r}'
+            )
         if self.own and self.update == "once":
             raise ValueError("own prototypes are gathered by every block or never, not once")
 
@@ -193,6 +209,20 @@ class Reconstruction(nn.Module):
         return y + self.mlp(self.ln_y(y))
 
 
+class Alone(nn.Module):
+    """A reconstruction that reads no prototypes: $x_l = u + \\mathrm{MLP}(\\mathrm{LN}\\,u)$."""
+
+    def __init__(self, width: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.mlp = MLP(width, mlp_ratio)
+        self.ln_u = nn.LayerNorm(width, eps=1e-8)
+
+    def forward(
+        self, u: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"]
+    ) -> Float[Tensor, "b n c"]:
+        return u + self.mlp(self.ln_u(u))
+
+
 class Keep(nn.Module):
     """An aggregation that leaves the prototypes as they are."""
 
@@ -214,7 +244,11 @@ class DecoderBlock(nn.Module):
         each = config.update == "every-block"
         self.aggregation = Aggregation(width, heads, ratio, kind) if each else Keep()
         self.context = Context(width, heads, kind) if config.context else nn.Identity()
-        self.reconstruction = Reconstruction(width, heads, ratio, kind, config.constraint)
+        self.reconstruction = (
+            Reconstruction(width, heads, ratio, kind, config.constraint)
+            if config.reading
+            else Alone(width, ratio)
+        )
 
     def forward(
         self, x: Float[Tensor, "b n c"], p: Float[Tensor, "b m c"]
@@ -266,6 +300,10 @@ class ProAD(nn.Module):
         self.decoder = nn.ModuleList(
             DecoderBlock(self.width, heads, config) for _ in range(config.blocks)
         )
+        self.dictionary = (
+            nn.Parameter(torch.empty(config.dictionary, self.width)) if config.dictionary else None
+        )
+        self.gate = Gate() if config.entry == "gate" else None
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
         self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
@@ -279,6 +317,10 @@ class ProAD(nn.Module):
         for part in (self.bottleneck, self.extractor, self.decoder):
             draw_decoder(part, self.width, generator)
         nn.init.trunc_normal_(self.prototypes, 0.0, 0.02, -0.06, 0.06, generator)
+        if self.dictionary is not None:
+            nn.init.trunc_normal_(self.dictionary, 0.0, 0.02, -0.06, 0.06, generator)
+        if self.gate is not None:
+            self.gate.tau.zero_()
         self.seed = generator.initial_seed()  # of `prepare`
         self.step.zero_()
 
@@ -288,9 +330,12 @@ class ProAD(nn.Module):
         The prototypes know no weight decay, which would pull them to zero and not to the normal;
         ours.
         """
-        others = [p for n, p in self.named_parameters() if p.requires_grad and n != "prototypes"]
+        sets = [p for p in (self.prototypes, self.dictionary) if p is not None]
+        others = [
+            p for p in self.parameters() if p.requires_grad and all(p is not one for one in sets)
+        ]
         lr, factor = self.config.lr, self.config.prototype_lr
-        prototypes = {"params": [self.prototypes], "decay": 0.0, "lr": factor * lr}
+        prototypes = {"params": sets, "decay": 0.0, "lr": factor * lr}
         return warmed_up([{"params": others}, prototypes], lr, self.config.warmup, steps)
 
     def prepare(self, normal: Subset[Tensor]) -> None:
@@ -304,6 +349,9 @@ class ProAD(nn.Module):
             generator = torch.Generator().manual_seed(self.seed)
             for prototypes in self.prototypes.detach():  # m c
                 prototypes.copy_(draw_tokens(normal, len(prototypes), generator))
+            if self.dictionary is not None:
+                drawn = draw_tokens(normal, len(self.dictionary), generator)
+                self.dictionary.detach().copy_(F.normalize(drawn, dim=-1))  # lengths do not count
 
     def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
         """Return the two groups of fused levels, the frozen part that the engine caches.
@@ -318,6 +366,7 @@ class ProAD(nn.Module):
     ) -> tuple[Float[Tensor, "b 2 n c"], Float[Tensor, "b m c"]]:
         """Rebuild both groups from the prototypes, and return the last of these as well."""
         f_i = groups.mean(dim=1)  # F_I: second-hand as a sum; the mean as Dinomaly does
+        f_i = self.constrained(f_i)
         x = self.bottled(f_i)
         p = self.extractor(self.start_of(0, x), f_i)
         outputs: list[Tensor] = []
@@ -327,6 +376,20 @@ class ProAD(nn.Module):
             x, p = decode(x, p)
             outputs.insert(0, x)  # the last block rebuilds the first levels; inferred
         return two_groups(outputs), p
+
+    def constrained(self, f_i: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
+        """Return what the dictionary can rebuild of the input, or the input where there is none."""
+        if self.dictionary is None:
+            return f_i
+        match self.config.entry:
+            case "leading":
+                return leading(f_i, self.dictionary, self.config.share)
+            case "mean":
+                return nearest_mean(f_i, self.dictionary, self.config.nearest)
+            case "gate":
+                assert self.gate is not None
+                return self.gate(f_i, self.dictionary, self.config.nearest)
+        return nearest_span(f_i, self.dictionary, self.config.nearest)
 
     def bottled(self, f_i: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
         """Return x_0 of the adaptive noisy bottleneck; what is adaptive is unknown.
@@ -368,7 +431,13 @@ class ProAD(nn.Module):
             weight = easy_point_weights(d, gather_batch(d), EASY * self.ramp(RAMP), EASY_GRADIENT)
         loss = weighted_cosine_loss(target, rebuilt, weight)
         if self.config.coherence:
-            loss = loss + self.config.coherence * coherence_loss(target.mean(dim=1), p)
+            f_i = target.mean(dim=1)
+            far = (
+                coherence_loss(f_i, p)
+                if self.dictionary is None
+                else (1 - F.cosine_similarity(f_i, self.constrained(f_i), dim=-1)).mean()
+            )
+            loss = loss + self.config.coherence * far
         if self.training and last_part():
             self.step += 1
         return loss

@@ -535,3 +535,34 @@ def test_a_reset_starts_learnt_scales_at_one() -> None:
             scale.fill_(7)
     method.reset(torch.Generator().manual_seed(0))
     assert all(torch.equal(scale, torch.ones(192)) for scale in scales)
+
+
+@pytest.mark.parametrize("entry", ["span", "mean", "leading", "gate"])
+def test_a_dictionary_is_all_that_the_decoder_sees_of_the_input(entry: str) -> None:
+    config = tiny_config(
+        dictionary=9, nearest=3, entry=entry, reading=False, update="never", constraint="none"
+    )
+    method = ProAD(config).train()
+    normal: Any = random(5, 2, 6, 192).half()
+    method.prepare(Subset(normal, range(5)))
+    groups = random(3, 2, 6, 192, seed=1)
+    loss = method.loss(groups)
+    loss.backward()
+    assert method.dictionary is not None
+    assert method.dictionary.grad is not None
+    assert method.dictionary.grad.abs().sum() > 0
+    assert method.prototypes.grad is None  # nothing reads them
+    method.eval()
+    f_i = groups.mean(dim=1)
+    seen = method.constrained(f_i)
+    assert not torch.allclose(seen, f_i)
+    plain = ProAD(tiny_config(reading=False, update="never", constraint="none")).eval()
+    kept = {k: v for k, v in method.state_dict().items() if k in plain.state_dict()}
+    plain.load_state_dict(kept)
+    again = plain(torch.stack([seen, seen], dim=1))[0]  # the same decoder on the rebuilt input
+    torch.testing.assert_close(method(groups)[0], again)
+
+
+def test_a_decoder_that_reads_nothing_has_nothing_to_update() -> None:
+    with pytest.raises(ValueError, match="reading=False"):
+        tiny_config(reading=False)

@@ -235,7 +235,7 @@ def _read(
     batch: int,
 ) -> list[dict[str, float | None]]:
     """Return entropy and span distance of each block, on normal and on anomalous patches."""
-    if not isinstance(method, ProAD | INPFormer):
+    if not isinstance(method, ProAD | INPFormer) or not getattr(method.config, "reading", True):
         return []
     parts: list[Tensor] = []
     for groups in _batches(method, features, batch):

@@ -34,6 +34,7 @@ def steps(method: ProAD | INPFormer, groups: Float[Tensor, "b 2 n c"]) -> Iterat
     """Run the decoder in eval mode, and yield each block's step, so that one is held at a time."""
     method.eval()
     f_i, decoder = groups.mean(dim=1), list[Any](method.decoder)
+    f_i = method.constrained(f_i) if isinstance(method, ProAD) else f_i
     x = method.bottled(f_i) if isinstance(method, ProAD) else method.bottleneck(f_i)
     if isinstance(method, INPFormer):
         p = method.extractor(method.tokens.expand(len(x), -1, -1), f_i)
