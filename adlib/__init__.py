@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from adlib import metrics
     from adlib.data import load_data
-    from adlib.engine import Options, evaluate, fit, load_run, predict
+    from adlib.engine import TrainOptions, evaluate, fit, load_run, predict
     from adlib.methods import (
         PRN,
         Dinomaly,
@@ -38,7 +38,7 @@ _HOMES = {
     "PRNConfig": "adlib.methods",
     "ProAD": "adlib.methods",
     "ProADConfig": "adlib.methods",
-    "Options": "adlib.engine",
+    "TrainOptions": "adlib.engine",
     "fit": "adlib.engine",
     "evaluate": "adlib.engine",
     "predict": "adlib.engine",
@@ -51,12 +51,12 @@ __all__ = [
     "DinomalyConfig",
     "INPFormer",
     "INPFormerConfig",
-    "Options",
     "PRNConfig",
     "PatchCore",
     "PatchCoreConfig",
     "ProAD",
     "ProADConfig",
+    "TrainOptions",
     "evaluate",
     "fit",
     "load_data",

@@ -20,7 +20,7 @@ import tyro
 from tyro.conf import Positional
 
 from adlib.data import NAMES, load_data
-from adlib.data.dataset import Data
+from adlib.data.dataset import DataSplits
 from adlib.data.readers.folders import closest
 from adlib.data.split import SEEN, supervise, without_seen
 from adlib.data.tools.check import pictures_passed_over
@@ -228,7 +228,7 @@ def _short_warnings() -> Iterator[None]:
 
 def parse_train(words: list[str]) -> tuple[Train, str, Any, Any]:
     """Return the command, the method's name, its config and the run's options, all from words."""
-    from adlib.engine import Options
+    from adlib.engine import TrainOptions
     from adlib.methods import METHODS
 
     name = words[0] if words else ""
@@ -244,7 +244,7 @@ def parse_train(words: list[str]) -> tuple[Train, str, Any, Any]:
     config = METHODS[name][1]
     fields = [
         (name, Annotated[cls, tyro.conf.arg(name="")], dataclasses.field(default_factory=cls))
-        for name, cls in (("config", config), ("options", Options))
+        for name, cls in (("config", config), ("options", TrainOptions))
     ]
     command = dataclasses.make_dataclass("Train", fields, bases=(Train,), kw_only=True)
     parsed = tyro.cli(
@@ -316,7 +316,7 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
     say(_next(command, data, out))
 
 
-def _next(command: Train, data: Data, out: Path) -> str:
+def _next(command: Train, data: DataSplits, out: Path) -> str:
     """The command that comes after training: evaluate what can be scored, or else predict."""
     able = scorable(data.test.references)
     if not able:
@@ -387,7 +387,7 @@ def _check_writable(out: Path) -> None:
         raise FileExistsError(f"{out} is a folder; name a file with --out")
 
 
-def _as_in_training(data: Data, provenance: dict[str, Any]) -> Data:
+def _as_in_training(data: DataSplits, provenance: dict[str, Any]) -> DataSplits:
     """Leave out of the test set what left it in training; the same data where nothing did.
 
     The defects that a run trained on tell its data, whatever their folder is called by now, what
@@ -400,7 +400,7 @@ def _as_in_training(data: Data, provenance: dict[str, Any]) -> Data:
     return supervise(data, *drawn) if drawn and data.name == provenance["data"]["name"] else data
 
 
-def _never_seen(calibration: Any, data: Data) -> str:
+def _never_seen(calibration: Any, data: DataSplits) -> str:
     """A sentence about categories that a run has no threshold for, or an empty string.
 
     Training holds out an image of each category that has two, so a category without a threshold was
@@ -417,7 +417,7 @@ def _never_seen(calibration: Any, data: Data) -> str:
     )
 
 
-def _check_record(out: Path, protocol: dict[str, Any], data: Data) -> None:
+def _check_record(out: Path, protocol: dict[str, Any], data: DataSplits) -> None:
     """Raise FileExistsError if a file is no record, or one of another protocol or other images."""
     try:
         record = json.loads(out.read_text(encoding="utf-8"))
@@ -575,7 +575,7 @@ def info(command: Info) -> None:
     print("  FOLDER             MVTec AD layout, or good/ and bad/")
 
 
-def _load(name: str, categories: tuple[str, ...]) -> Data:
+def _load(name: str, categories: tuple[str, ...]) -> DataSplits:
     data = load_data(name, **({"categories": list(categories)} if categories else {}))
     if data.notice:
         print(data.notice)

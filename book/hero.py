@@ -13,7 +13,7 @@ import torch
 
 import adlib
 from adlib import figures
-from adlib.engine.features import frame_of
+from adlib.engine.features import transform_of
 from adlib.engine.runs import commit, versions, write_json
 from adlib.system.hardware import choose_device, choose_dtype
 
@@ -29,7 +29,7 @@ def main() -> None:
     data = adlib.load_data("builtin", train=40, test=40, categories=CATEGORIES)
     run = adlib.fit(adlib.ProAD(adlib.ProADConfig(steps=STEPS)), data, seed=SEED)
     method, calibration = run.method, run.method.calibration
-    frame, dtype = frame_of(method), choose_dtype("auto", choose_device())
+    frame, dtype = transform_of(method), choose_dtype("auto", choose_device())
     references = data.test.references
     picks = [
         next(i for i, r in enumerate(references) if (r.category, r.defect) == kind)
@@ -38,7 +38,7 @@ def main() -> None:
     samples = [data.test[i] for i in picks]
     pixels = torch.from_numpy(np.stack([frame.image(s.image) for s in samples]))
     with torch.no_grad(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        features = method.extract(pixels).float()
+        features = method.encode(pixels).float()
         rebuilt = method(features)[0].float()
     found = adlib.predict(method, [s.image for s in samples])
     scale = (calibration.low, calibration.high)

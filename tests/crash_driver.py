@@ -36,9 +36,9 @@ CONFIG = ProADConfig(
 )
 
 
-def fit(data: adlib.data.dataset.Data, out: Path, every: int) -> None:  # pyright: ignore[reportAttributeAccessIssue]
+def fit(data: adlib.data.dataset.DataSplits, out: Path, every: int) -> None:  # pyright: ignore[reportAttributeAccessIssue]
     """One fit, as the command line would do it."""
-    options = adlib.Options(checkpoint_every=every)
+    options = adlib.TrainOptions(checkpoint_every=every)
     adlib.fit(ProAD(CONFIG), data, steps=STEPS, out=out, device="cpu", options=options)
 
 

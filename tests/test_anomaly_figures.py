@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from adlib.anomalies.foreground import Foreground
 from adlib.data import load_builtin
-from adlib.data.transform import Frame
+from adlib.data.transform import ImageTransform
 from adlib.study.anomaly_figures import dim, foreground_check, pictures, samples
 
 IMAGES = [np.random.default_rng(i).integers(0, 255, (20, 30, 3), dtype=np.uint8) for i in range(5)]
@@ -55,7 +55,7 @@ def test_the_ground_is_dimmed_and_the_product_is_not() -> None:
 
 def test_the_check_has_a_row_a_category_that_says_what_was_decided() -> None:
     data = load_builtin(size=64, train=3, test=2, categories=["screw", "steel"])
-    figure = foreground_check(data.train, Frame(size=(64, 64)), number=2)
+    figure = foreground_check(data.train, ImageTransform(size=(64, 64)), number=2)
     assert isinstance(figure, Figure)
     titles = [row.get_suptitle() for row in figure.subfigs]
     assert titles[0].startswith("screw: an object on a plain ground")

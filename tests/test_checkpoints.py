@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 import adlib
 from adlib import engine
 from adlib.engine import checkpoints, runs
-from adlib.engine.checkpoints import Keeper, TrainingState, read_checkpoint
+from adlib.engine.checkpoints import Checkpointer, TrainingState, read_checkpoint
 from adlib.engine.runs import RunError, claimed, read_run
 from adlib.methods import ProAD
 from adlib.nn.stable_adamw import StableAdamW
@@ -21,7 +21,7 @@ from adlib.system.disk import write_tensors
 from tests.conftest import tiny_config
 
 Folder = Callable[..., Path]
-EVERY = engine.Options(checkpoint_every=2)
+EVERY = engine.TrainOptions(checkpoint_every=2)
 
 
 class Interrupt:
@@ -84,8 +84,8 @@ def test_any_optimiser_goes_on_to_the_same_bits(make: Callable, tmp_path: Path) 
     whole, first, second = begin(), begin(), begin()
     run(whole, 0, 20)
     run(first, 0, 11)
-    Keeper(tmp_path, about, 5, True).save(first)
-    Keeper(tmp_path, about, 5, True).resume(second)
+    Checkpointer(tmp_path, about, 5, True).save(first)
+    Checkpointer(tmp_path, about, 5, True).resume(second)
     assert second.resumed_at == [11]
     run(second, 11, 20)
     assert second.losses == whole.losses

@@ -15,7 +15,7 @@ from PIL import Image
 
 import adlib
 from adlib.cli import main, parse_train
-from adlib.data.dataset import Images
+from adlib.data.dataset import ImageDataset
 from adlib.data.split import supervise
 from tests import made_benchmarks as made
 
@@ -260,7 +260,7 @@ def test_evaluate_replaces_only_a_record_of_the_same_images_and_protocol(
     assert (run / "run.json").read_bytes() == description
 
 
-def say_it_trained_on_seen(data: Path, run: Path) -> Images:
+def say_it_trained_on_seen(data: Path, run: Path) -> ImageDataset:
     """Make a run say that it trained on a drawn defect of each category; return those."""
     seen = supervise(adlib.load_data(data), 1, 0).seen
     assert seen is not None

@@ -83,7 +83,7 @@ def test_a_disk_that_fills_up_costs_the_steps_since_the_last_checkpoint_only(
     folder: Folder, tmp_path: Path
 ) -> None:
     data = adlib.load_data(folder())
-    options = adlib.Options(checkpoint_every=2)
+    options = adlib.TrainOptions(checkpoint_every=2)
     whole = adlib.fit(ProAD(tiny_config()), data, steps=7, out=tmp_path / "whole")
     weights = (tmp_path / "whole" / "weights.safetensors").stat().st_size
     with mounted(tmp_path / "small", f"size={int(9.5 * weights)}") as disk:
@@ -117,7 +117,7 @@ def test_a_read_only_folder_is_named_before_any_work(
 ) -> None:
     data = folder()
     with mounted(tmp_path / "fixed", "ro,size=1m") as disk:
-        monkeypatch.setattr(ProAD, "extract", lambda method, images: 1 / 0)  # work would fail
+        monkeypatch.setattr(ProAD, "encode", lambda method, images: 1 / 0)  # work would fail
         with pytest.raises(OSError, match=r"cannot write the run .*Read-only.*another folder"):
             adlib.fit(ProAD(tiny_config()), adlib.load_data(data), out=disk / "run")
         with pytest.raises(OSError, match=r"cannot write the run .*Read-only.*another folder"):

@@ -16,7 +16,7 @@ from PIL import Image
 import adlib
 from adlib import engine, metrics
 from adlib.anomalies.recipe import Recipe
-from adlib.data.dataset import Data, Images, Reference
+from adlib.data.dataset import DataSplits, ImageDataset, ImageRef
 from adlib.data.order import batch_order, hold_out, noise_seed
 from adlib.engine import evaluation, prediction, runs, scoring
 from adlib.engine.features import cached_features
@@ -104,11 +104,11 @@ def test_a_fit_that_holds_nothing_out_forgets_the_threshold_of_the_one_before(
 def test_fit_never_reads_a_test_image(folder: Folder) -> None:
     data = adlib.load_data(folder())
 
-    def refuse(reference: Reference) -> NoReturn:
+    def refuse(reference: ImageRef) -> NoReturn:
         raise AssertionError(f"a test image was read: {reference}")
 
-    blind = Images(data.test.references, refuse, lambda r: b"content")
-    run = adlib.fit(ProAD(tiny_config()), Data(name="x", train=data.train, test=blind))
+    blind = ImageDataset(data.test.references, refuse, lambda r: b"content")
+    run = adlib.fit(ProAD(tiny_config()), DataSplits(name="x", train=data.train, test=blind))
     assert run.provenance["steps"] == 4
 
 
@@ -190,9 +190,9 @@ def test_intervals_need_two_images_of_a_kind_and_leave_out_what_has_no_mask(
     record = adlib.evaluate(method, data, intervals=True)
     assert list(record["intervals"]["nut"]) == ["image_auroc", "image_ap", "image_f1_max"]
     one = np.flatnonzero(data.test.labels)[1:]
-    left = Data("one", data.train, data.test.select(np.setdiff1d(range(len(data.test)), one)))
+    left = DataSplits("one", data.train, data.test.select(np.setdiff1d(range(len(data.test)), one)))
     with pytest.raises(ValueError, match=r"one/bolt: intervals need two normal and two anom.* got"):
-        adlib.evaluate(method, Data("one", left.train, left.test.of("bolt")), intervals=True)
+        adlib.evaluate(method, DataSplits("one", left.train, left.test.of("bolt")), intervals=True)
 
 
 def test_a_defect_whose_mask_is_black_is_told(folder: Folder) -> None:
@@ -244,7 +244,7 @@ def test_a_defect_that_the_protocol_takes_away_is_told(
 
 
 def test_a_record_says_what_of_the_training_sets_it_apart(folder: Folder) -> None:
-    data, options = adlib.load_data(folder(("bolt",))), adlib.Options(ema=0.5)
+    data, options = adlib.load_data(folder(("bolt",))), adlib.TrainOptions(ema=0.5)
     method = adlib.fit(ProAD(tiny_config()), data, holdout=0.3, options=options).method
     record = adlib.evaluate(method, data)
     assert (record["holdout"], record["ema"]) == (0.3, 0.5)
@@ -382,7 +382,7 @@ def test_all_bad_files_are_named_before_anything_is_computed(
         Image.new("RGB", (50, 40)).save(tmp_path / f"{i}.png")
     Image.new("I;16", (50, 40)).save(tmp_path / "deep.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "0.png").read_bytes()[:50])
-    monkeypatch.setattr(tiny, "extract", lambda pixels: 1 / 0)
+    monkeypatch.setattr(tiny, "encode", lambda pixels: 1 / 0)
     words = r"(?s)^2 of 7 files cannot be used:\n.*cut\.png: expected.*\n.*deep\.png: .*16-bit"
     with pytest.raises(ValueError, match=words):
         adlib.predict(tiny, tmp_path)

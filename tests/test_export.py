@@ -22,7 +22,7 @@ import adlib
 from adlib.cli import main
 from adlib.engine import export
 from adlib.engine.export import Deployed, ParityError, describe, export_onnx
-from adlib.engine.features import frame_of
+from adlib.engine.features import transform_of
 from adlib.engine.scoring import OURS, score_features
 from adlib.methods import ProAD
 from adlib.metrics import prepare_maps
@@ -94,7 +94,7 @@ class Plain(nn.Module):
         self.provenance: dict[str, Any] = {}
         self.fixed = fixed
 
-    def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b g t c"]:
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b g t c"]:
         return images.flatten(2).mT.unsqueeze(1)  # b 1 t 3
 
     def maps(self, features: Float[Tensor, "b g t c"]) -> Float[Tensor, "b h w"]:
@@ -107,14 +107,14 @@ class Plain(nn.Module):
     def unused(self, *_: object) -> NoReturn:
         raise AssertionError("exporting trains nothing")
 
-    reset = prepare = optimiser = loss = unused
+    reset_parameters = fit_prototypes = configure_optimizer = loss = unused
 
 
 @pytest.mark.parametrize("resize", [None, (40, 61)])
 def test_the_graph_prepares_maps_as_numpy_does(resize: tuple[int, int] | None) -> None:
     method = ProAD(tiny_config(resize=resize))
     maps = torch.rand(2, 32, 48, generator=torch.Generator().manual_seed(0))
-    by_numpy = prepare_maps(frame_of(method).restore(maps.numpy()), OURS)
+    by_numpy = prepare_maps(transform_of(method).restore(maps.numpy()), OURS)
     assert np.abs(Deployed(method).prepare(maps).numpy() - by_numpy).max() < 1e-6
 
 
@@ -124,7 +124,7 @@ def test_the_file_computes_what_torch_computes_at_any_batch(exported: Exported) 
     for b in (1, 2, 4, 5):
         images = torch.rand(b, 3, 32, 48, generator=generator)
         with torch.no_grad():
-            features = method.extract(images).half()
+            features = method.encode(images).half()
         maps, scores = score_features(method, features, torch.float32)
         found = [np.asarray(a) for a in model.run(None, {"images": images.numpy()})]
         assert found[0].shape == maps.shape

@@ -15,8 +15,8 @@ from PIL import Image
 import adlib
 from adlib import metrics
 from adlib.cli import main
-from adlib.data.dataset import Images, Reference, hash_files, read_files
-from adlib.data.transform import Frame
+from adlib.data.dataset import ImageDataset, ImageRef, hash_files, read_files
+from adlib.data.transform import ImageTransform
 from adlib.engine import features, scoring
 from adlib.methods import ProAD
 from adlib.system.disk import locked
@@ -35,19 +35,19 @@ def test_the_encoder_sees_each_image_once(
 ) -> None:
     images = adlib.load_data(folder()).train
     seen = []
-    extract = ProAD.extract
+    extract = ProAD.encode
 
     def counted(self: ProAD, pixels: torch.Tensor) -> torch.Tensor:
         seen.append(len(pixels))
         return extract(self, pixels)
 
-    monkeypatch.setattr(ProAD, "extract", counted)
+    monkeypatch.setattr(ProAD, "encode", counted)
     first = features.cached_features(tiny, images, device=CPU, dtype=FP32)
     again = features.cached_features(tiny, images, device=CPU, dtype=FP32)
     assert sum(seen) == len(images) == 14
     assert torch.equal(first, again)
     assert first.dtype == torch.float16
-    frame = features.frame_of(tiny)
+    frame = features.transform_of(tiny)
     pixels = torch.stack([torch.from_numpy(frame.image(s.image)) for s in images])
     with torch.no_grad():
         torch.testing.assert_close(first.float(), extract(tiny, pixels), atol=2e-3, rtol=2e-3)
@@ -79,8 +79,8 @@ def test_the_key_tells_images_of_one_name_in_two_folders_apart(tiny: ProAD, tmp_
         path = tmp_path / colour / "0001.png"
         path.parent.mkdir()
         Image.new("RGB", (50, 40), colour).save(path)
-        references.append(Reference(path=str(path), category="cam", defect="good"))
-    images = Images(references, read_files, hash_files)
+        references.append(ImageRef(path=str(path), category="cam", defect="good"))
+    images = ImageDataset(references, read_files, hash_files)
     swapped = images.select([1, 0])
     assert images.digest == swapped.digest
     assert features.cache_key(tiny, images, FP32) != features.cache_key(tiny, swapped, FP32)
@@ -127,7 +127,7 @@ def test_a_crash_while_writing_leaves_no_cache(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(features, "extract", breaks)
+        patch.setattr(features, "encode", breaks)
         with pytest.raises(KeyboardInterrupt):
             features.cached_features(tiny, images, device=CPU, dtype=FP32)
     assert files() == []
@@ -152,7 +152,7 @@ def test_maps_from_the_cache_move_no_metric(folder: Callable[..., Path]) -> None
     data = adlib.load_data(folder(("bolt",), bad=4))
     method = adlib.fit(ProAD(tiny_config()), data, steps=15, precision="fp32").method
     cached = adlib.evaluate(method, data, precision="fp32")["mean"]
-    frame = features.frame_of(method)
+    frame = features.transform_of(method)
     pixels = torch.stack([torch.from_numpy(frame.image(s.image)) for s in data.test])
     with torch.no_grad():
         fresh = method.anomaly_map(pixels)  # in fp32 throughout, nothing stored as fp16
@@ -172,14 +172,14 @@ def test_maps_from_the_cache_move_no_metric(folder: Callable[..., Path]) -> None
 def test_two_who_want_the_same_features_compute_them_once(
     folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images, extract, seen = adlib.load_data(folder()).train, ProAD.extract, []
+    images, extract, seen = adlib.load_data(folder()).train, ProAD.encode, []
 
     def slow(self: ProAD, pixels: torch.Tensor) -> torch.Tensor:
         seen.append(len(pixels))
         time.sleep(0.3)
         return extract(self, pixels)
 
-    monkeypatch.setattr(ProAD, "extract", slow)
+    monkeypatch.setattr(ProAD, "encode", slow)
 
     def work(method: ProAD) -> torch.Tensor:
         return features.cached_features(method, images, device=CPU, dtype=FP32)
@@ -243,7 +243,7 @@ def test_no_cache_is_pruned_by_an_age_that_is_none(
 
 
 def test_a_frame_cuts_its_centre_and_puts_it_back() -> None:
-    frame = Frame(size=(4, 6), resize=(8, 10))
+    frame = ImageTransform(size=(4, 6), resize=(8, 10))
     image = np.zeros((16, 20, 3), dtype=np.uint8)
     image[4:12, 4:16] = 255  # what the cut shows
     assert frame.image(image).shape == (3, 4, 6)
@@ -254,4 +254,4 @@ def test_a_frame_cuts_its_centre_and_puts_it_back() -> None:
     assert np.array_equal(whole[:, 2:6, 2:8], maps)
     assert (whole[1, 0] == maps[1].min()).all()
     with pytest.raises(ValueError, match=r"cannot cut \(9, 4\) from an image resized to \(8, 8\)"):
-        Frame(size=(9, 4), resize=(8, 8))
+        ImageTransform(size=(9, 4), resize=(8, 8))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import adlib
 from adlib.data.order import hold_out
-from adlib.data.transform import Frame
+from adlib.data.transform import ImageTransform
 from adlib.engine.features import cached_features
 from adlib.methods import Dinomaly, INPFormer, PatchCore, ProAD
 from adlib.study.mechanism import (
@@ -63,16 +63,18 @@ def test_defect_shares_are_areas_row_by_row() -> None:
 def test_a_framed_mask_keeps_its_area() -> None:
     mask = np.zeros((9, 14), dtype=bool)
     mask[2:5, 3:9] = True
-    whole = framed(mask, Frame(size=(6, 8)))
+    whole = framed(mask, ImageTransform(size=(6, 8)))
     assert whole.mean() == pytest.approx(mask.mean(), abs=1e-12)
     assert whole[1, 2] == pytest.approx(1 / 1.5 * (5.25 - 3.5) / 1.75)  # rows 1.5..3, from 2 on
-    np.testing.assert_allclose(framed(mask, Frame(size=(4, 4), resize=(6, 8))), whole[1:5, 2:6])
-    np.testing.assert_array_equal(framed(mask, Frame(size=(9, 14))), mask)
+    np.testing.assert_allclose(
+        framed(mask, ImageTransform(size=(4, 4), resize=(6, 8))), whole[1:5, 2:6]
+    )
+    np.testing.assert_array_equal(framed(mask, ImageTransform(size=(9, 14))), mask)
 
 
 def test_patches_with_a_little_defect_count_for_neither(folder: Folder) -> None:
     images = adlib.load_data(folder()).test.of("bolt")
-    normal, anomalous = patch_classes(images, Frame(size=(32, 48)), (2, 3))
+    normal, anomalous = patch_classes(images, ImageTransform(size=(32, 48)), (2, 3))
     assert (images.labels.sum(), len(images)) == (3, 7)
     good = torch.from_numpy(~images.labels)
     assert normal[good].all()
@@ -86,7 +88,7 @@ def test_patches_with_a_little_defect_count_for_neither(folder: Folder) -> None:
         assert anomalous[row].tolist() == [s >= 0.1 for s in shares]
         assert sum(0 < s < 0.1 for s in shares) == 3
     bare = adlib.load_data(folder(("washer",), masks=False)).test.of("washer")
-    normal, anomalous = patch_classes(bare, Frame(size=(32, 48)), (2, 3))
+    normal, anomalous = patch_classes(bare, ImageTransform(size=(32, 48)), (2, 3))
     assert normal.sum(dim=1).tolist() == [0 if bad else 6 for bad in bare.labels]
     assert not anomalous.any()
 

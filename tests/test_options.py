@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import adlib
-from adlib.engine import Options
+from adlib.engine import TrainOptions
 from adlib.methods import ProAD
 from tests.conftest import tiny_config
 from tests.test_cli import TINY
@@ -31,7 +31,7 @@ def test_accumulated_parts_add_up_to_the_batch(folder: Folder) -> None:
     config = tiny_config(batch=6, hardness=0.0)  # hard tokens are weighted by their part's mean
     runs = [
         adlib.fit(
-            ProAD(config), data, steps=12, precision="fp32", options=Options(accumulate=parts)
+            ProAD(config), data, steps=12, precision="fp32", options=TrainOptions(accumulate=parts)
         )
         for parts in (1, 2, 3)
     ]
@@ -43,11 +43,11 @@ def test_a_batch_that_does_not_divide_is_refused(folder: Folder) -> None:
     data = adlib.load_data(folder())
     words = r"batch of 3 does not divide into 2 equal shares: 1 processes, 2 accumulated"
     with pytest.raises(ValueError, match=words):
-        adlib.fit(ProAD(tiny_config()), data, options=Options(accumulate=2))
+        adlib.fit(ProAD(tiny_config()), data, options=TrainOptions(accumulate=2))
     with pytest.raises(ValueError, match=r"ema is a decay in \(0, 1\), got 1.0"):
-        Options(ema=1.0)
+        TrainOptions(ema=1.0)
     with pytest.raises(ValueError, match="accumulate must be at least 1, got 0"):
-        Options(accumulate=0)
+        TrainOptions(accumulate=0)
 
 
 def test_the_average_is_the_recursion_over_the_weights_of_each_step(
@@ -64,7 +64,7 @@ def test_the_average_is_the_recursion_over_the_weights_of_each_step(
 
     monkeypatch.setattr("adlib.nn.stable_adamw.StableAdamW.step", watched)
     method = ProAD(tiny_config())
-    adlib.fit(method, data, steps=5, options=Options(ema=0.8))
+    adlib.fit(method, data, steps=5, options=TrainOptions(ema=0.8))
     assert len(seen) == 6
     for i, final in enumerate(weights(method)):
         average = seen[0][i].double()
@@ -96,7 +96,7 @@ def test_channels_last_rounds_and_changes_nothing_else(
     plain = adlib.fit(ProAD(tiny_config()), data, precision="fp32")
     monkeypatch.setenv("ADLIB_CACHE", str(tmp_path / "another"))
     run = adlib.fit(
-        ProAD(tiny_config()), data, precision="fp32", options=Options(channels_last=False)
+        ProAD(tiny_config()), data, precision="fp32", options=TrainOptions(channels_last=False)
     )
     np.testing.assert_allclose(run.losses, plain.losses, rtol=0, atol=2e-4)
 
@@ -104,7 +104,7 @@ def test_channels_last_rounds_and_changes_nothing_else(
 def test_a_tracker_gets_loss_and_rate_of_each_step(folder: Folder, tmp_path: Path) -> None:
     data, out = adlib.load_data(folder()), tmp_path / "run"
     run = adlib.fit(
-        ProAD(tiny_config()), data, steps=3, out=out, options=Options(tracker="tensorboard")
+        ProAD(tiny_config()), data, steps=3, out=out, options=TrainOptions(tracker="tensorboard")
     )
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -118,9 +118,9 @@ def test_a_tracker_gets_loss_and_rate_of_each_step(folder: Folder, tmp_path: Pat
 def test_a_tracker_that_is_not_there_is_named(folder: Folder) -> None:
     data = adlib.load_data(folder())
     with pytest.raises(ValueError, match=r"unknown tracker 'tensorbord'; .*tensorboard"):
-        adlib.fit(ProAD(tiny_config()), data, options=Options(tracker="tensorbord"))
+        adlib.fit(ProAD(tiny_config()), data, options=TrainOptions(tracker="tensorbord"))
     with pytest.raises(ModuleNotFoundError, match=r"'aim' is not installed: pip install aim"):
-        adlib.fit(ProAD(tiny_config()), data, options=Options(tracker="aim"))
+        adlib.fit(ProAD(tiny_config()), data, options=TrainOptions(tracker="aim"))
 
 
 def launch(start: list[str], data: Path, out: Path, *words: str) -> tuple[list[float], str]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adlib.data.dataset import Images, Reference, Sample
+from adlib.data.dataset import ImageDataset, ImageRef, Sample
 from adlib.methods import ProAD
 from adlib.study.mechanism.pasting import made_features, pasted, survival
 
@@ -67,14 +67,14 @@ def test_a_square_of_one_foreign_image_is_pasted_into_each() -> None:
 def test_made_anomalies_change_the_patches_that_they_cover(tiny: ProAD) -> None:
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)
-    reference = Reference(path="a.png", category="nut", defect="good")
+    reference = ImageRef(path="a.png", category="nut", defect="good")
 
-    def read(r: Reference) -> Sample:
+    def read(r: ImageRef) -> Sample:
         return Sample(
             image=picture, mask=None, label=False, category="nut", defect="good", path=r.path
         )
 
-    images = Images([reference] * 60, read, lambda r: b"")
+    images = ImageDataset([reference] * 60, read, lambda r: b"")
     before, after, covered = made_features(tiny.eval(), images, seed=0)
     assert before.shape == after.shape == (60, 2, 6, 192)
     assert covered.any()

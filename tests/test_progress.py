@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adlib.engine.meter import Meter
+from adlib.engine.meter import ProgressLogger
 from adlib.system import progress
 from adlib.system.progress import LOG, track
 
@@ -28,7 +28,7 @@ def test_a_log_gets_whole_lines_with_rate_memory_and_time_left(
     monkeypatch.setenv(LOG, "log")
     accelerator: Any = SimpleNamespace(trackers=[])
     bar = track(range(2, 6), "train", total=6, initial=2, unit="step")
-    meter = Meter(bar, accelerator, None, 8, None)
+    meter = ProgressLogger(bar, accelerator, None, 8, None)
     for step in bar:
         time.sleep(0.02)
         seconds = meter.show(step, 0.5 / (1 + step), 1e-3)
@@ -46,4 +46,4 @@ def test_a_log_gets_whole_lines_with_rate_memory_and_time_left(
 def test_a_meter_without_a_step_knows_no_rate() -> None:
     bar: Any = SimpleNamespace(disable=True)
     accelerator: Any = SimpleNamespace(trackers=[])
-    assert Meter(bar, accelerator, None, 8, None).rate is None
+    assert ProgressLogger(bar, accelerator, None, 8, None).rate is None

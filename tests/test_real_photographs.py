@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import adlib
-from adlib.data.dataset import Data, Images
+from adlib.data.dataset import DataSplits, ImageDataset
 from adlib.engine import scoring
 from adlib.nn.weights import PRESETS, packaged_path
 
@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 
-def few(images: Images, normal: int, anomalous: int) -> Images:
+def few(images: ImageDataset, normal: int, anomalous: int) -> ImageDataset:
     """The first images of each category and class."""
     kind = np.array([r.category for r in images.references])
     chosen: list[int] = []
@@ -47,7 +47,7 @@ def test_solar_cells_are_told_apart_after_a_minute_of_training() -> None:
 @pytest.mark.skipif("ADLIB_DATA" not in os.environ, reason="ADLIB_DATA names no folder")
 def test_a_folder_of_four_categories_gives_seven_metrics_for_each() -> None:
     whole = adlib.load_data(Path(os.environ["ADLIB_DATA"]))
-    data = Data(whole.name, few(whole.train, 20, 0), few(whole.test, 10, 10))
+    data = DataSplits(whole.name, few(whole.train, 20, 0), few(whole.test, 10, 10))
     run = adlib.fit(adlib.ProAD(adlib.ProADConfig(offline=True)), data, steps=60)
     record = adlib.evaluate(run.method, data)
     assert tuple(record["categories"]) == whole.categories

@@ -6,18 +6,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from adlib.data.dataset import Images
-from adlib.data.transform import Frame
+from adlib.data.dataset import ImageDataset
+from adlib.data.transform import ImageTransform
 
 KEPT = 512 * 2**20  # bytes of framed images kept in memory, in each process; ours
 
 
-def frame_pixels(image: UInt8[np.ndarray, "_ _ 3"], frame: Frame) -> UInt8[np.ndarray, "h w 3"]:
+def frame_pixels(
+    image: UInt8[np.ndarray, "_ _ 3"], frame: ImageTransform
+) -> UInt8[np.ndarray, "h w 3"]:
     """The bytes behind `frame.image`: divided by 255 they are the same numbers."""
     return np.rint(frame.image(image).transpose(1, 2, 0) * 255).astype(np.uint8)
 
 
-def frame_mask(mask: Bool[np.ndarray, "_ _"], frame: Frame) -> Bool[np.ndarray, "h w"]:
+def frame_mask(mask: Bool[np.ndarray, "_ _"], frame: ImageTransform) -> Bool[np.ndarray, "h w"]:
     """Resize a mask to the nearest pixel and cut it as the frame cuts its image.
 
     A defect so small that every sample falls beside it is not lost: then each pixel that covers
@@ -64,7 +66,7 @@ class Shelf:
         return {"limit": self.limit, "bytes": 0, "_kept": {}}
 
 
-class Framed:
+class TransformedImages:
     """Images by number as bytes at the framed size, each decoded once while there is room.
 
     Args:
@@ -73,7 +75,7 @@ class Framed:
         limit: Bytes to keep.
     """
 
-    def __init__(self, images: Images, frame: Frame, limit: int = KEPT) -> None:
+    def __init__(self, images: ImageDataset, frame: ImageTransform, limit: int = KEPT) -> None:
         self.images, self.frame = images, frame
         self.references = images.references
         self._shelf = Shelf(limit)

@@ -18,13 +18,13 @@ from torch.utils.data import Dataset
 
 from adlib.anomalies.extended import extended
 from adlib.anomalies.foreground import WHOLE, Foreground, estimate, spread
-from adlib.anomalies.framed import KEPT, Framed, Shelf
+from adlib.anomalies.framed import KEPT, Shelf, TransformedImages
 from adlib.anomalies.recipe import Recipe, share_out
 from adlib.anomalies.simulated import simulated
 from adlib.anomalies.slots import KINDS, Kind, Slots
 from adlib.anomalies.textures import Textures
-from adlib.data.dataset import Images
-from adlib.data.transform import Frame
+from adlib.data.dataset import ImageDataset
+from adlib.data.transform import ImageTransform
 
 __all__ = ["Plan", "Recipe", "TrainingSet"]
 
@@ -69,10 +69,10 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(
         self,
-        normal: Images,
-        seen: Images | None,
+        normal: ImageDataset,
+        seen: ImageDataset | None,
         *,
-        frame: Frame,
+        frame: ImageTransform,
         batch: int,
         seed: int,
         recipe: Recipe,
@@ -85,8 +85,8 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         if batch < 1 or seed < 0:
             raise ValueError(f"expected batch >= 1 and seed >= 0, got batch {batch}, seed {seed}")
         self.seed, self.recipe, self.size = seed, recipe, frame.size
-        self.normal = Framed(normal, frame)
-        self.seen = Framed(normal.select([]) if seen is None else seen, frame)
+        self.normal = TransformedImages(normal, frame)
+        self.seen = TransformedImages(normal.select([]) if seen is None else seen, frame)
         names = np.array([r.category for r in normal.references])
         self._of = {name: np.flatnonzero(names == name) for name in normal.categories}
         self._visible, lost = self._look_at_seen() if recipe.seen or recipe.extended else ([], [])

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adlib.data.dataset import Data, Images, Reference, Sample
+from adlib.data.dataset import DataSplits, ImageDataset, ImageRef, Sample
 from adlib.data.readers.benchmarks import load_benchmark, other_than, recognise
 from adlib.data.readers.folders import closest, load_folder
 from adlib.data.readers.manifest import is_manifest, load_manifest
@@ -17,9 +17,9 @@ from adlib.data.tools.catalogue import BENCHMARKS
 
 __all__ = [
     "NAMES",
-    "Data",
-    "Images",
-    "Reference",
+    "DataSplits",
+    "ImageDataset",
+    "ImageRef",
     "Sample",
     "load_benchmark",
     "load_builtin",
@@ -29,12 +29,12 @@ __all__ = [
     "load_solar",
 ]
 
-NAMES: dict[str, Callable[..., Data]] = {"builtin": load_builtin, "solar": load_solar} | {
+NAMES: dict[str, Callable[..., DataSplits]] = {"builtin": load_builtin, "solar": load_solar} | {
     name: partial(load_benchmark, name) for name in BENCHMARKS
 }
 
 
-def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> Data:
+def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> DataSplits:
     """The data set of a name, or the one in a folder, or the one that a manifest names.
 
     Args:
@@ -77,7 +77,7 @@ def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> Data:
     )
 
 
-def _check_options(what: str, load: Callable[..., Data], options: dict[str, Any]) -> None:
+def _check_options(what: str, load: Callable[..., DataSplits], options: dict[str, Any]) -> None:
     known = inspect.signature(load).parameters
     for option in options:
         if option not in known or option == "path":

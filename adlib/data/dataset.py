@@ -40,7 +40,7 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
+class ImageRef:
     """Where a sample comes from, without its pixels; `mask` is a file path or None."""
 
     path: str
@@ -59,7 +59,7 @@ class Reference:
         return unicodedata.normalize("NFC", Path(self.path).name)
 
 
-class Images:
+class ImageDataset:
     """A map-style data set of samples; each access decodes or renders one image anew.
 
     It holds references only, so it is cheap to copy, to pickle and to send to a worker.
@@ -73,9 +73,9 @@ class Images:
 
     def __init__(
         self,
-        references: Sequence[Reference],
-        read: Callable[[Reference], Sample],
-        fingerprint: Callable[[Reference], bytes],
+        references: Sequence[ImageRef],
+        read: Callable[[ImageRef], Sample],
+        fingerprint: Callable[[ImageRef], bytes],
     ) -> None:
         self.references = tuple(references)
         self._read = read
@@ -102,16 +102,16 @@ class Images:
 
     def select(
         self, indices: Sequence[int] | Int[np.ndarray, " k"] | Bool[np.ndarray, " n"]
-    ) -> "Images":
+    ) -> "ImageDataset":
         """The images at the given indices in the given order, or where a flag is True.
 
         Raises:
             IndexError: An index lies outside, or there is not one flag per image.
         """
         chosen = np.arange(len(self))[np.asarray(indices) if len(indices) else []]  # k
-        return Images([self.references[i] for i in chosen], self._read, self._fingerprint)
+        return ImageDataset([self.references[i] for i in chosen], self._read, self._fingerprint)
 
-    def of(self, category: str) -> "Images":
+    def of(self, category: str) -> "ImageDataset":
         """The images of one category.
 
         Raises:
@@ -142,7 +142,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Data:
+class DataSplits:
     """A data set: normal images to train on, images to test on, and the licence to show.
 
     Attributes:
@@ -155,10 +155,10 @@ class Data:
     """
 
     name: str
-    train: Images
-    test: Images
+    train: ImageDataset
+    test: ImageDataset
     notice: str = ""
-    seen: Images | None = None
+    seen: ImageDataset | None = None
     drawn: tuple[int, int] | None = None
 
     @property
@@ -175,7 +175,7 @@ class Data:
         return hashlib.sha256(" ".join(split.digest for split in splits).encode()).hexdigest()
 
 
-def read_files(reference: Reference) -> Sample:
+def read_files(reference: ImageRef) -> Sample:
     """Decodes the image file of a reference, and its mask file where it has one.
 
     Raises:
@@ -197,7 +197,7 @@ def read_files(reference: Reference) -> Sample:
     )
 
 
-def check_sizes(reference: Reference, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
+def check_sizes(reference: ImageRef, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
     """Compares (height, width) of an image and its mask.
 
     Raises:
@@ -210,7 +210,7 @@ def check_sizes(reference: Reference, image: tuple[int, ...], mask: tuple[int, .
         )
 
 
-def hash_files(reference: Reference) -> bytes:
+def hash_files(reference: ImageRef) -> bytes:
     """SHA-256 of the image file followed by that of the mask file, where there is one."""
     files = [reference.path] if reference.mask is None else [reference.path, reference.mask]
     return b"".join(hashlib.sha256(Path(file).read_bytes()).digest() for file in files)

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from adlib.data.dataset import Data
+from adlib.data.dataset import DataSplits
 
 
-def keep_few(data: Data, few: int, seed: int = 0) -> Data:
+def keep_few(data: DataSplits, few: int, seed: int = 0) -> DataSplits:
     """Keep some of the normal images of each category; the test stays as it is.
 
     They are drawn by the seed one after another, so that the five of a draw of 5 are among the ten

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from adlib.data.dataset import Data, Images, Reference, Sample
+from adlib.data.dataset import DataSplits, ImageDataset, ImageRef, Sample
 
-Places = Mapping[Reference, tuple[Images, int]]  # where each image of the whole comes from
+Places = Mapping[ImageRef, tuple[ImageDataset, int]]  # where each image of the whole comes from
 
 
-def join(parts: Sequence[Data]) -> Data:
+def join(parts: Sequence[DataSplits]) -> DataSplits:
     """Join data sets; each keeps its images, and its categories are called NAME/CATEGORY.
 
     Their seen defects are left out: methods that learn from defects are trained a category each.
@@ -24,7 +24,7 @@ def join(parts: Sequence[Data]) -> Data:
     names = [part.name for part in parts]
     if len(set(names)) < max(2, len(names)):
         raise ValueError(f"expected two data sets of different names, got {', '.join(names)}")
-    return Data(
+    return DataSplits(
         name="+".join(names),
         train=_together({part.name: part.train for part in parts}),
         test=_together({part.name: part.test for part in parts}),
@@ -32,19 +32,19 @@ def join(parts: Sequence[Data]) -> Data:
     )
 
 
-def _together(parts: Mapping[str, Images]) -> Images:
-    places: dict[Reference, tuple[Images, int]] = {}
+def _together(parts: Mapping[str, ImageDataset]) -> ImageDataset:
+    places: dict[ImageRef, tuple[ImageDataset, int]] = {}
     for name, images in parts.items():
         for i, reference in enumerate(images.references):
             places[replace(reference, category=f"{name}/{reference.category}")] = images, i
-    return Images(tuple(places), partial(_read, places), partial(_fingerprint, places))
+    return ImageDataset(tuple(places), partial(_read, places), partial(_fingerprint, places))
 
 
-def _read(places: Places, reference: Reference) -> Sample:
+def _read(places: Places, reference: ImageRef) -> Sample:
     images, i = places[reference]
     return replace(images[i], category=reference.category)
 
 
-def _fingerprint(places: Places, reference: Reference) -> bytes:
+def _fingerprint(places: Places, reference: ImageRef) -> bytes:
     images, i = places[reference]
     return images.fingerprints[i]

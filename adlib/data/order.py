@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adlib.data.dataset import Images
+from adlib.data.dataset import ImageDataset
 
 
-def hold_out(images: Images, share: float, seed: int) -> tuple[list[int], list[int]]:
+def hold_out(images: ImageDataset, share: float, seed: int) -> tuple[list[int], list[int]]:
     """Split normal images into those to fit on and those to calibrate on, category by category.
 
     Args:

@@ -9,12 +9,12 @@ from itertools import islice
 
 import numpy as np
 
-from adlib.data.dataset import Data, Images
+from adlib.data.dataset import DataSplits, ImageDataset
 
 SEEN = 10  # defects of each category; the unofficial code of PRN
 
 
-def supervise(data: Data, seen: int = SEEN, seed: int = 0) -> Data:
+def supervise(data: DataSplits, seen: int = SEEN, seed: int = 0) -> DataSplits:
     """Take some defects of each category out of the test set, for methods that learn from them.
 
     They are drawn by the seed, and the kinds of defect take turns, so that ten defects of five
@@ -47,7 +47,9 @@ def supervise(data: Data, seen: int = SEEN, seed: int = 0) -> Data:
     return _split(data, drawn, (seen, seed))
 
 
-def without_seen(data: Data, seen: Collection[str], drawn: Sequence[int] | None = None) -> Data:
+def without_seen(
+    data: DataSplits, seen: Collection[str], drawn: Sequence[int] | None = None
+) -> DataSplits:
     """Leave the defects that a run trained on out of the test set, as `supervise` did for it.
 
     They are known by their content, so the folder may have another name by now, or other defects
@@ -74,7 +76,7 @@ def without_seen(data: Data, seen: Collection[str], drawn: Sequence[int] | None 
     return _split(data, out, None if drawn is None else (drawn[0], drawn[1])) if out else data
 
 
-def show_first(split: Data, k: int) -> Data:
+def show_first(split: DataSplits, k: int) -> DataSplits:
     """Leave the test set as it is, and of the drawn defects the first of each category to train on.
 
     Defects are drawn one after another, so the first k are those that a draw of k would take. Runs
@@ -101,7 +103,7 @@ def show_first(split: Data, k: int) -> Data:
     return replace(split, seen=split.seen.select(first))
 
 
-def refuse_seen(seen: Collection[str], test: Images, name: str) -> None:
+def refuse_seen(seen: Collection[str], test: ImageDataset, name: str) -> None:
     """Refuse to test on defects that were trained on.
 
     Args:
@@ -123,7 +125,7 @@ def refuse_seen(seen: Collection[str], test: Images, name: str) -> None:
         )
 
 
-def _draw(data: Data, category: str, seen: int, seed: int) -> list[int]:
+def _draw(data: DataSplits, category: str, seen: int, seed: int) -> list[int]:
     """Return indices into the test set of the defects drawn of one category."""
     references = data.test.references
     defects = [i for i, r in enumerate(references) if r.label and r.category == category]
@@ -138,7 +140,7 @@ def _draw(data: Data, category: str, seen: int, seed: int) -> list[int]:
     return list(islice((i for i in in_turn if _has_mask(data.test, i)), wanted))
 
 
-def _check_drawn(data: Data, category: str, seen: int, drawn: Sequence[int]) -> None:
+def _check_drawn(data: DataSplits, category: str, seen: int, drawn: Sequence[int]) -> None:
     """Refuse a category none of whose defects could be drawn; warn of one with too few."""
     defects = [r.path for r in data.test.references if r.label and r.category == category]
     if len(defects) > 1 and not drawn:
@@ -156,7 +158,7 @@ def _check_drawn(data: Data, category: str, seen: int, drawn: Sequence[int]) -> 
         )
 
 
-def _split(data: Data, out: Sequence[int], drawn: tuple[int, int] | None) -> Data:
+def _split(data: DataSplits, out: Sequence[int], drawn: tuple[int, int] | None) -> DataSplits:
     """Take defects out of the test set to be `seen`, where it has none, and their copies too."""
     prints, chosen = data.test.fingerprints, data.test.select(out)
     taken = {prints[i] for i in out}
@@ -164,6 +166,6 @@ def _split(data: Data, out: Sequence[int], drawn: tuple[int, int] | None) -> Dat
     return replace(data, test=left, seen=chosen if data.seen is None else data.seen, drawn=drawn)
 
 
-def _has_mask(images: Images, i: int) -> bool:
+def _has_mask(images: ImageDataset, i: int) -> bool:
     """Whether a defect has a mask; what is rendered has one and no file for it."""
     return images.references[i].mask is not None or images[i].mask is not None

@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32, UInt8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frame:
+class ImageTransform:
     """Resize to `resize`, then cut `size` from the centre; without `resize`, straight to `size`.
 
     Sizes are (height, width) in pixels. The aspect ratio is not kept: an image is squeezed, as

@@ -12,11 +12,11 @@ prediction.py   predict: images of any kind; load_run
 
 from adlib.engine.evaluation import evaluate, scores_of
 from adlib.engine.prediction import Prediction, load_run, predict, predict_each
-from adlib.engine.training import Options, fit
+from adlib.engine.training import TrainOptions, fit
 
 __all__ = [
-    "Options",
     "Prediction",
+    "TrainOptions",
     "evaluate",
     "fit",
     "load_run",

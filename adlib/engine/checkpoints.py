@@ -126,7 +126,7 @@ class TrainingState:
         self.resumed_at = [*values["resumed_at"], len(self.losses)]
 
 
-class Keeper:
+class Checkpointer:
     """Keeps the checkpoints of one run.
 
     Args:

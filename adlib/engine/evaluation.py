@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from adlib.data.dataset import Data, Images
+from adlib.data.dataset import DataSplits, ImageDataset
 from adlib.data.split import refuse_seen
 from adlib.engine import runs
 from adlib.engine.features import cached_features
@@ -31,7 +31,7 @@ PARTS = {"method", "data", "categories", "mean", "protocol"}  # by which a recor
 
 
 def scores_of(
-    method: Method, images: Images, *, precision: str = "auto"
+    method: Method, images: ImageDataset, *, precision: str = "auto"
 ) -> Float[np.ndarray, " n"]:
     """Return the image scores of n images, in their order, by way of the feature cache."""
     check_method(method)
@@ -44,7 +44,7 @@ def scores_of(
 
 def evaluate(
     method: Method,
-    data: Data,
+    data: DataSplits,
     *,
     protocol: EvaluationProtocol | str = OURS,
     precision: str = "auto",

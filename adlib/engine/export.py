@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from adlib import __version__
 from adlib.engine import runs
-from adlib.engine.features import frame_of
+from adlib.engine.features import transform_of
 from adlib.engine.scoring import OURS, score_features
 from adlib.methods.method import Method
 from adlib.metrics.threshold import DEFAULT_RATE
@@ -107,7 +107,7 @@ def describe(method: Method, rate: float, category: str | None) -> dict[str, str
     An image is framed by resizing to `resize` (height, width) and cutting `size` from the centre.
     `commit` is the exporting adlib's; `training` holds the run's own.
     """
-    frame, seen, calibration = frame_of(method), method.provenance, method.calibration
+    frame, seen, calibration = transform_of(method), method.provenance, method.calibration
     assert calibration is not None, "checked by export_onnx"
     facts = {
         "method": method.name,
@@ -138,17 +138,17 @@ class Deployed(nn.Module):
     def __init__(self, method: Method) -> None:
         super().__init__()
         self.method = method
-        self.frame = frame_of(method)
+        self.frame = transform_of(method)
 
     def forward(
         self, images: Float[Tensor, "b 3 h w"]
     ) -> tuple[Float[Tensor, "b h2 w2"], Float[Tensor, " b"]]:
-        features = self.method.extract(images).half().float()
+        features = self.method.encode(images).half().float()
         maps = self.prepare(self.method.maps(features).float())
         return maps, self.method.image_score(maps)
 
     def prepare(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, "b h2 w2"]:
-        """Do what `Frame.restore` and `prepare_maps` do."""
+        """Do what `ImageTransform.restore` and `prepare_maps` do."""
         assert (OURS.crop, OURS.image_score) == (None, "method"), "'ours' asks for more than this"
         x = maps.unsqueeze(1)  # b 1 h w
         if self.frame.resize is not None:
@@ -264,7 +264,7 @@ def _compare(
     gaps = {"map": 0.0, "score": 0.0}
     for b in BATCHES:
         images = torch.rand(b, 3, *method.config.size, generator=generator)
-        expected = score_features(method, method.extract(images).half(), torch.float32)
+        expected = score_features(method, method.encode(images).half(), torch.float32)
         try:
             session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
             *found, limit = map(np.asarray, session.run(None, {"images": images.numpy()}))

@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Float, Float16
 from torch import Tensor
 
-from adlib.data.dataset import Images, Sample
-from adlib.data.transform import Frame
+from adlib.data.dataset import ImageDataset, Sample
+from adlib.data.transform import ImageTransform
 from adlib.system.disk import BusyError, free_mib, locked, remove_leftovers, replacing
 from adlib.system.hardware import autocast
 from adlib.system.progress import track
@@ -40,7 +40,7 @@ class Extractor(Protocol):
     if TYPE_CHECKING:  # Python 3.12's isinstance does not see the modules of a module
         encoder: Any
 
-    def extract(self, images: Float[Tensor, "b 3 h w"], /) -> Float[Tensor, "b g t c"]: ...
+    def encode(self, images: Float[Tensor, "b 3 h w"], /) -> Float[Tensor, "b g t c"]: ...
 
 
 def cache_folder() -> Path:
@@ -51,14 +51,14 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "adlib"
 
 
-def frame_of(method: Extractor) -> Frame:
+def transform_of(method: Extractor) -> ImageTransform:
     """The frame that a method's config asks for."""
-    return Frame(size=method.config.size, resize=getattr(method.config, "resize", None))
+    return ImageTransform(size=method.config.size, resize=getattr(method.config, "resize", None))
 
 
-def cache_key(method: Extractor, images: Images, dtype: torch.dtype) -> str:
+def cache_key(method: Extractor, images: ImageDataset, dtype: torch.dtype) -> str:
     """SHA-256 of the weights, layers, frame, precision and the images' content, in hex."""
-    frame = frame_of(method)
+    frame = transform_of(method)
     parts = {
         "format": 3,  # raised when the features of the same encoder or the key's parts change
         "extract": getattr(type(method), "extract_id", type(method).__name__),
@@ -77,7 +77,7 @@ def cache_key(method: Extractor, images: Images, dtype: torch.dtype) -> str:
 
 
 def batches(
-    images: Images, frame: Frame, size: int = BATCH
+    images: ImageDataset, frame: ImageTransform, size: int = BATCH
 ) -> Iterator[tuple[list[Sample], Tensor]]:
     """Yield the samples of a batch and their framed pixels (b 3 h w, in [0, 1])."""
     for start in range(0, len(images), size):
@@ -85,20 +85,20 @@ def batches(
         yield samples, torch.from_numpy(np.stack([frame.image(s.image) for s in samples]))
 
 
-def extract(
+def encode(
     method: Extractor,
-    images: Images,
+    images: ImageDataset,
     device: torch.device,
     dtype: torch.dtype,
     label: str,
     layout: torch.memory_format,
 ) -> Iterator[Float[Tensor, "b g t c"]]:
     """Yield the frozen features of batch after batch, on `device`, computed in `dtype`."""
-    frame = frame_of(method)
+    frame = transform_of(method)
     bar = track(range(len(images)), label, unit="image")
     for samples, pixels in batches(images, frame):
         with torch.no_grad(), autocast(device, dtype):  # not around the yield, where others work
-            made = method.extract(pixels.to(device, memory_format=layout))
+            made = method.encode(pixels.to(device, memory_format=layout))
         yield made
         bar.update(len(samples))
     bar.close()
@@ -106,7 +106,7 @@ def extract(
 
 def cached_features(
     method: Extractor,
-    images: Images,
+    images: ImageDataset,
     *,
     device: torch.device,
     dtype: torch.dtype,
@@ -116,7 +116,7 @@ def cached_features(
     """Return the features of all images in their order, from the cache or into it.
 
     Args:
-        method: Gives `encoder`, `config` and `extract`.
+        method: Gives `encoder`, `config` and `encode`.
         images: n images.
         device: Where to compute what is missing; the result lies on the CPU, memory-mapped.
         dtype: Precision of the encoder's forward pass.
@@ -144,7 +144,7 @@ def cached_features(
         if (found := _read(path)) is None:  # another process may have made it meanwhile
             path.unlink(missing_ok=True)
             remove_leftovers(path.parent, path.name)
-            made = extract(method, images, device, dtype, label, layout)
+            made = encode(method, images, device, dtype, label, layout)
             _write(path, made, len(images), _about(method, images))
             found = _read(path)
     if found is None:
@@ -166,9 +166,9 @@ def _read(path: Path) -> Float16[Tensor, "n g t c"] | None:
     return features
 
 
-def _about(method: Extractor, images: Images) -> dict[str, str]:
+def _about(method: Extractor, images: ImageDataset) -> dict[str, str]:
     """What a cache holds, in words, for `adlib data cache`."""
-    height, width = frame_of(method).size
+    height, width = transform_of(method).size
     categories = images.categories
     named = ", ".join(categories[:3]) + (", ..." if len(categories) > 3 else "")
     return {

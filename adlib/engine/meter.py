@@ -9,7 +9,7 @@ from adlib.system.disk import to_json
 from adlib.system.hardware import peak_memory_mib
 
 
-class Meter:
+class ProgressLogger:
     """What a training run shows and logs at each step: loss, images per second, memory.
 
     Args:

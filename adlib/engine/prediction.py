@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 
-from adlib.data.dataset import Images
+from adlib.data.dataset import ImageDataset
 from adlib.data.readers.pictures import Picture, check_pictures, list_pictures, read_each
 from adlib.engine import runs
-from adlib.engine.features import frame_of
+from adlib.engine.features import transform_of
 from adlib.engine.scoring import check_method, score_features
 from adlib.methods import METHODS
 from adlib.methods.method import Method
@@ -46,7 +46,7 @@ class Prediction:
 
 def predict(
     method: Method,
-    images: Images | Picture | Sequence[Picture],
+    images: ImageDataset | Picture | Sequence[Picture],
     *,
     rate: float = DEFAULT_RATE,
     category: str | None = None,
@@ -56,7 +56,7 @@ def predict(
 
     Args:
         method: A trained method.
-        images: `Images`, a file, a folder of files, an array (h, w, 3) in sRGB, or several.
+        images: `ImageDataset`, a file, a folder of files, an array (h, w, 3) in sRGB, or several.
         rate: Accepted false alarms among normal images.
         category: Use the threshold of this category; None pools all that the method was
             trained on.
@@ -89,7 +89,7 @@ def predict(
 
 
 def predict_each(
-    method: Method, images: Images | Picture | Sequence[Picture], *, precision: str = "auto"
+    method: Method, images: ImageDataset | Picture | Sequence[Picture], *, precision: str = "auto"
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], float]]:
     """Yield path, image, map at the image's size and score, one image at a time.
 
@@ -101,13 +101,13 @@ def predict_each(
     """
     check_method(method)
     device = next(method.parameters()).device
-    dtype, frame = choose_dtype(precision, device), frame_of(method)
+    dtype, frame = choose_dtype(precision, device), transform_of(method)
     pictures = list_pictures(images)
     check_pictures(pictures)
     for path, image in track(read_each(pictures), "predict", total=len(pictures), unit="image"):
         pixels = torch.from_numpy(frame.image(image)).unsqueeze(0).to(device)  # 1 3 h w
         with torch.no_grad(), autocast(device, dtype):
-            features = method.extract(pixels)
+            features = method.encode(pixels)
         maps, scores = score_features(method, features.half(), dtype)  # fp16, as from the cache
         if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
             cure = (

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from adlib.data.dataset import Images
+from adlib.data.dataset import ImageDataset
 from adlib.engine import runs
-from adlib.engine.features import frame_of
+from adlib.engine.features import transform_of
 from adlib.methods.method import Method
 from adlib.metrics import (
     EXACT_PIXELS,
@@ -79,7 +79,7 @@ def score_features(
     with autocast(device, dtype):
         for chunk in features.split(CHUNK):
             raw = method.maps(chunk.to(device, torch.float32)).float().cpu().numpy()
-            maps.append(prepare_maps(frame_of(method).restore(raw), protocol))
+            maps.append(prepare_maps(transform_of(method).restore(raw), protocol))
     prepared = np.concatenate(maps)
     if protocol.image_score == "method":
         return prepared, method.image_score(torch.from_numpy(prepared)).numpy()
@@ -88,7 +88,7 @@ def score_features(
 
 def score_category(
     method: Method,
-    images: Images,
+    images: ImageDataset,
     features: Float[Tensor, "n g t c"],
     dtype: torch.dtype,
     protocol: EvaluationProtocol,

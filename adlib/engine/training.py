@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from adlib.data.dataset import Data
+from adlib.data.dataset import DataSplits
 from adlib.data.order import hold_out, noise_seed
 from adlib.data.tools.duplicates import duplicates
 from adlib.engine import runs
-from adlib.engine.checkpoints import Keeper, TrainingState
+from adlib.engine.checkpoints import Checkpointer, TrainingState
 from adlib.engine.features import cached_features
 from adlib.engine.feed import Course, Portion, serve_cached, serve_made
-from adlib.engine.meter import Meter
+from adlib.engine.meter import ProgressLogger
 from adlib.engine.scoring import score_features
 from adlib.methods.method import Method, Supervised
 from adlib.metrics.threshold import calibrate
@@ -41,7 +41,7 @@ from adlib.system.progress import track
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class TrainOptions:
     """How a run is computed and watched; only `ema` is meant to change its result.
 
     With BatchNorm, as in PRN, `accumulate` does as well: each part is normalised by itself.
@@ -78,7 +78,7 @@ class _Loss(nn.Module):
 
 def fit(
     method: Method,
-    data: Data,
+    data: DataSplits,
     *,
     steps: int | None = None,
     seed: int = 0,
@@ -86,7 +86,7 @@ def fit(
     holdout: float = 0.1,
     device: str | torch.device | None = None,
     precision: str = "auto",
-    options: Options = Options(),  # frozen
+    options: TrainOptions = TrainOptions(),  # frozen
 ) -> runs.Run:
     """Train a method on the normal images of a data set, and calibrate its threshold.
 
@@ -110,8 +110,8 @@ def fit(
         options: How it is computed and watched.
     Warns:
         RuntimeWarning: Images occur twice, in training or on both sides; Pro-AD's constraint
-            cannot hold (`adlib.nn.constraint.check_hold`); or a method that learns from defects was
-            given none, or such as its frame cuts off.
+            cannot hold (`adlib.nn.constraint.warn_if_unconstrained`); or a method that learns from
+            defects was given none, or such as its frame cuts off.
     Returns:
         The run: the calibrated method, its losses, its provenance and where it was written.
     Raises:
@@ -157,7 +157,7 @@ def fit(
     with runs.claimed(out) if out is not None and first else nullcontext():
         accelerator.wait_for_everyone()
         method.to(torch.device("cpu"))  # where the generator lives: one start on every device
-        method.reset(torch.Generator().manual_seed(seed))
+        method.reset_parameters(torch.Generator().manual_seed(seed))
         method.calibration = None  # that of an earlier fit, whose weights are gone
         method.to(place)
         fitted, held = hold_out(data.train, holdout, seed)
@@ -165,14 +165,14 @@ def fit(
         features = cached_features(
             method, data.train, device=place, dtype=dtype, channels_last=options.channels_last
         )
-        method.prepare(Subset(features, fitted))  # pyright: ignore[reportArgumentType]  # indexable
+        method.fit_prototypes(Subset(features, fitted))  # pyright: ignore[reportArgumentType]  # indexable
 
         before = time.perf_counter() - started
         folder = None if out is None else runs.checkpoints_of(out)
-        keeper = Keeper(folder, about, options.checkpoint_every, first)
+        keeper = Checkpointer(folder, about, options.checkpoint_every, first)
         losses: list[float] = []
         facts: runs.Record = {"seconds": 0.0, "resumed_at": []}
-        if steps:  # a memory of normal features is made by `prepare` alone
+        if steps:  # a memory of normal features is made by `fit_prototypes` alone
             if isinstance(method, Supervised):
                 made = method.training_set(data.train.select(fitted), seen, seed)
                 for sentence in made.missing:
@@ -218,8 +218,8 @@ def _train(
     steps: int,
     seed: int,
     accelerator: Any,
-    keeper: Keeper,
-    options: Options,
+    keeper: Checkpointer,
+    options: TrainOptions,
 ) -> tuple[list[float], runs.Record]:
     """Run the steps that are left: batch, loss, backward, step, record.
 
@@ -234,7 +234,7 @@ def _train(
     Returns:
         The loss of every step, and what a run's provenance says of its speed.
     """
-    optimiser, schedule = method.optimiser(steps)
+    optimiser, schedule = method.configure_optimizer(steps)
     batch, clip, first = method.config.batch, method.config.clip, accelerator.is_main_process
     state = TrainingState(
         method=method, optimiser=optimiser, schedule=schedule, scaler=accelerator.scaler
@@ -250,7 +250,7 @@ def _train(
     shares = [Share(rank * parts + i, accelerator.num_processes * parts) for i in range(parts)]
     course = Course(start=start, steps=steps, batch=batch, shares=shares, seed=seed)
     bar = track(serve(course), "train", total=steps, initial=start, unit="step", show=first)
-    meter = Meter(bar, accelerator, options.tracker, batch, method.config)
+    meter = ProgressLogger(bar, accelerator, options.tracker, batch, method.config)
     place = next(method.parameters()).device
     forked = torch.random.fork_rng(devices=[place] if place.type == "cuda" else [])
     with forked, keeper.stop_requests(), _compiled(method, options.compile):

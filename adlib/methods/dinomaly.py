@@ -127,7 +127,7 @@ class Dinomaly(nn.Module):
     """
 
     name = "dinomaly"
-    extract_id = GROUPS_ID
+    feature_key = GROUPS_ID
     step: Tensor
 
     def __init__(self, config: DinomalyConfig | None = None) -> None:
@@ -146,23 +146,23 @@ class Dinomaly(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
         self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
-        self.reset(torch.Generator().manual_seed(0))
+        self.reset_parameters(torch.Generator().manual_seed(0))
 
-    def reset(self, generator: torch.Generator) -> None:
+    def reset_parameters(self, generator: torch.Generator) -> None:
         """Draw all trainable weights anew, as `draw_decoder` says, and count steps from 0."""
         for part in (self.bottleneck, self.decoder):
             draw_decoder(part, self.width, generator)
         self.step.zero_()
 
-    def optimiser(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
+    def configure_optimizer(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
         """StableAdamW with warm-up and cosine decay to a tenth; Dinomaly."""
         weights = [p for p in self.parameters() if p.requires_grad]
         return warmed_up([{"params": weights}], self.config.lr, self.config.warmup, steps)
 
-    def prepare(self, normal: Subset[Tensor]) -> None:
+    def fit_prototypes(self, normal: Subset[Tensor]) -> None:
         """Do nothing: all is learnt step by step."""
 
-    def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
         """Return the two groups of fused levels, the frozen part that the engine caches."""
         return two_groups(self.encoder(images))
 
@@ -204,7 +204,7 @@ class Dinomaly(nn.Module):
 
     def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
         """Return one map an image; larger is more anomalous, on the scale of cosine distances."""
-        return self.maps(self.extract(images))
+        return self.maps(self.encode(images))
 
     def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
         """Return the mean of the top share of pixels; Dinomaly, 1 %."""

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Subset
 
-from adlib.data.dataset import Images
+from adlib.data.dataset import ImageDataset
 from adlib.metrics.threshold import Calibration
 
 
@@ -30,19 +30,19 @@ class Method(Protocol):
     def eval(self) -> Any: ...
     def compile(self) -> None: ...
 
-    def reset(self, generator: torch.Generator, /) -> None:
+    def reset_parameters(self, generator: torch.Generator, /) -> None:
         """Draw all trainable weights anew."""
         ...
 
-    def extract(self, images: Float[Tensor, "b 3 h w"], /) -> Float[Tensor, "b g t c"]:
+    def encode(self, images: Float[Tensor, "b 3 h w"], /) -> Float[Tensor, "b g t c"]:
         """Return the frozen features, which the engine caches."""
         ...
 
-    def prepare(self, normal: Subset[Float[Tensor, "g t c"]], /) -> None:
+    def fit_prototypes(self, normal: Subset[Float[Tensor, "g t c"]], /) -> None:
         """See all normal features once before training: prototypes, memory; may do nothing."""
         ...
 
-    def optimiser(self, steps: int, /) -> tuple[torch.optim.Optimizer, Any]:
+    def configure_optimizer(self, steps: int, /) -> tuple[torch.optim.Optimizer, Any]:
         """Return the optimiser and its schedule, both stepped once a batch."""
         ...
 
@@ -63,7 +63,7 @@ class Method(Protocol):
 class Supervised(Method, Protocol):
     """What the engine asks of a method that learns from defects: images and masks to train on."""
 
-    def training_set(self, normal: Images, seen: Images | None, seed: int, /) -> Any:
+    def training_set(self, normal: ImageDataset, seen: ImageDataset | None, seed: int, /) -> Any:
         """Return samples by index: an image (3 h w) in [0, 1], and where it is defective (h w).
 
         `loss` takes batches of both in the place of features. Sample `i` belongs to slot

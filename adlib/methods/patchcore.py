@@ -154,7 +154,7 @@ class PatchCore(nn.Module):
     """
 
     name = "patchcore"
-    extract_id = GROUPS_ID
+    feature_key = GROUPS_ID
     memory: Tensor
 
     def __init__(self, config: PatchCoreConfig | None = None) -> None:
@@ -165,23 +165,23 @@ class PatchCore(nn.Module):
         self.register_buffer("memory", torch.empty(0, 2 * width))
         self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
         self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
-        self.reset(torch.Generator().manual_seed(0))
+        self.reset_parameters(torch.Generator().manual_seed(0))
 
-    def reset(self, generator: torch.Generator) -> None:
-        """Forget the memory, and draw the seed of what `prepare` draws."""
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Forget the memory, and draw the seed of what `fit_prototypes` draws."""
         self.memory = self.memory[:0]
         self.seed = int(torch.randint(2**62, (), generator=generator))
 
-    def optimiser(self, steps: int) -> NoReturn:
+    def configure_optimizer(self, steps: int) -> NoReturn:
         """Refuse: there is nothing to train."""
         raise ValueError(f"patchcore trains nothing: fit it with steps=0, got {steps}")
 
     def loss(self, groups: Float[Tensor, "b 2 n c"]) -> NoReturn:
         """Refuse: there is nothing to train."""
-        raise ValueError("patchcore has no loss: its memory is made once, by `prepare`")
+        raise ValueError("patchcore has no loss: its memory is made once, by `fit_prototypes`")
 
     @torch.no_grad()
-    def prepare(self, normal: Subset[Tensor]) -> None:
+    def fit_prototypes(self, normal: Subset[Tensor]) -> None:
         """Make the memory: a coreset of the patches of all normal images, whatever their category.
 
         Each image gives equally many of its patches, drawn at random, as candidates. These are
@@ -225,7 +225,7 @@ class PatchCore(nn.Module):
             groups: Tensor = normal[rows]  # pyright: ignore[reportArgumentType]  # takes lists
             yield rows, self.patches(groups.to(self.memory.device, torch.float32))
 
-    def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
         """Return the two groups of fused levels, the frozen part that the engine caches."""
         return two_groups(self.encoder(images))
 
@@ -289,7 +289,7 @@ class PatchCore(nn.Module):
 
     def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
         """Return one map an image; larger is more anomalous; [0, 2] if patches are normalised."""
-        return self.maps(self.extract(images))
+        return self.maps(self.encode(images))
 
     def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
         """Return the largest pixel, or the mean of the top share of them; PatchCore's maximum."""

@@ -29,8 +29,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Subset
 
 from adlib.anomalies.training_set import Recipe, TrainingSet
-from adlib.data.dataset import Images
-from adlib.data.transform import Frame
+from adlib.data.dataset import ImageDataset
+from adlib.data.transform import ImageTransform
 from adlib.methods.config import check, encoder_of
 from adlib.metrics.threshold import Calibration
 from adlib.nn.convolution import Convolution, Norm, draw_convolutions, resize
@@ -206,7 +206,7 @@ class PRN(nn.Module):
     """
 
     name = "prn"
-    extract_id = "levels"
+    feature_key = "levels"
     prototypes: Any  # a ModuleList, of whose parts the type checker knows nothing
 
     def __init__(self, config: PRNConfig | None = None) -> None:
@@ -239,7 +239,7 @@ class PRN(nn.Module):
         self.decoder = Decoder(widths, skips, below, config.size, config.enlarge, config.norm)
         self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
         self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
-        self.reset(torch.Generator().manual_seed(0))
+        self.reset_parameters(torch.Generator().manual_seed(0))
 
     def _attention(self, width: int, grid: tuple[int, int]) -> nn.Module:
         """Return the blocks of one scale."""
@@ -250,7 +250,7 @@ class PRN(nn.Module):
         blocks = range(self.config.blocks)
         return nn.Sequential(*(block(width, grid, patches, norm) for _ in blocks))
 
-    def reset(self, generator: torch.Generator) -> None:
+    def reset_parameters(self, generator: torch.Generator) -> None:
         """Draw all trainable weights anew, and forget the prototypes.
 
         By torch's own laws, as in the unofficial code; a stage that is trained starts as the
@@ -260,14 +260,14 @@ class PRN(nn.Module):
             draw_convolutions(part, generator)
             for module in part.modules():
                 if isinstance(module, Scaling):
-                    module.reset(generator)
+                    module.reset_parameters(generator)
         if self.deepest is not None:
             self.deepest.load_state_dict(DeepestStage(self.encoder).state_dict())
         for part in self.prototypes:
             part.p = part.p[:0]
-        self.seed = int(torch.randint(2**62, (), generator=generator))  # of `prepare`
+        self.seed = int(torch.randint(2**62, (), generator=generator))  # of `fit_prototypes`
 
-    def optimiser(self, steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    def configure_optimizer(self, steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Adam, the decay part of the gradient (L2); unofficial code. The rate as configured."""
         kind = torch.optim.Adam if self.config.optimiser == "adam" else torch.optim.AdamW
         trained = [p for p in self.parameters() if p.requires_grad]
@@ -276,16 +276,18 @@ class PRN(nn.Module):
             return optimiser, LambdaLR(optimiser, lambda step: 1.0)
         return optimiser, LambdaLR(optimiser, lambda i: warmup_cosine(i, steps, steps // WARMUP))
 
-    def training_set(self, normal: Images, seen: Images | None, seed: int) -> Dataset[Any]:
+    def training_set(
+        self, normal: ImageDataset, seen: ImageDataset | None, seed: int
+    ) -> Dataset[Any]:
         """Return what `loss` takes, by index: normal images, and made and seen anomalies."""
         config = self.config
-        frame = Frame(size=config.size, resize=config.resize)
+        frame = ImageTransform(size=config.size, resize=config.resize)
         return TrainingSet(
             normal, seen, frame=frame, batch=config.batch, seed=seed, recipe=config.recipe
         )
 
     @torch.no_grad()
-    def prepare(self, normal: Subset[Tensor]) -> None:
+    def fit_prototypes(self, normal: Subset[Tensor]) -> None:
         """Make the prototypes of each scale: k-means on the flattened maps of normal images.
 
         The features are read some 64 images at a time, each about n / 128 + 2 times for n images.
@@ -304,12 +306,12 @@ class PRN(nn.Module):
         for part, centres, gram in zip(self.prototypes, means, grams, strict=True):
             part.learn(centres, gram)
 
-    def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 1 d"]:
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 1 d"]:
         """Return the levels, flattened and side by side, which the engine caches."""
         return torch.cat([x.flatten(1) for x in self.encoder(images)], dim=1)[:, None, None]
 
     def levels(self, features: Float[Tensor, "b 1 1 d"]) -> list[Float[Tensor, "b _ _ _"]]:
-        """Take what `extract` gives apart: one map (b c h w) a level.
+        """Take what `encode` gives apart: one map (b c h w) a level.
 
         In memory the channels come last, as convolutions like it: a training step takes a third
         less time on a CPU.
@@ -338,7 +340,7 @@ class PRN(nn.Module):
         Equation :eq:`eq-prn-loss`, chapter 9. Both by Fig. 3; the factor and the focal loss's
         exponents are inferred.
         """
-        logits = self(self.extract(images))
+        logits = self(self.encode(images))
         return smooth_l1_loss(logits, masks) + LAMBDA * focal_loss(logits, masks, ALPHA, GAMMA)
 
     def maps(self, features: Float[Tensor, "b 1 1 d"]) -> Float[Tensor, "b h w"]:
@@ -347,7 +349,7 @@ class PRN(nn.Module):
 
     def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
         """Return one map an image; larger is more anomalous; in [0, 1]."""
-        return self.maps(self.extract(images))
+        return self.maps(self.encode(images))
 
     def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
         """Return the mean of the top pixels of each map, at the size it comes in; inferred, 100."""

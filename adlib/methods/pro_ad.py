@@ -24,7 +24,7 @@ from torch.utils.data import Subset
 from adlib.methods.config import check, encoder_of
 from adlib.metrics.threshold import Calibration
 from adlib.nn.attention import MLP, Attention
-from adlib.nn.constraint import check_hold, constraint
+from adlib.nn.constraint import constraint, warn_if_unconstrained
 from adlib.nn.dictionary import Gate, leading, nearest_mean, nearest_span
 from adlib.nn.noise import Dropout
 from adlib.nn.reconstruction import (
@@ -273,7 +273,7 @@ class ProAD(nn.Module):
     """
 
     name = "pro-ad"
-    extract_id = GROUPS_ID
+    feature_key = GROUPS_ID
     step: Tensor
 
     def __init__(self, config: ProADConfig | None = None) -> None:
@@ -307,9 +307,9 @@ class ProAD(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
         self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
-        self.reset(torch.Generator().manual_seed(0))
+        self.reset_parameters(torch.Generator().manual_seed(0))
 
-    def reset(self, generator: torch.Generator) -> None:
+    def reset_parameters(self, generator: torch.Generator) -> None:
         """Draw all trainable weights anew, and count steps from 0.
 
         Linear weights as `draw_decoder` says; prototypes: deviation 0.02, cut at three; ours.
@@ -321,10 +321,10 @@ class ProAD(nn.Module):
             nn.init.trunc_normal_(self.dictionary, 0.0, 0.02, -0.06, 0.06, generator)
         if self.gate is not None:
             self.gate.tau.zero_()
-        self.seed = generator.initial_seed()  # of `prepare`
+        self.seed = generator.initial_seed()  # of `fit_prototypes`
         self.step.zero_()
 
-    def optimiser(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
+    def configure_optimizer(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
         """StableAdamW with warm-up and cosine decay to a tenth; inferred from Dinomaly.
 
         The prototypes know no weight decay, which would pull them to zero and not to the normal;
@@ -338,13 +338,13 @@ class ProAD(nn.Module):
         prototypes = {"params": sets, "decay": 0.0, "lr": factor * lr}
         return warmed_up([{"params": others}, prototypes], lr, self.config.warmup, steps)
 
-    def prepare(self, normal: Subset[Tensor]) -> None:
+    def fit_prototypes(self, normal: Subset[Tensor]) -> None:
         """Let the prototypes start as tokens of normal images, if the config says so; ours.
 
         Warns:
-            RuntimeWarning: The constraint cannot hold (`adlib.nn.constraint.check_hold`).
+            RuntimeWarning: The constraint cannot hold anything back (`warn_if_unconstrained`).
         """
-        check_hold(self.config.constraint, *self.prototypes.shape[1:])
+        warn_if_unconstrained(self.config.constraint, *self.prototypes.shape[1:])
         if self.config.start == "features":
             generator = torch.Generator().manual_seed(self.seed)
             for prototypes in self.prototypes.detach():  # m c
@@ -353,7 +353,7 @@ class ProAD(nn.Module):
                 drawn = draw_tokens(normal, len(self.dictionary), generator)
                 self.dictionary.detach().copy_(F.normalize(drawn, dim=-1))  # lengths do not count
 
-    def extract(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
         """Return the two groups of fused levels, the frozen part that the engine caches.
 
         Groups are the first and the second half of the layers, each averaged; inferred from
@@ -452,7 +452,7 @@ class ProAD(nn.Module):
 
     def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
         """Return one map an image; larger is more anomalous, on the scale of cosine distances."""
-        return self.maps(self.extract(images))
+        return self.maps(self.encode(images))
 
     def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
         """Return the mean of the top share of pixels; inferred from Dinomaly and INP-Former."""

@@ -149,7 +149,7 @@ def constraint(name: str, width: int) -> Constraint:
     return form(width) if isinstance(form, type) else form
 
 
-def check_hold(name: str, prototypes: int, channels: int) -> None:
+def warn_if_unconstrained(name: str, prototypes: int, channels: int) -> None:
     """Warn of a form that cannot hold anything back.
 
     Args:
@@ -166,5 +166,5 @@ def check_hold(name: str, prototypes: int, channels: int) -> None:
             "'project' holds little or nothing back; ask for fewer, such as "
             f"prototypes={fewer}, or for another constraint",
             RuntimeWarning,
-            stacklevel=4,  # who called `fit`, which calls `prepare`
+            stacklevel=4,  # who called `fit`, which calls `fit_prototypes`
         )

@@ -148,7 +148,7 @@ class Scaling(nn.Module):
         return x * self.weight if self.bias is None else torch.addcmul(self.bias, x, self.weight)
 
     @torch.no_grad()
-    def reset(self, generator: torch.Generator) -> None:
+    def reset_parameters(self, generator: torch.Generator) -> None:
         """Draw uniformly in ±1: the law of a convolution with one input."""
         for weights in self.parameters():
             weights.uniform_(-1, 1, generator=generator)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure, FigureBase
 
 from adlib.anomalies.foreground import Foreground, estimate, spread
 from adlib.anomalies.framed import frame_pixels
-from adlib.data.dataset import Images
-from adlib.data.transform import Frame
+from adlib.data.dataset import ImageDataset
+from adlib.data.transform import ImageTransform
 from adlib.figures import outline
 
 DIMMED = 0.3  # how much of the ground is left; ours
@@ -86,7 +86,7 @@ def samples(
     return figure
 
 
-def foreground_check(images: Images, frame: Frame, number: int = 4) -> Figure:
+def foreground_check(images: ImageDataset, frame: ImageTransform, number: int = 4) -> Figure:
     """The picture to check foregrounds by: what is taken for ground is dimmed.
 
     Args:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import adlib
-from adlib.data import Data
+from adlib.data import DataSplits
 from adlib.engine.runs import config_from
 from adlib.methods import METHODS
 from adlib.study import mechanism
@@ -31,7 +31,7 @@ def arm_method(arm: dict[str, Any]) -> Any:
 
 def run_arm(
     arm: dict[str, Any],
-    data: Data,
+    data: DataSplits,
     *,
     steps: int,
     seed: int,

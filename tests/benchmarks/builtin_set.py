@@ -32,9 +32,9 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.utils.data import Subset
 
-from adlib.data import Data, Images, load_builtin
+from adlib.data import DataSplits, ImageDataset, load_builtin
 from adlib.data.rendered.builtin import SCENES
-from adlib.data.transform import Frame
+from adlib.data.transform import ImageTransform
 from adlib.engine import runs
 from adlib.methods import PatchCore, PatchCoreConfig
 from adlib.metrics import (
@@ -60,9 +60,9 @@ Maps = Float32[np.ndarray, "n h w"]
 Maker = Callable[[Maps, Maps, int, int], Maps]  # training and test images, size, seed -> maps
 
 
-def framed(images: Images, size: int) -> Float32[np.ndarray, "n 3 h w"]:
+def framed(images: ImageDataset, size: int) -> Float32[np.ndarray, "n 3 h w"]:
     """Return images as a model sees them."""
-    frame = Frame(size=(size, size))
+    frame = ImageTransform(size=(size, size))
     return np.stack([frame.image(sample.image) for sample in images])
 
 
@@ -76,15 +76,15 @@ def patchcore(train: Any, test: Any, size: int, seed: int, weights: Any = None) 
     """Distances from a memory of normal patches, at the defaults but for the memory's length."""
     config = PatchCoreConfig(size=(size, size), weights=weights, memory=MEMORY, offline=True)
     method = PatchCore(config)
-    method.reset(torch.Generator().manual_seed(seed))
+    method.reset_parameters(torch.Generator().manual_seed(seed))
 
     def features(images: np.ndarray) -> Tensor:
         batches = torch.from_numpy(images).split(config.batch)
         with hardware.autocast(CPU, hardware.choose_dtype("auto", CPU)):  # as adlib.fit does
-            return torch.cat([method.extract(batch).float() for batch in batches])
+            return torch.cat([method.encode(batch).float() for batch in batches])
 
     normal = features(train)
-    method.prepare(Subset(normal, range(len(normal))))  # pyright: ignore[reportArgumentType]  # indexable
+    method.fit_prototypes(Subset(normal, range(len(normal))))  # pyright: ignore[reportArgumentType]  # indexable
     return torch.cat([method.maps(part) for part in features(test).split(config.batch)]).numpy()
 
 
@@ -99,7 +99,7 @@ METHODS: dict[str, Maker] = {
 }
 
 
-def scores(maps: Maps, images: Images) -> dict[str, tuple[float, float]]:
+def scores(maps: Maps, images: ImageDataset) -> dict[str, tuple[float, float]]:
     """Image AUROC and pixel AP of all defects, and of each kind against the good images."""
     prepared = prepare_maps(maps, RULE)
     truth = np.stack([prepare_mask(s.mask, RULE) for s in images if s.mask is not None])
@@ -113,7 +113,7 @@ def scores(maps: Maps, images: Images) -> dict[str, tuple[float, float]]:
     return found
 
 
-def measure(data: Data, name: str, size: int, seed: int) -> list[dict[str, Any]]:
+def measure(data: DataSplits, name: str, size: int, seed: int) -> list[dict[str, Any]]:
     """Return a row for all defects of a category, and one for each kind."""
     train, test = framed(data.train, size), framed(data.test, size)
     started = time.process_time()  # which other work on the machine disturbs less

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 import adlib
-from adlib.data.transform import Frame
+from adlib.data.transform import ImageTransform
 from adlib.nn.encoder import Encoder
 from adlib.nn.reconstruction import two_groups
 from adlib.nn.weights import PRESETS, WeightsError
@@ -36,7 +36,7 @@ Case = Callable[[], Levels]
 
 def pictures(size: int, batch: int) -> Tensor:
     """Normal images of the built-in data set, category after category (b 3 h w)."""
-    train, frame = adlib.load_data("builtin").train, Frame(size=(size, size))
+    train, frame = adlib.load_data("builtin").train, ImageTransform(size=(size, size))
     of = [train.of(c) for c in train.categories]
     chosen = [of[i % len(of)][i // len(of)].image for i in range(batch)]
     return torch.from_numpy(np.stack([frame.image(image) for image in chosen]))

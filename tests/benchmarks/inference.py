@@ -41,16 +41,16 @@ def network(method: Any, images: Tensor, precision: str) -> tuple[Tensor, Tensor
     """Return maps and scores of framed images."""
     dtype = choose_dtype(precision, CPU)
     with torch.no_grad(), torch.autocast(CPU.type, dtype, enabled=dtype != torch.float32):
-        maps = method.maps(method.extract(images).float()).float()
+        maps = method.maps(method.encode(images).float()).float()
         return maps, method.image_score(maps)
 
 
 def fill_memory(method: Any) -> None:
     """Show a method features as a fit does before its steps; most do nothing with them."""
-    shape = method.extract(torch.rand(1, 3, *method.config.size)).shape[1:]
+    shape = method.encode(torch.rand(1, 3, *method.config.size)).shape[1:]
     features = torch.randn(40, *shape, generator=torch.Generator().manual_seed(0)).half()
-    method.reset(torch.Generator().manual_seed(0))
-    method.prepare(Subset(features, range(len(features))))  # pyright: ignore[reportArgumentType]  # indexable
+    method.reset_parameters(torch.Generator().manual_seed(0))
+    method.fit_prototypes(Subset(features, range(len(features))))  # pyright: ignore[reportArgumentType]  # indexable
 
 
 def cases(method: Any, batches: list[int]) -> dict[Key, tuple[int, Callable[[], Any]]]:

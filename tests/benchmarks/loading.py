@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from adlib.data import load_folder
-from adlib.data.dataset import Images
-from adlib.data.transform import Frame
+from adlib.data.dataset import ImageDataset
+from adlib.data.transform import ImageTransform
 
 INPUT = (392, 392)  # of the papers' encoder
 LISTING = """
@@ -64,8 +64,8 @@ class Plain(Dataset[Tensor]):
 class Ours(Dataset[Tensor]):
     """The same from a data set of adlib."""
 
-    def __init__(self, images: Images) -> None:
-        self.images, self.frame = images, Frame(size=INPUT)
+    def __init__(self, images: ImageDataset) -> None:
+        self.images, self.frame = images, ImageTransform(size=INPUT)
 
     def __len__(self) -> int:
         return len(self.images)

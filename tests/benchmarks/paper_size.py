@@ -44,10 +44,10 @@ def measure(method: Any, device: torch.device, dtype: torch.dtype, rounds: int) 
     """Return the seconds of each of some steps."""
     tokens, width = method.grid[0] * method.grid[1], method.encoder.widths[0]
     features = torch.randn(method.config.batch, 2, tokens, width)
-    method.prepare(Subset(features, range(len(features))))  # pyright: ignore[reportArgumentType]  # indexable
+    method.fit_prototypes(Subset(features, range(len(features))))  # pyright: ignore[reportArgumentType]  # indexable
     features = features.to(device)
     method.to(device).train()
-    optimiser, schedule = method.optimiser(STEPS)
+    optimiser, schedule = method.configure_optimizer(STEPS)
     weights = [p for group in optimiser.param_groups for p in group["params"]]
     seconds: list[float] = []
     for _ in range(WARM_UP + rounds):

@@ -33,9 +33,9 @@ import torch
 
 import adlib
 from adlib.anomalies.training_set import Recipe, TrainingSet
-from adlib.data import Data
+from adlib.data import DataSplits
 from adlib.data.split import show_first, supervise
-from adlib.data.transform import Frame
+from adlib.data.transform import ImageTransform
 from adlib.engine import runs
 from adlib.methods import PRN, PRNConfig
 from adlib.metrics import auroc, average_precision
@@ -51,7 +51,7 @@ MADE = 40  # anomalies of each kind that a run is scored on
 KINDS = ("extended", "simulated")
 
 
-def divided(data: Data, seed: int) -> tuple[Data, Any, Any]:
+def divided(data: DataSplits, seed: int) -> tuple[DataSplits, Any, Any]:
     """Return what PRN is trained on, the held-out normal images and the defects to paste there."""
     data = supervise(data, TAKEN, seed)
     assert data.seen is not None
@@ -65,7 +65,7 @@ def divided(data: Data, seed: int) -> tuple[Data, Any, Any]:
 def made(held: Any, others: Any, seed: int) -> dict[str, list[tuple[Any, Any]]]:
     """Return image and mask of the held-out images as they are, and of anomalies of each kind."""
     size = PRNConfig().size
-    frame = Frame(size=size)
+    frame = ImageTransform(size=size)
     found: dict[str, list[tuple[Any, Any]]] = {kind: [] for kind in ("normal", *KINDS)}
     for i in range(len(held)):
         image = torch.from_numpy(frame.image(held[i].image))

@@ -49,7 +49,7 @@ def cases(batch: int | None) -> Iterator[tuple[str, Any]]:
 
 def stepper(method: Any, dtype: torch.dtype) -> Callable[[Tensor], None]:
     """What `fit` does with a batch of features."""
-    optimiser, schedule = method.optimiser(1_000)
+    optimiser, schedule = method.configure_optimizer(1_000)
     weights = [p for group in optimiser.param_groups for p in group["params"]]
 
     def step(features: Tensor) -> None:
@@ -72,7 +72,7 @@ def measure(method: Any, dtype: torch.dtype, rounds: int) -> dict[str, np.ndarra
 
     def encode(images: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(CPU.type, dtype, enabled=dtype != torch.float32):
-            return method.extract(images)
+            return method.encode(images)
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "features.safetensors"
@@ -81,7 +81,7 @@ def measure(method: Any, dtype: torch.dtype, rounds: int) -> dict[str, np.ndarra
         )
         with safe_open(path, framework="pt") as file:
             features = file.get_tensor("features")  # memory-mapped
-        method.prepare(Subset(features, range(len(features))))
+        method.fit_prototypes(Subset(features, range(len(features))))
         method.train()
         step = stepper(method, dtype)
         kinds: dict[str, Callable[[Tensor], None]] = {

@@ -14,16 +14,20 @@ from torch.utils.data import DataLoader
 from adlib.anomalies.framed import frame_mask, frame_pixels
 from adlib.anomalies.training_set import ORDER, PIXELS, PLAN, Recipe, TrainingSet
 from adlib.data import load_builtin
-from adlib.data.dataset import Data, Images, Reference, Sample
-from adlib.data.transform import Frame
+from adlib.data.dataset import DataSplits, ImageDataset, ImageRef, Sample
+from adlib.data.transform import ImageTransform
 
-FRAME = Frame(size=(37, 51))
+FRAME = ImageTransform(size=(37, 51))
 DATA = load_builtin(size=64, train=7, test=12, categories=["screw", "steel"])
 SEEN = DATA.test.select(DATA.test.labels)
 
 
 def training_set(
-    data: Data = DATA, seen: Images | None = SEEN, batch: int = 8, seed: int = 0, **changes: Any
+    data: DataSplits = DATA,
+    seen: ImageDataset | None = SEEN,
+    batch: int = 8,
+    seed: int = 0,
+    **changes: Any,
 ) -> TrainingSet:
     changes = {"frame": FRAME, "recipe": Recipe()} | changes
     return TrainingSet(data.train, seen, batch=batch, seed=seed, **changes)
@@ -202,20 +206,20 @@ def test_textures_of_a_folder_are_used(folder: Any) -> None:
         training_set(recipe=Recipe(textures=Path("nowhere")))
 
 
-def marked(where: tuple[slice, slice], mask: bool = True, category: str = "steel") -> Images:
+def marked(where: tuple[slice, slice], mask: bool = True, category: str = "steel") -> ImageDataset:
     """A seen defect with a mask at one place, or without one."""
 
-    def read(reference: Reference) -> Sample:
+    def read(reference: ImageRef) -> Sample:
         truth = np.zeros((64, 64), dtype=bool)
         truth[where] = True
         return replace(SEEN[-1], mask=truth if mask else None, path=reference.path)
 
-    reference = Reference(path="made", category=category, defect="scratch")
-    return Images([reference], read, lambda r: b"")
+    reference = ImageRef(path="made", category=category, defect="scratch")
+    return ImageDataset([reference], read, lambda r: b"")
 
 
 def test_a_defect_beside_the_frames_cut_is_left_out_and_it_says_so() -> None:
-    frame = Frame(size=(32, 32), resize=(64, 64))
+    frame = ImageTransform(size=(32, 32), resize=(64, 64))
     corner = marked((slice(0, 5), slice(0, 5)))
     made = training_set(seen=corner, frame=frame)
     assert {made.plan(i).kind for i in range(40)} == {"normal", "simulated"}
@@ -234,7 +238,7 @@ def test_a_defect_beside_the_frames_cut_is_left_out_and_it_says_so() -> None:
         (DATA.train, "expected seen defects, but builtin/screw/train/good/000 is normal"),
     ],
 )
-def test_seen_images_that_cannot_serve_are_named(seen: Images, words: str) -> None:
+def test_seen_images_that_cannot_serve_are_named(seen: ImageDataset, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         training_set(seen=seen)
 

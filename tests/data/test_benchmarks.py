@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from adlib.data import load_data
-from adlib.data.dataset import Images
+from adlib.data.dataset import ImageDataset
 from adlib.data.readers.benchmarks import locate, recognise
 from adlib.data.readers.split_files import ellipse
 from adlib.data.tools.catalogue import BENCHMARKS
 from tests import made_benchmarks as made
 
 
-def counts(images: Images) -> dict[str, tuple[int, int]]:
+def counts(images: ImageDataset) -> dict[str, tuple[int, int]]:
     """Normal and defective images of each category."""
     return {
         c: (int((~images.of(c).labels).sum()), int(images.of(c).labels.sum()))
@@ -22,7 +22,7 @@ def counts(images: Images) -> dict[str, tuple[int, int]]:
     }
 
 
-def check_pairs(images: Images) -> int:
+def check_pairs(images: ImageDataset) -> int:
     """Every defective image has the mask with its own number; returns how many there are."""
     bad = [sample for sample in images if sample.label]
     for sample in bad:

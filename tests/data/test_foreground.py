@@ -9,7 +9,7 @@ import pytest
 from adlib.anomalies.foreground import WHOLE, Foreground, border_distance, estimate, spread
 from adlib.anomalies.framed import frame_pixels
 from adlib.data import load_builtin, load_folder
-from adlib.data.transform import Frame
+from adlib.data.transform import ImageTransform
 
 Y, X = np.mgrid[:120, :160]
 
@@ -132,7 +132,7 @@ def test_images_are_spread_evenly() -> None:
 
 @pytest.mark.skipif("ADLIB_DATA" not in os.environ, reason="ADLIB_DATA names no photographs")
 def test_real_categories() -> None:
-    data, frame = load_folder(Path(os.environ["ADLIB_DATA"])), Frame(size=(128, 128))
+    data, frame = load_folder(Path(os.environ["ADLIB_DATA"])), ImageTransform(size=(128, 128))
     rules: dict[str, Foreground] = {}
     for name in data.categories:
         mine = data.train.of(name)

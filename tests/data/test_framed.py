@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adlib.anomalies.framed import Framed, Shelf, frame_mask, frame_pixels
-from adlib.data.dataset import Images, Reference, Sample
-from adlib.data.transform import Frame
+from adlib.anomalies.framed import Shelf, TransformedImages, frame_mask, frame_pixels
+from adlib.data.dataset import ImageDataset, ImageRef, Sample
+from adlib.data.transform import ImageTransform
 
 READ: Counter[str] = Counter()
 BLANK = np.zeros((40, 60), dtype=bool)
 
 
-def make(reference: Reference) -> Sample:
+def make(reference: ImageRef) -> Sample:
     """A picture that follows from its name; the mask is a corner."""
     READ[reference.path] += 1
     pixels = np.random.default_rng(int(reference.path)).integers(
@@ -33,13 +33,15 @@ def make(reference: Reference) -> Sample:
     )
 
 
-def images(*defects: str) -> Images:
-    references = [Reference(path=str(i), category="a", defect=d) for i, d in enumerate(defects)]
-    return Images(references, make, lambda r: r.path.encode())
+def images(*defects: str) -> ImageDataset:
+    references = [ImageRef(path=str(i), category="a", defect=d) for i, d in enumerate(defects)]
+    return ImageDataset(references, make, lambda r: r.path.encode())
 
 
-@pytest.mark.parametrize("frame", [Frame(size=(37, 51)), Frame(size=(20, 30), resize=(32, 45))])
-def test_bytes_are_those_behind_the_frame(frame: Frame) -> None:
+@pytest.mark.parametrize(
+    "frame", [ImageTransform(size=(37, 51)), ImageTransform(size=(20, 30), resize=(32, 45))]
+)
+def test_bytes_are_those_behind_the_frame(frame: ImageTransform) -> None:
     image = make(images("good").references[0]).image
     pixels = frame_pixels(image, frame)
     assert pixels.shape == (*frame.size, 3)
@@ -49,25 +51,27 @@ def test_bytes_are_those_behind_the_frame(frame: Frame) -> None:
 def test_masks_are_resized_to_the_nearest_pixel_and_cut_with_the_image() -> None:
     mask = BLANK.copy()
     mask[10:20, 30:45] = True
-    half = frame_mask(mask, Frame(size=(20, 30)))
+    half = frame_mask(mask, ImageTransform(size=(20, 30)))
     assert np.array_equal(half, mask[::2, ::2])
-    cut = frame_mask(mask, Frame(size=(20, 30), resize=(40, 60)))
+    cut = frame_mask(mask, ImageTransform(size=(20, 30), resize=(40, 60)))
     assert np.array_equal(cut, mask[10:30, 15:45])
-    assert np.array_equal(frame_mask(mask, Frame(size=(80, 120))), mask.repeat(2, 0).repeat(2, 1))
+    assert np.array_equal(
+        frame_mask(mask, ImageTransform(size=(80, 120))), mask.repeat(2, 0).repeat(2, 1)
+    )
 
 
 def test_a_defect_of_one_pixel_survives_the_frame() -> None:
     for y, x in ((39, 59), (13, 17), (0, 0), (21, 1)):
         mask = BLANK.copy()
         mask[y, x] = True
-        small = frame_mask(mask, Frame(size=(10, 7)))
+        small = frame_mask(mask, ImageTransform(size=(10, 7)))
         assert small.sum() == 1
         assert small[y * 10 // 40, x * 7 // 60]
 
 
 def test_each_image_is_decoded_once() -> None:
     READ.clear()
-    framed = Framed(images("good", "cut", "good"), Frame(size=(20, 30)))
+    framed = TransformedImages(images("good", "cut", "good"), ImageTransform(size=(20, 30)))
     assert len(framed) == 3
     for _ in range(4):
         for i in range(3):
@@ -96,7 +100,7 @@ def test_a_full_shelf_keeps_what_it_has_and_makes_the_rest_anew() -> None:
 
 
 def test_a_mask_that_says_nothing_is_refused_by_name() -> None:
-    framed = Framed(images("unmarked", "good"), Frame(size=(20, 30)))
+    framed = TransformedImages(images("unmarked", "good"), ImageTransform(size=(20, 30)))
     with pytest.raises(ValueError, match="0: to train on a defect takes a mask, and it has none"):
         framed.mask(0)
     with pytest.raises(ValueError, match="1: expected a mask with a defect, got an empty one"):

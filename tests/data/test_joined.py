@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from adlib.data import load_builtin, load_folder
-from adlib.data.dataset import Data
+from adlib.data.dataset import DataSplits
 from adlib.data.few import keep_few
 from adlib.data.joined import join
 from tests.made_benchmarks import mvtec_like
@@ -41,7 +41,7 @@ def test_a_joined_data_set_has_every_image_once_under_a_name_of_its_own(tmp_path
 
 def test_a_joined_data_set_is_told_from_its_parts() -> None:
     one, other = (load_builtin(size=32, train=2, test=2, seed=seed) for seed in (0, 1))
-    other = Data("second", other.train, other.test)
+    other = DataSplits("second", other.train, other.test)
     assert len({one.hash, other.hash, join([one, other]).hash}) == 3
     assert join([one, other]).hash == join([one, other]).hash
     for wrong in ([one], [one, one]):

@@ -7,7 +7,7 @@ from PIL import Image
 
 import adlib
 from adlib.data import load_data
-from adlib.data.transform import Frame
+from adlib.data.transform import ImageTransform
 from adlib.methods import ProAD
 
 SIZES = [(90, 60), (60, 90), (64, 64), (120, 40), (33, 47)]  # width, height as stored
@@ -63,5 +63,5 @@ def test_a_turned_photograph_is_seen_upright(tmp_path: Path) -> None:
         assert stored.size == (64, 40)
     assert image.shape == (64, 40, 3)
     assert image[:, 20:].mean() > image[:, :20].mean() + 100
-    small = Frame(size=(16, 16)).image(image)  # 3 16 16, values in [0, 1]
+    small = ImageTransform(size=(16, 16)).image(image)  # 3 16 16, values in [0, 1]
     assert small[:, :, 8:].mean() > small[:, :, :8].mean() + 0.4

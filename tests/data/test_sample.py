@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adlib.data.dataset import Data, Images, Reference, hash_files, read_files
+from adlib.data.dataset import DataSplits, ImageDataset, ImageRef, hash_files, read_files
 
 
-def images(root: Path) -> Images:
+def images(root: Path) -> ImageDataset:
     """Five images in two categories, one of them defective with a mask."""
     rng = np.random.default_rng(0)
     references = []
@@ -25,11 +25,11 @@ def images(root: Path) -> Images:
             mask = root / "mask.png"
             Image.fromarray(np.eye(20, 31, dtype=np.uint8) * 255).save(mask)
         references.append(
-            Reference(
+            ImageRef(
                 path=str(path), category=category, defect=defect, mask=str(mask) if mask else None
             )
         )
-    return Images(references, read_files, hash_files)
+    return ImageDataset(references, read_files, hash_files)
 
 
 def test_samples_labels_and_categories(tmp_path: Path) -> None:
@@ -88,16 +88,16 @@ def test_digest_knows_content_and_names_but_neither_place_nor_order(tmp_path: Pa
     renamed = images(tmp_path / "renamed")
     references = list(renamed.references)
     Path(references[0].path).rename(tmp_path / "renamed" / "9.png")
-    references[0] = Reference(
+    references[0] = ImageRef(
         path=str(tmp_path / "renamed" / "9.png"), category="nut", defect="good"
     )
-    assert Images(references, read_files, hash_files).digest != here.digest
+    assert ImageDataset(references, read_files, hash_files).digest != here.digest
 
 
 def test_digest_tells_apart_what_joins_to_the_same_text() -> None:
     def digest(category: str, defect: str) -> str:
-        one = Reference(path="x", category=category, defect=defect)
-        return Images([one], read_files, lambda _: b"same").digest
+        one = ImageRef(path="x", category=category, defect=defect)
+        return ImageDataset([one], read_files, lambda _: b"same").digest
 
     assert digest("ab", "c") != digest("a", "bc")
 
@@ -105,11 +105,11 @@ def test_digest_tells_apart_what_joins_to_the_same_text() -> None:
 def test_data_joins_both_splits(tmp_path: Path) -> None:
     everything = images(tmp_path)
     train, test = everything.select([0]), everything.select([1, 2])
-    data = Data("parts", train, test)
+    data = DataSplits("parts", train, test)
     assert data.categories == ("bolt", "nut")
     assert data.notice == ""
-    assert data.hash == Data("other", train, test).hash
-    assert data.hash != Data("parts", test, train).hash
+    assert data.hash == DataSplits("other", train, test).hash
+    assert data.hash != DataSplits("parts", test, train).hash
 
 
 def test_mask_of_another_size_is_named(tmp_path: Path) -> None:

@@ -99,5 +99,5 @@ def test_the_real_cells() -> None:
     assert data.test[0].image.shape == (300, 300, 3)
 
 
-def _content(reference: solar.Reference) -> bytes:
+def _content(reference: solar.ImageRef) -> bytes:
     return hashlib.sha256(Path(reference.path).read_bytes()).digest()

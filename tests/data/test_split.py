@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from adlib.data import load_builtin, load_folder
-from adlib.data.dataset import Data, Images
+from adlib.data.dataset import DataSplits, ImageDataset
 from adlib.data.split import refuse_seen, show_first, supervise, without_seen
 
 
-def made_folder(root: Path, kinds: Sequence[tuple[str, int]], masked: bool = True) -> Data:
+def made_folder(root: Path, kinds: Sequence[tuple[str, int]], masked: bool = True) -> DataSplits:
     """One category in the MVTec AD layout: two normal images each, and so many of each kind."""
     rng = np.random.default_rng(0)
 
@@ -35,7 +35,7 @@ def made_folder(root: Path, kinds: Sequence[tuple[str, int]], masked: bool = Tru
     return load_folder(root)
 
 
-def paths(images: Images | None) -> list[str]:
+def paths(images: ImageDataset | None) -> list[str]:
     assert images is not None
     return [r.path for r in images.references]
 
@@ -151,7 +151,7 @@ def test_what_was_trained_on_is_not_tested_on(tmp_path: Path) -> None:
         refuse_seen(seen, data.test, data.name)
 
 
-def marks(images: Images | None) -> list[str]:
+def marks(images: ImageDataset | None) -> list[str]:
     assert images is not None
     return [mark.hex() for mark in images.fingerprints]
 

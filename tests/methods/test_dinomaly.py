@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import adlib
-from adlib.engine import Options
+from adlib.engine import TrainOptions
 from adlib.methods import Dinomaly, DinomalyConfig, dinomaly
 from adlib.nn import share
 from adlib.nn.reconstruction import easy_point_weights
@@ -245,7 +245,7 @@ def test_steps_are_counted_in_training_only_and_kept_with_the_weights(tiny: Dino
     again = Dinomaly(tiny.config)
     again.load_state_dict(tiny.state_dict())
     assert again.step.item() == 12
-    again.reset(torch.Generator().manual_seed(0))
+    again.reset_parameters(torch.Generator().manual_seed(0))
     assert again.step.item() == 0
 
 
@@ -268,10 +268,10 @@ def test_a_batch_in_parts_is_one_step(tiny: Dinomaly, monkeypatch: pytest.Monkey
 
 def test_every_trainable_weight_learns_and_the_encoder_does_not(tiny: Dinomaly) -> None:
     before = {k: v.clone() for k, v in tiny.state_dict().items()}
-    optimiser, schedule = tiny.optimiser(steps=5)
+    optimiser, schedule = tiny.configure_optimizer(steps=5)
     tiny.train()
     for k in range(2):
-        groups = tiny.extract(torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(k)))
+        groups = tiny.encode(torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(k)))
         optimiser.zero_grad()
         tiny.loss(groups).backward()
         optimiser.step()
@@ -318,7 +318,7 @@ def test_a_run_is_trained_written_and_read_back(folder: Callable[..., Path]) -> 
     groups = random(2, 2, 6, 192)
     assert torch.equal(again.eval().maps(groups), method.eval().maps(groups))
     assert run.losses[-1] < run.losses[0]
-    adlib.fit(method, data, steps=2, precision="fp32", options=Options(accumulate=3))
+    adlib.fit(method, data, steps=2, precision="fp32", options=TrainOptions(accumulate=3))
     assert method.step.item() == 2
 
 
@@ -327,7 +327,7 @@ def test_the_papers_size_has_the_papers_weights(monkeypatch: pytest.MonkeyPatch)
     assert (config.encoder, config.size, config.resize) == ("dinov2-b", (392, 392), (448, 448))
     assert (config.batch, config.steps, config.ramp) == (16, 10_000, 1_000)
     with torch.device("meta"):  # no weights are made or read
-        monkeypatch.setattr(Dinomaly, "reset", lambda self, generator: None)
+        monkeypatch.setattr(Dinomaly, "reset_parameters", lambda self, generator: None)
         method = Dinomaly(replace(config, weights=Path("random")))
     trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
     c = 768

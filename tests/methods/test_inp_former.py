@@ -260,10 +260,10 @@ def test_the_mean_distance_is_asked_of_the_whole_batch(
 
 def test_every_trainable_weight_learns_and_the_encoder_does_not(tiny: INPFormer) -> None:
     before = {k: v.clone() for k, v in tiny.state_dict().items()}
-    optimiser, schedule = tiny.optimiser(steps=5)
+    optimiser, schedule = tiny.configure_optimizer(steps=5)
     tiny.train()
     for k in range(2):
-        groups = tiny.extract(torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(k)))
+        groups = tiny.encode(torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(k)))
         optimiser.zero_grad()
         tiny.loss(groups).backward()
         optimiser.step()
@@ -299,7 +299,7 @@ def test_the_order_of_the_tokens_learnt_is_of_no_matter(tiny: INPFormer) -> None
 def test_a_seed_decides_the_start(tiny: INPFormer) -> None:
     other = INPFormer(tiny.config)
     for method, seed in ((tiny, 3), (other, 3)):
-        method.reset(torch.Generator().manual_seed(seed))
+        method.reset_parameters(torch.Generator().manual_seed(seed))
     for (name, a), b in zip(tiny.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b), name
     assert tiny.tokens.std().item() == pytest.approx(1, abs=0.1)
@@ -332,7 +332,7 @@ def test_the_papers_size_has_the_papers_weights(monkeypatch: pytest.MonkeyPatch)
     assert (config.encoder, config.size, config.resize) == ("dinov2-b", (392, 392), (448, 448))
     assert (config.batch, config.steps, config.lr) == (16, 45_200, 1e-3)
     with torch.device("meta"):  # no weights are made or read
-        monkeypatch.setattr(INPFormer, "reset", lambda self, generator: None)
+        monkeypatch.setattr(INPFormer, "reset_parameters", lambda self, generator: None)
         method = INPFormer(replace(config, weights=Path("random")))
     trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
     c, heads = 768, 12

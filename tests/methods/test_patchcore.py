@@ -43,7 +43,7 @@ def cached(images: int = 7, seed: int = 0) -> Tensor:
 def fitted(images: Sequence[int] = (0, 1, 3, 6), **changes: Any) -> tuple[PatchCore, Tensor]:
     """A method whose memory was made of some images, and their features."""
     method, features = PatchCore(tiny_config(**changes)), cached()
-    method.prepare(Subset(features, images))  # pyright: ignore[reportArgumentType]  # indexable
+    method.fit_prototypes(Subset(features, images))  # pyright: ignore[reportArgumentType]  # indexable
     return method.eval(), features[list(images)].float()
 
 
@@ -240,7 +240,7 @@ def test_a_projection_keeps_distances(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def seen_by_the_choice(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
-    """What `prepare` chooses from from now on, and what is chosen of it."""
+    """What `fit_prototypes` chooses from from now on, and what is chosen of it."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     def choose(x: Tensor, size: int, start: int) -> Tensor:
@@ -272,11 +272,11 @@ def test_reading_in_larger_parts_changes_nothing() -> None:
 def test_a_seed_decides_the_memory() -> None:
     (method, features), (other, _) = fitted(), fitted()
     assert torch.equal(method.memory, other.memory)
-    other.reset(torch.Generator().manual_seed(5))
+    other.reset_parameters(torch.Generator().manual_seed(5))
     assert len(other.memory) == 0
     with pytest.raises(ValueError, match="patchcore's memory is empty: fit it, or load a run"):
         other.maps(features)
-    other.prepare(Subset(features, range(4)))  # pyright: ignore[reportArgumentType]
+    other.fit_prototypes(Subset(features, range(4)))  # pyright: ignore[reportArgumentType]
     assert not torch.equal(method.memory, other.memory)
 
 
@@ -310,7 +310,7 @@ def test_a_run_is_fitted_written_and_read_back(folder: Callable[..., Path]) -> N
     record = adlib.evaluate(again, data)
     assert record["mean"]["image_auroc"] == 1  # a bright square on noise
     with pytest.raises(ValueError, match="patchcore trains nothing: fit it with steps=0, got 3"):
-        method.optimiser(3)
+        method.configure_optimizer(3)
     with pytest.raises(ValueError, match="patchcore has no loss"):
         method.loss(cached().float())
 

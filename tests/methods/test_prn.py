@@ -73,19 +73,19 @@ def fitted(images: int = 5, **changes: Any) -> PRN:
     """A method whose prototypes were made of some random images."""
     method = PRN(tiny_config(**changes))
     normal = cached(method, images)
-    method.prepare(Subset(normal, range(images)))  # pyright: ignore[reportArgumentType]
+    method.fit_prototypes(Subset(normal, range(images)))  # pyright: ignore[reportArgumentType]
     return method
 
 
 def cached(method: PRN, images: int = 5, seed: int = 7) -> Tensor:
     """Features as the cache holds them."""
-    return method.extract(pictures(images, seed, method.config.size)).half()
+    return method.encode(pictures(images, seed, method.config.size)).half()
 
 
 def moved_weights(method: PRN) -> dict[str, Tensor]:
     """How far one training step moves everything that is saved."""
     before = {name: value.clone() for name, value in method.state_dict().items()}
-    optimiser, schedule = method.optimiser(3)
+    optimiser, schedule = method.configure_optimizer(3)
     size = method.config.size
     method.train()
     method.loss(pictures(size=size), masks(size=size)).backward()
@@ -101,7 +101,7 @@ def moved_weights(method: PRN) -> dict[str, Tensor]:
 def test_levels_are_the_encoders(arm: str) -> None:
     method = PRN(tiny_config(**ARMS[arm]))
     images = pictures(2, size=method.config.size)
-    features = method.extract(images)
+    features = method.encode(images)
     assert features.shape[1:3] == (1, 1)
     for level, tokens, (c, h, w) in zip(
         method.levels(features), method.encoder(images), method.shapes, strict=True
@@ -126,7 +126,7 @@ def test_a_vit_gives_every_second_of_its_eight_levels() -> None:
 def test_prototypes_are_means_of_clusters_of_whole_maps() -> None:
     method = PRN(tiny_config(prototypes=2))
     features = torch.cat([cached(method, 3), cached(method, 3, seed=8) + 9]).half()  # two groups
-    method.prepare(Subset(features, [0, 1, 2, 4, 5]))  # pyright: ignore[reportArgumentType]
+    method.fit_prototypes(Subset(features, [0, 1, 2, 4, 5]))  # pyright: ignore[reportArgumentType]
     for level, part in zip(method.levels(features.float()), method.prototypes, strict=False):
         expected = torch.stack([level[:3].mean(dim=0), level[4:].mean(dim=0)])
         order = [0, 1] if part.p[0].mean() < part.p[1].mean() else [1, 0]  # pyright: ignore[reportIndexIssue]
@@ -150,14 +150,14 @@ def test_as_many_prototypes_as_asked_for(changes: dict, images: int, k: int) -> 
     method = PRN(tiny_config(**changes))
     normal = cached(method, min(images, 7)).repeat(-(-images // 7), 1, 1, 1)[:images]
     normal = normal + torch.arange(images).half().view(-1, 1, 1, 1) / 4  # no two alike
-    method.prepare(Subset(normal, range(images)))  # pyright: ignore[reportArgumentType]
+    method.fit_prototypes(Subset(normal, range(images)))  # pyright: ignore[reportArgumentType]
     assert [len(part.p) for part in method.prototypes] == [k] * 3  # pyright: ignore[reportArgumentType]
 
 
 def test_an_image_that_is_a_prototype_has_no_residual() -> None:
     method = PRN(tiny_config(prototypes=None, ratio=1.0))
     features = cached(method)
-    method.prepare(Subset(features, range(5)))  # pyright: ignore[reportArgumentType]
+    method.fit_prototypes(Subset(features, range(5)))  # pyright: ignore[reportArgumentType]
     for level, part in zip(
         method.levels(features[[3, 1]].float()), method.prototypes, strict=False
     ):
@@ -172,7 +172,7 @@ def test_a_seed_decides_weights_and_prototypes() -> None:
     for a, b in zip(method.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     before = {name: value.clone() for name, value in trained_state(other).items()}
-    other.reset(torch.Generator().manual_seed(5))
+    other.reset_parameters(torch.Generator().manual_seed(5))
     for name, value in trained_state(other).items():
         if name.startswith("prototypes"):
             assert name.endswith(".variance") or len(value) == 0
@@ -249,7 +249,7 @@ def test_arms_leave_out_their_part_and_nothing_else() -> None:
 
 def test_without_residuals_there_is_nothing_to_prepare() -> None:
     method = PRN(tiny_config(**ARMS["base"])).eval()
-    method.prepare(Subset(cached(method), range(5)))  # pyright: ignore[reportArgumentType]
+    method.fit_prototypes(Subset(cached(method), range(5)))  # pyright: ignore[reportArgumentType]
     assert not any(name.startswith("prototypes") for name in method.state_dict())
     assert method.maps(cached(method).float()).shape == (5, 64, 96)
 
@@ -295,7 +295,7 @@ def test_a_map_knows_nothing_of_the_rest_of_its_batch(arm: str) -> None:
 def test_the_loss_is_its_two_parts() -> None:
     method = fitted().eval()
     images, truth = pictures(), masks()
-    logits = method(method.extract(images))
+    logits = method(method.encode(images))
     p = 1 / (1 + (-logits.double()).exp())
     squared = (p - truth.double()).square().mean() / 2
     focal = focal_loss(logits.double(), truth, ALPHA, GAMMA)
@@ -313,7 +313,7 @@ def test_training_finds_a_bright_square_wherever_it_lies() -> None:
         return images, truth
 
     method = fitted(lr=3e-3, schedule="constant", enlarge=1, patch_attention="off")
-    optimiser, _ = method.optimiser(25)
+    optimiser, _ = method.configure_optimizer(25)
     method.train()
     losses = []
     for seed in range(25):
@@ -360,17 +360,17 @@ def test_an_image_scores_the_mean_of_its_top_pixels() -> None:
 
 def test_the_trained_stage_starts_as_the_encoders_and_keeps_its_statistics() -> None:
     method: Any = fitted(train_deepest=True, decay=0.0)
-    f3, deepest = method.levels(method.extract(pictures()))[2:]
+    f3, deepest = method.levels(method.encode(pictures()))[2:]
     torch.testing.assert_close(method.deepest(f3), deepest, atol=1e-5, rtol=1e-4)
     frozen = {name: value.clone() for name, value in method.encoder.state_dict().items()}
     moved = moved_weights(method)
     assert not any(m.training for m in method.deepest.modules())
     assert any(gap.any() for name, gap in moved.items() if name.startswith("deepest."))
     assert all(torch.equal(frozen[k], v) for k, v in method.encoder.state_dict().items())
-    method.reset(torch.Generator().manual_seed(1))
+    method.reset_parameters(torch.Generator().manual_seed(1))
     torch.testing.assert_close(method.deepest(f3), deepest, atol=1e-5, rtol=1e-4)
     resnet: Any = PRN(tiny_config(encoder="resnet18", train_deepest=True))
-    f3, deepest = resnet.levels(resnet.extract(pictures()))[2:]
+    f3, deepest = resnet.levels(resnet.encode(pictures()))[2:]
     torch.testing.assert_close(resnet.deepest(f3), deepest, atol=1e-5, rtol=1e-4)
     with pytest.raises(ValueError, match="train_deepest needs a CNN whose last stage halves"):
         PRN(tiny_config(**ARMS["vit"], train_deepest=True))
@@ -386,7 +386,7 @@ def test_a_method_is_saved_and_loaded_bit_for_bit(arm: str, tmp_path: Path) -> N
     method.eval()
     save_file(trained_state(method), tmp_path / "weights.safetensors")
     other = PRN(tiny_config(**(ARMS[arm] | {"prototypes": 1})))
-    other.reset(torch.Generator().manual_seed(9))
+    other.reset_parameters(torch.Generator().manual_seed(9))
     missing, unexpected = other.load_state_dict(
         load_file(tmp_path / "weights.safetensors"), strict=False
     )
@@ -397,7 +397,7 @@ def test_a_method_is_saved_and_loaded_bit_for_bit(arm: str, tmp_path: Path) -> N
 
 
 def test_the_rate_rises_for_a_twentieth_and_falls_to_a_tenth() -> None:
-    optimiser, schedule = PRN(tiny_config(lr=0.01)).optimiser(40)
+    optimiser, schedule = PRN(tiny_config(lr=0.01)).configure_optimizer(40)
     rates = []
     for _ in range(41):
         rates.append(optimiser.param_groups[0]["lr"])
@@ -417,7 +417,7 @@ def test_the_optimisers_differ_in_their_decay() -> None:
     moved = {}
     for kind in ("adam", "adamw"):
         method = PRN(tiny_config(optimiser=kind, lr=0.01, decay=0.1, schedule="constant"))
-        optimiser, schedule = method.optimiser(10)
+        optimiser, schedule = method.configure_optimizer(10)
         weights = optimiser.param_groups[0]["params"]
         assert len(weights) == sum(p.requires_grad for p in method.parameters())
         before = weights[0].detach().clone()
@@ -481,7 +481,7 @@ def test_an_average_of_weights_has_statistics_of_its_own(
         moved(state, decay)
 
     monkeypatch.setattr(TrainingState, "move_average", watched)
-    adlib.fit(method, data, precision="fp32", options=adlib.Options(ema=0.8))
+    adlib.fit(method, data, precision="fp32", options=adlib.TrainOptions(ema=0.8))
     for name in statistics:
         average = torch.ones_like(seen[0][name])  # what BatchNorm starts from
         for at_step in seen:
@@ -498,7 +498,7 @@ def test_made_samples_fit_the_loss(folder: Callable[..., Path]) -> None:
     )
     assert tuple(images.shape) == (4, 3, 64, 96)
     assert truth.flatten(1).any(dim=1).sum() == 2  # half of a batch is normal
-    method.prepare(Subset(method.extract(images[~truth.flatten(1).any(dim=1)]), range(2)))  # pyright: ignore[reportArgumentType]
+    method.fit_prototypes(Subset(method.encode(images[~truth.flatten(1).any(dim=1)]), range(2)))  # pyright: ignore[reportArgumentType]
     assert method.loss(images, truth).item() > 0
 
 
@@ -526,8 +526,8 @@ def test_the_papers_size_takes_a_step() -> None:
     method = PRN(replace(PRNConfig.paper(), weights="random"))
     assert method.shapes == [(64, 64, 64), (128, 32, 32), (256, 16, 16), (512, 8, 8)]
     normal = random(3, 1, 1, sum(c * h * w for c, h, w in method.shapes)).half()
-    method.prepare(Subset(normal, range(3)))  # pyright: ignore[reportArgumentType]
-    optimiser, _ = method.optimiser(5)
+    method.fit_prototypes(Subset(normal, range(3)))  # pyright: ignore[reportArgumentType]
+    optimiser, _ = method.configure_optimizer(5)
     size = (256, 256)
     loss = method.loss(pictures(1, size=size), masks(2, size)[1:])
     loss.backward()
@@ -545,7 +545,7 @@ def test_the_papers_size_has_the_weights_of_its_arithmetic(form: Any, millions: 
     """Less what a single patch does not need, nor any key: see `adlib.nn.patch_attention`."""
 
     class Shell(PRN):  # draws no weights
-        def reset(self, generator: torch.Generator) -> None:
+        def reset_parameters(self, generator: torch.Generator) -> None:
             pass
 
     with torch.device("meta"):
@@ -588,8 +588,8 @@ def test_the_seed_of_a_reset_draws_the_clusters(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(prn, "kmeans", watched)
     method = fitted()
-    method.reset(torch.Generator().manual_seed(5))
-    method.prepare(Subset(cached(method), range(5)))  # pyright: ignore[reportArgumentType]
+    method.reset_parameters(torch.Generator().manual_seed(5))
+    method.fit_prototypes(Subset(cached(method), range(5)))  # pyright: ignore[reportArgumentType]
     assert len(seen) == 6  # three scales, twice
     assert len(set(seen)) == 2
     assert seen[3] == method.seed

@@ -126,7 +126,7 @@ def test_extract_averages_each_half_of_the_levels() -> None:
     method = ProAD(tiny_config(layers=(0, 2, 3, 5)))
     images = torch.rand(2, 3, 32, 48)
     levels = method.encoder(images)
-    groups = method.extract(images)
+    groups = method.encode(images)
     torch.testing.assert_close(groups[:, 0], (levels[0] + levels[1]) / 2)
     torch.testing.assert_close(groups[:, 1], (levels[2] + levels[3]) / 2)
 
@@ -203,10 +203,10 @@ def test_image_score_is_the_mean_of_the_top_share() -> None:
 
 def test_every_trainable_weight_learns_and_the_encoder_does_not(tiny: ProAD) -> None:
     before = {k: v.clone() for k, v in tiny.state_dict().items()}
-    optimiser, schedule = tiny.optimiser(steps=5)
+    optimiser, schedule = tiny.configure_optimizer(steps=5)
     tiny.train()
     for k in range(2):
-        groups = tiny.extract(torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(k)))
+        groups = tiny.encode(torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(k)))
         optimiser.zero_grad()
         tiny.loss(groups).backward()
         optimiser.step()
@@ -267,7 +267,7 @@ def test_without_constraint_noise_passes() -> None:
 
 def test_seeds_decide_the_weights(tiny: ProAD) -> None:
     def weights(seed: int) -> list[Tensor]:
-        tiny.reset(torch.Generator().manual_seed(seed))
+        tiny.reset_parameters(torch.Generator().manual_seed(seed))
         return [p.clone() for p in tiny.parameters() if p.requires_grad]
 
     first, again, other = weights(3), weights(3), weights(4)
@@ -292,7 +292,7 @@ def test_the_papers_size_has_the_papers_tokens(monkeypatch: pytest.MonkeyPatch) 
     config = ProADConfig.paper()
     assert (config.encoder, config.size, config.resize) == ("dinov2-b", (392, 392), (448, 448))
     with torch.device("meta"):  # no weights are made or read
-        monkeypatch.setattr(ProAD, "reset", lambda self, generator: None)
+        monkeypatch.setattr(ProAD, "reset_parameters", lambda self, generator: None)
         method = ProAD(replace(config, weights=Path("random")))
     trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
     assert tuple(method.prototypes.shape) == (1, 784, 768)
@@ -354,9 +354,9 @@ ARMS = (
 def test_each_arm_trains_every_weight_and_maps_images_alone(arm: dict[str, Any]) -> None:
     method = ProAD(tiny_config(**arm))
     before = {k: v.clone() for k, v in method.state_dict().items()}
-    seen = method.extract(torch.rand(9, 3, 32, 48, generator=torch.Generator().manual_seed(0)))
-    method.prepare(Subset(cast(Any, list(seen)), range(9)))
-    optimiser, schedule = method.optimiser(steps=8)
+    seen = method.encode(torch.rand(9, 3, 32, 48, generator=torch.Generator().manual_seed(0)))
+    method.fit_prototypes(Subset(cast(Any, list(seen)), range(9)))
+    optimiser, schedule = method.configure_optimizer(steps=8)
     method.train()
     losses = []
     for _ in range(8):
@@ -381,15 +381,15 @@ def test_each_arm_trains_every_weight_and_maps_images_alone(arm: dict[str, Any])
 def test_preparing_warns_of_a_constraint_that_holds_nothing_back() -> None:
     normal = Subset(random(4, 2, 60, 192), range(4))  # pyright: ignore[reportArgumentType]
     with pytest.warns(RuntimeWarning, match="200 prototypes may span all 192 channels"):
-        ProAD(tiny_config(prototypes=200)).prepare(normal)
-    ProAD(tiny_config(prototypes=191)).prepare(normal)
-    ProAD(tiny_config(prototypes=200, constraint="none")).prepare(normal)
+        ProAD(tiny_config(prototypes=200)).fit_prototypes(normal)
+    ProAD(tiny_config(prototypes=191)).fit_prototypes(normal)
+    ProAD(tiny_config(prototypes=200, constraint="none")).fit_prototypes(normal)
 
 
 def test_prototypes_start_as_tokens_of_different_images() -> None:
     method = ProAD(tiny_config(start="features", prototypes=5, constraint="none", own=True))
     normal = random(7, 2, 6, 192)
-    method.prepare(Subset(cast(Any, list(normal)), range(7)))
+    method.fit_prototypes(Subset(cast(Any, list(normal)), range(7)))
     fused = normal.mean(dim=1)  # 7 6 c
     for prototypes in method.prototypes.detach():
         same = (prototypes[:, None, None] == fused).all(dim=-1)  # 5 7 6
@@ -438,7 +438,7 @@ def test_gradient_weights_are_those_of_the_weighted_loss() -> None:
 
 def test_the_papers_size_takes_a_step() -> None:
     method = ProAD(replace(ProADConfig.paper(), weights="random"))
-    optimiser, _ = method.optimiser(steps=5)  # too few to warm up
+    optimiser, _ = method.configure_optimizer(steps=5)  # too few to warm up
     before = method.prototypes.detach().clone()
     loss = method.loss(random(1, 2, 784, 768))
     loss.backward()
@@ -457,8 +457,8 @@ def test_prototypes_know_no_decay_and_have_a_rate_of_their_own() -> None:
     method: Any = ProAD(tiny_config(lr=100.0, prototype_lr=0.25))
     weight, prototypes = method.bottleneck[1].weight, method.prototypes
     for gradient in (0.0, 1.0):
-        method.reset(torch.Generator().manual_seed(0))
-        optimiser, _ = method.optimiser(steps=5)  # too few to warm up
+        method.reset_parameters(torch.Generator().manual_seed(0))
+        optimiser, _ = method.configure_optimizer(steps=5)  # too few to warm up
         before = weight.detach().clone(), prototypes.detach().clone()
         for p in (weight, prototypes):
             p.grad = torch.full_like(p, gradient)
@@ -472,8 +472,8 @@ def test_each_seed_and_each_block_draws_tokens_of_its_own() -> None:
     method, normal = ProAD(tiny_config(prototypes=5, own=True)), random(7, 2, 6, 192)
 
     def starts(seed: int) -> list[Tensor]:
-        method.reset(torch.Generator().manual_seed(seed))
-        method.prepare(Subset(cast(Any, list(normal)), range(7)))
+        method.reset_parameters(torch.Generator().manual_seed(seed))
+        method.fit_prototypes(Subset(cast(Any, list(normal)), range(7)))
         return [p.detach().clone() for p in method.prototypes]
 
     first, again, other = starts(3), starts(3), starts(4)
@@ -523,7 +523,7 @@ def test_steps_are_counted_in_training_only_and_once_a_batch() -> None:
             method.loss(groups[part : part + 1])
         seen.append(method.step.item())
     assert seen == [0, 0, 1]
-    method.reset(torch.Generator().manual_seed(0))
+    method.reset_parameters(torch.Generator().manual_seed(0))
     assert method.step.item() == 0
 
 
@@ -533,7 +533,7 @@ def test_a_reset_starts_learnt_scales_at_one() -> None:
     with torch.no_grad():
         for scale in scales:
             scale.fill_(7)
-    method.reset(torch.Generator().manual_seed(0))
+    method.reset_parameters(torch.Generator().manual_seed(0))
     assert all(torch.equal(scale, torch.ones(192)) for scale in scales)
 
 
@@ -544,7 +544,7 @@ def test_a_dictionary_is_all_that_the_decoder_sees_of_the_input(entry: str) -> N
     )
     method = ProAD(config).train()
     normal: Any = random(5, 2, 6, 192).half()
-    method.prepare(Subset(normal, range(5)))
+    method.fit_prototypes(Subset(normal, range(5)))
     groups = random(3, 2, 6, 192, seed=1)
     loss = method.loss(groups)
     loss.backward()

@@ -32,7 +32,7 @@ def drawn(part: Any) -> Any:
     draw_convolutions(part, generator)
     for module in part.modules():
         if isinstance(module, Scaling):
-            module.reset(generator)
+            module.reset_parameters(generator)
     return part
 
 

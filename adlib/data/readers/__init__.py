@@ -1,1 +1,1 @@
-"""Readers: what lies on a disk, as `Data`."""
+"""Readers: what lies on a disk, as `DataSplits`."""

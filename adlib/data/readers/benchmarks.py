@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from adlib.data.dataset import Data, Images
+from adlib.data.dataset import DataSplits, ImageDataset
 from adlib.data.readers.folders import closest
 from adlib.data.readers.layouts import LAYOUTS, Found, scan
 from adlib.data.readers.split_files import (
@@ -37,7 +37,7 @@ def load_benchmark(
     root: str | os.PathLike[str] | None = None,
     categories: Sequence[str] | None = None,
     **options: Any,
-) -> Data:
+) -> DataSplits:
     """Reads a benchmark and checks the header of every image and mask of it.
 
     Defective images of a training split (DAGM, KolektorSDD2) become `seen`: methods that learn
@@ -69,12 +69,12 @@ def load_benchmark(
         )
     for reference in tqdm(found.all, desc="checking images", delay=2, leave=False):
         check_marked(reference)
-    return Data(
+    return DataSplits(
         name,
-        train=Images(found.train, read_marked, hash_marked),
-        test=Images(found.test, read_marked, hash_marked),
+        train=ImageDataset(found.train, read_marked, hash_marked),
+        test=ImageDataset(found.test, read_marked, hash_marked),
         notice=benchmark.notice,
-        seen=Images(found.seen, read_marked, hash_marked) if found.seen else None,
+        seen=ImageDataset(found.seen, read_marked, hash_marked) if found.seen else None,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from adlib.data.dataset import GOOD, Data, Images, Reference, hash_files, read_files
+from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, hash_files, read_files
 from adlib.data.image_io import ENDINGS, check_header, is_image, leads_nowhere
 from adlib.data.readers.masks import pair
 
@@ -25,7 +25,7 @@ def load_folder(
     path: str | os.PathLike[str],
     categories: Sequence[str] | None = None,
     holdout: float = 0.2,
-) -> Data:
+) -> DataSplits:
     """Reads the layout of a folder and checks the header of every image and mask in it.
 
     Each category lies in a folder of its own, or is the folder itself:
@@ -58,24 +58,24 @@ def list_folder(
     path: str | os.PathLike[str],
     categories: Sequence[str] | None = None,
     holdout: float = 0.2,
-) -> Data:
+) -> DataSplits:
     """As `load_folder`, but opens no image: names and places are checked, and nothing inside."""
     if not 0 < holdout < 1:
         raise ValueError(f"holdout must lie in (0, 1), got {holdout}")
     # not resolve(): a link keeps its own name, which becomes that of the data set
     root = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
     folders = _category_folders(root, categories)
-    train: list[Reference] = []
-    test: list[Reference] = []
+    train: list[ImageRef] = []
+    test: list[ImageRef] = []
     for name, folder in folders.items():
         mvtec = (folder / TRAIN / GOOD).is_dir()
         normal, tested = _mvtec(folder, name) if mvtec else _plain(folder, name, holdout)
         train += normal
         test += tested
-    return Data(
+    return DataSplits(
         name=root.name,
-        train=Images(train, read_files, hash_files),
-        test=Images(test, read_files, hash_files),
+        train=ImageDataset(train, read_files, hash_files),
+        test=ImageDataset(test, read_files, hash_files),
     )
 
 
@@ -188,14 +188,14 @@ def _check_names(folder: Path, expected: Sequence[str], *, strict: bool) -> None
             )
 
 
-def _mvtec(folder: Path, category: str) -> tuple[list[Reference], list[Reference]]:
+def _mvtec(folder: Path, category: str) -> tuple[list[ImageRef], list[ImageRef]]:
     """Train and test references of one category in the MVTec AD layout."""
     _check_names(folder, (TRAIN, TEST, TRUTH), strict=False)
     _check_names(folder / TRAIN, (GOOD,), strict=True)
     train = [_reference(p, category, GOOD) for p in _images(folder / TRAIN / GOOD)]
     if not (folder / TEST).is_dir():
         raise FileNotFoundError(f"no folder {folder / TEST}; expected {folder / TEST}/DEFECT/*.png")
-    test: list[Reference] = []
+    test: list[ImageRef] = []
     for defect in _subfolders(folder / TEST):
         images = _images(folder / TEST / defect)
         test += [_reference(p, category, defect) for p in images]
@@ -210,13 +210,13 @@ def _mvtec(folder: Path, category: str) -> tuple[list[Reference], list[Reference
     return train, test
 
 
-def _plain(folder: Path, category: str, holdout: float) -> tuple[list[Reference], list[Reference]]:
+def _plain(folder: Path, category: str, holdout: float) -> tuple[list[ImageRef], list[ImageRef]]:
     """Train and test references of one folder of good, and maybe bad, images."""
     _check_names(folder, (GOOD, BAD, MASKS), strict=True)
     _refuse_loose(folder)
     good = [_reference(p, category, GOOD) for p in _images(folder / GOOD)]
     held = hold_out([r.name for r in good], holdout)
-    bad: list[Reference] = []
+    bad: list[ImageRef] = []
     if (folder / BAD).is_dir():
         bad = [_reference(p, category, BAD) for p in _images(folder / BAD)]
     if (folder / MASKS).is_dir():
@@ -224,11 +224,11 @@ def _plain(folder: Path, category: str, holdout: float) -> tuple[list[Reference]
     return [r for r in good if r.name not in held], [r for r in good if r.name in held] + bad
 
 
-def _reference(path: Path, category: str, defect: str) -> Reference:
-    return Reference(path=str(path), category=category, defect=defect)
+def _reference(path: Path, category: str, defect: str) -> ImageRef:
+    return ImageRef(path=str(path), category=category, defect=defect)
 
 
-def checked(data: Data) -> Data:
+def checked(data: DataSplits) -> DataSplits:
     """Return the data after the files of all their images were opened."""
     splits = [split for split in (data.train, data.test, data.seen) if split is not None]
     every = [reference for split in splits for reference in split.references]
@@ -237,7 +237,7 @@ def checked(data: Data) -> Data:
     return data
 
 
-def check_files(reference: Reference) -> None:
+def check_files(reference: ImageRef) -> None:
     """Checks headers only, unless they do not agree: then the decoded sizes count.
 
     Raises:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from adlib.data.dataset import GOOD, Reference
+from adlib.data.dataset import GOOD, ImageRef
 from adlib.data.image_io import ENDINGS, leads_nowhere, read_mask
 
 BAD = "bad"  # the defect where a benchmark names no kinds
@@ -97,19 +97,19 @@ class Found:
         strays: Image files that have no place in the layout, or masks without an image.
     """
 
-    train: list[Reference] = field(default_factory=list)
-    test: list[Reference] = field(default_factory=list)
-    seen: list[Reference] = field(default_factory=list)
+    train: list[ImageRef] = field(default_factory=list)
+    test: list[ImageRef] = field(default_factory=list)
+    seen: list[ImageRef] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
 
     @property
-    def all(self) -> list[Reference]:
+    def all(self) -> list[ImageRef]:
         """Every image that is used."""
         return self.train + self.test + self.seen
 
-    def add(self, split: str, reference: Reference) -> None:
+    def add(self, split: str, reference: ImageRef) -> None:
         """Put a reference where it belongs."""
         if split.lower() == "test":
             self.test.append(reference)
@@ -195,7 +195,7 @@ def scan(layout: Layout, root: Path, categories: tuple[str, ...]) -> Found:
             found.missing.append(f"{root / first}{layout.ending} (the mask of {root / path})")
         found.add(
             fields.get("split", "train"),
-            Reference(
+            ImageRef(
                 path=str(root / path),
                 category=fields["category"],
                 defect=defect,

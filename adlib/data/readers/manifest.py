@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adlib.data.dataset import GOOD, Data, Images, Reference, hash_files, read_files
+from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, hash_files, read_files
 from adlib.data.readers.folders import checked, closest, hold_out
 
 ENDINGS = frozenset({".csv", ".parquet"})
@@ -23,7 +23,7 @@ class _Row:
     where: str  # "parts.csv, line 3"
     written: str  # the path as it stands in the table, alike on every machine
     split: str  # train, test, or "" for the hold-out to decide
-    reference: Reference
+    reference: ImageRef
 
 
 def is_manifest(path: Path) -> bool:
@@ -35,7 +35,7 @@ def load_manifest(
     path: str | os.PathLike[str],
     categories: Sequence[str] | None = None,
     holdout: float = 0.2,
-) -> Data:
+) -> DataSplits:
     """Reads the table and checks the header of every image and mask that it names.
 
     Columns, of which only `path` and `label` are needed; others are passed over:
@@ -67,7 +67,7 @@ def list_manifest(
     path: str | os.PathLike[str],
     categories: Sequence[str] | None = None,
     holdout: float = 0.2,
-) -> Data:
+) -> DataSplits:
     """As `load_manifest`, but opens no image."""
     if not 0 < holdout < 1:
         raise ValueError(f"holdout must lie in (0, 1), got {holdout}")
@@ -95,7 +95,7 @@ def list_manifest(
             if row.reference.category == category and not row.split and not row.reference.label
         ]
         held |= hold_out(free, holdout) if free else set()
-    splits: dict[str, list[Reference]] = {"train": [], "test": [], "seen": []}
+    splits: dict[str, list[ImageRef]] = {"train": [], "test": [], "seen": []}
     for row in rows:
         split = row.split
         if not split:
@@ -107,9 +107,9 @@ def list_manifest(
     if not splits["train"]:
         raise ValueError(f"{table} names no normal image to train on: label good, split train")
     _check_there(table, rows)
-    images = {k: Images(v, read_files, hash_files) for k, v in splits.items()}
+    images = {k: ImageDataset(v, read_files, hash_files) for k, v in splits.items()}
     seen = images["seen"] if splits["seen"] else None
-    return Data(table.stem, train=images["train"], test=images["test"], seen=seen)
+    return DataSplits(table.stem, train=images["train"], test=images["test"], seen=seen)
 
 
 def _rows(table: Path) -> Iterator[_Row]:
@@ -212,7 +212,7 @@ def _row(table: Path, where: str, values: Mapping[str, str]) -> _Row:
         where,
         values["path"],
         split,
-        Reference(
+        ImageRef(
             path=str(table.parent / Path(values["path"]).expanduser()),
             category=values.get("category", "") or table.stem,
             defect=(defect or BAD) if bad else GOOD,

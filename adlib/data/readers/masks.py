@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from adlib.data.dataset import Reference
+from adlib.data.dataset import ImageRef
 
 
 def pair(
-    images: Sequence[Reference], masks: Sequence[Path], truth: Path, *, every: bool
-) -> list[Reference]:
+    images: Sequence[ImageRef], masks: Sequence[Path], truth: Path, *, every: bool
+) -> list[ImageRef]:
     """The references with their masks, found by name: STEM_mask.* or STEM.*, never by order.
 
     Masks lie in `truth/DEFECT`, or right in `truth` for a plain folder. With `every`, each

@@ -9,14 +9,16 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from adlib.data.dataset import Images, Sample
+from adlib.data.dataset import ImageDataset, Sample
 from adlib.data.image_io import check_header, is_image, leads_nowhere, read_image
 from adlib.data.readers.folders import MASKS, NOT_OURS, TRUTH
 
 Picture = Path | str | UInt8[np.ndarray, "_ _ 3"]
 
 
-def list_pictures(images: Images | Picture | Sequence[Picture]) -> Images | list[Picture]:
+def list_pictures(
+    images: ImageDataset | Picture | Sequence[Picture],
+) -> ImageDataset | list[Picture]:
     """Spell out what `predict` accepts: a folder becomes its image files, one becomes a list.
 
     Of the folders inside a folder, some hold no photographs to judge and are passed over: hidden
@@ -26,7 +28,7 @@ def list_pictures(images: Images | Picture | Sequence[Picture]) -> Images | list
     Raises:
         FileNotFoundError: Nothing there, or a folder without images.
     """
-    if isinstance(images, Images):
+    if isinstance(images, ImageDataset):
         return images
     if isinstance(images, np.ndarray):
         return [images]
@@ -59,7 +61,7 @@ def _may_hold_photographs(folder: Path) -> bool:
     return not ((folder / "predictions.csv").is_file() and (folder / "overlays").is_dir())
 
 
-def check_pictures(pictures: Images | Sequence[Any]) -> None:
+def check_pictures(pictures: ImageDataset | Sequence[Any]) -> None:
     """Check arrays, and the headers of all files; those of a data set were when it was built.
 
     Raises:
@@ -68,7 +70,7 @@ def check_pictures(pictures: Images | Sequence[Any]) -> None:
             named; or an array is not uint8 (h, w, 3).
         TypeError: Something else stands in the place of an image.
     """
-    if isinstance(pictures, Images):
+    if isinstance(pictures, ImageDataset):
         return
     bad: list[Exception] = []
     for i, picture in enumerate(tqdm(pictures, desc="checking images", delay=2, leave=False)):
@@ -91,7 +93,9 @@ def check_pictures(pictures: Images | Sequence[Any]) -> None:
         raise ValueError(f"{len(bad)} of {len(pictures)} files cannot be used:\n{listed}")
 
 
-def read_each(pictures: Images | list[Picture]) -> Iterator[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]:
+def read_each(
+    pictures: ImageDataset | list[Picture],
+) -> Iterator[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]:
     """Yield name and pixels of each picture; files are decoded one at a time."""
     for i, picture in enumerate(pictures):
         if isinstance(picture, str | Path):

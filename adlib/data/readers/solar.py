@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from adlib.data.dataset import GOOD, Data, Images, Reference, hash_files, read_files
+from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, hash_files, read_files
 from adlib.data.readers.folders import closest, hold_out
 
 PACKAGE = "elpv_dataset"
@@ -33,7 +33,7 @@ def load_solar(
     categories: Sequence[str] | None = None,
     limit: int | None = None,
     folder: Path | None = None,
-) -> Data:
+) -> DataSplits:
     """Solar cells: sound ones to train on, held-out sound ones against surely defective ones.
 
     Experts gave each of the 2,624 cells a defect probability of 0, 1/3, 2/3 or 1. Training takes
@@ -62,8 +62,8 @@ def load_solar(
                 + closest(name, CATEGORIES)
             )
     labels = _labels(_package_folder() if folder is None else folder)
-    train: list[Reference] = []
-    test: list[Reference] = []
+    train: list[ImageRef] = []
+    test: list[ImageRef] = []
     for category in (name for name in CATEGORIES if name in wanted):
         cells = sorted(
             (file for file, (_, kind) in labels.items() if kind == category),
@@ -80,16 +80,16 @@ def load_solar(
         train += [_reference(file, category, GOOD) for file in rest]
         test += [_reference(file, category, GOOD) for file in kept]
         test += [_reference(file, category, DEFECT) for file in broken]
-    return Data(
+    return DataSplits(
         name="solar",
-        train=Images(train, read_files, hash_files),
-        test=Images(test, read_files, hash_files),
+        train=ImageDataset(train, read_files, hash_files),
+        test=ImageDataset(test, read_files, hash_files),
         notice=NOTICE,
     )
 
 
-def _reference(file: Path, category: str, defect: str) -> Reference:
-    return Reference(path=str(file), category=category, defect=defect)
+def _reference(file: Path, category: str, defect: str) -> ImageRef:
+    return ImageRef(path=str(file), category=category, defect=defect)
 
 
 def _package_folder() -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from adlib.data.dataset import GOOD, Reference, Sample, hash_files, read_files
+from adlib.data.dataset import GOOD, ImageRef, Sample, hash_files, read_files
 from adlib.data.image_io import read_image
 from adlib.data.readers.folders import check_files, hold_out
 from adlib.data.readers.layouts import BAD, Found, walk
@@ -122,7 +122,7 @@ def read_dagm_ellipses(root: Path, categories: tuple[str, ...]) -> Found:
         for name in names:
             found.add(
                 "test" if name in held else "train",
-                Reference(path=str(good / name), category=category, defect=GOOD),
+                ImageRef(path=str(good / name), category=category, defect=GOOD),
             )
         for name in walk(bad, 0):
             number = re.sub(r"\D", "", Path(name).stem).lstrip("0")
@@ -131,12 +131,12 @@ def read_dagm_ellipses(root: Path, categories: tuple[str, ...]) -> Found:
                 found.missing.append(f"the ellipse of {bad / name} in {bad / 'labels.txt'}")
             found.add(
                 "test",
-                Reference(path=str(bad / name), category=category, defect=BAD, mask=mask),
+                ImageRef(path=str(bad / name), category=category, defect=BAD, mask=mask),
             )
     return found
 
 
-def read_marked(reference: Reference) -> Sample:
+def read_marked(reference: ImageRef) -> Sample:
     """As `read_files`; but a mask may be an ellipse in words."""
     if not _has_ellipse(reference):
         return read_files(reference)
@@ -153,7 +153,7 @@ def read_marked(reference: Reference) -> Sample:
     )
 
 
-def hash_marked(reference: Reference) -> bytes:
+def hash_marked(reference: ImageRef) -> bytes:
     """As `hash_files`; the words of an ellipse count as its mask."""
     if not _has_ellipse(reference):
         return hash_files(reference)
@@ -162,7 +162,7 @@ def hash_marked(reference: Reference) -> bytes:
     return hashlib.sha256(Path(reference.path).read_bytes()).digest() + words
 
 
-def check_marked(reference: Reference) -> None:
+def check_marked(reference: ImageRef) -> None:
     """As `check_files`; an ellipse fits any image."""
     check_files(replace(reference, mask=None) if _has_ellipse(reference) else reference)
 
@@ -182,7 +182,7 @@ def ellipse(values: np.ndarray, height: int, width: int) -> Bool[np.ndarray, "h 
     return along**2 + across**2 <= 1
 
 
-def _has_ellipse(reference: Reference) -> bool:
+def _has_ellipse(reference: ImageRef) -> bool:
     return reference.mask is not None and reference.mask.startswith(ELLIPSE)
 
 
@@ -231,4 +231,4 @@ def _add(
         found.missing.append(f"{base / mask} (the mask of {base / image})")
         mask = None
     file = str(base / mask) if mask and defect != GOOD else None
-    found.add(split, Reference(path=str(base / image), category=category, defect=defect, mask=file))
+    found.add(split, ImageRef(path=str(base / image), category=category, defect=defect, mask=file))

@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from adlib.data.dataset import GOOD, Data, Images, Reference, Sample
+from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, Sample
 from adlib.data.readers.folders import closest
 from adlib.data.rendered.glass import bottle
 from adlib.data.rendered.labels import label
@@ -47,7 +47,7 @@ def load_builtin(
     test: int = 40,
     seed: int = 0,
     categories: Sequence[str] | None = None,
-) -> Data:
+) -> DataSplits:
     """Made images of four surfaces and five objects, with natural variation and exact masks.
 
     Every image follows from (seed, category, split, index) alone and is rendered when it is asked
@@ -87,31 +87,31 @@ def load_builtin(
     chosen = [name for name in SCENES if name in wanted]
     read = partial(read_builtin, size=size, seed=seed)
     fingerprint = partial(recipe, size=size, seed=seed)
-    return Data(
+    return DataSplits(
         name="builtin",
-        train=Images(
+        train=ImageDataset(
             [_reference(c, "train", i) for c in chosen for i in range(train)], read, fingerprint
         ),
-        test=Images(
+        test=ImageDataset(
             [_reference(c, "test", i) for c in chosen for i in range(test)], read, fingerprint
         ),
     )
 
 
-def _reference(category: str, split: str, index: int) -> Reference:
+def _reference(category: str, split: str, index: int) -> ImageRef:
     kinds = SCENES[category][1]
     defect = kinds[index // 2 % len(kinds)] if split == "test" and index % 2 else GOOD
     path = f"builtin/{category}/{split}/{defect}/{index:03d}"
-    return Reference(path=path, category=category, defect=defect)
+    return ImageRef(path=path, category=category, defect=defect)
 
 
-def recipe(reference: Reference, size: int, seed: int) -> bytes:
+def recipe(reference: ImageRef, size: int, seed: int) -> bytes:
     """Stands for an image's content without rendering it: everything that the bytes follow from."""
     return f"{RECIPE} {size} {seed} {reference.path}".encode()
 
 
 @lru_cache(maxsize=REMEMBERED)
-def read_builtin(reference: Reference, size: int, seed: int) -> Sample:
+def read_builtin(reference: ImageRef, size: int, seed: int) -> Sample:
     """Renders the image that a reference names; its arrays are shared, so they are read-only."""
     _, image, mask = render(reference, size, seed)
     image.flags.writeable = mask.flags.writeable = False
@@ -126,7 +126,7 @@ def read_builtin(reference: Reference, size: int, seed: int) -> Sample:
 
 
 def render(
-    reference: Reference, size: int, seed: int
+    reference: ImageRef, size: int, seed: int
 ) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
     """The scene without its defect, with it, and the mask of all pixels that differ.
 
@@ -152,7 +152,7 @@ def render(
 
 
 def _exposure(
-    reference: Reference, size: int, seed: int, draw: Scene, defect: str, attempt: int
+    reference: ImageRef, size: int, seed: int, draw: Scene, defect: str, attempt: int
 ) -> tuple[Camera, Float[np.ndarray, "h w 3"]]:
     """The camera, and the levels without grain of a scene with a defect or without."""
     camera = Camera.draw(_stream(reference, seed, "camera", 0))
@@ -161,7 +161,7 @@ def _exposure(
     return camera, camera.develop(radiance)
 
 
-def _stream(reference: Reference, seed: int, part: str, attempt: int) -> np.random.Generator:
+def _stream(reference: ImageRef, seed: int, part: str, attempt: int) -> np.random.Generator:
     """Random numbers of their own for each part of each image."""
     _, category, split, _, index = reference.path.split("/")
     name = hashlib.sha256(f"{category}/{split}/{index}/{part}/{attempt}".encode()).digest()

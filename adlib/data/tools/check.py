@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
-from adlib.data.dataset import Data, Reference
+from adlib.data.dataset import DataSplits, ImageRef
 from adlib.data.image_io import ENDINGS
 from adlib.data.readers.benchmarks import locate, other_than, read, recognise
 from adlib.data.readers.folders import list_folder
@@ -64,7 +64,7 @@ def check_own(path: str | os.PathLike[str], *, decode: bool = False) -> Report:
     place = Path(path).expanduser()
     report = Report(f"own photographs in {place}")
     try:
-        data: Data = list_manifest(place) if is_manifest(place) else list_folder(place)
+        data: DataSplits = list_manifest(place) if is_manifest(place) else list_folder(place)
     except (ValueError, FileNotFoundError) as error:
         found = recognise(place) if place.is_dir() else {}
         report.problems.append(f"{error}{other_than('', found)}")
@@ -116,7 +116,7 @@ def _compare(report: Report, benchmark: Benchmark, found: Found) -> None:
 
 
 def _count(found: Found, categories: set[str]) -> Counts:
-    def of(references: list[Reference], label: bool) -> int:
+    def of(references: list[ImageRef], label: bool) -> int:
         return sum(r.label == label and r.category in categories for r in references)
 
     return Counts(

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
-from adlib.data.dataset import Data
+from adlib.data.dataset import DataSplits
 
 
 def alike(files: Sequence[str]) -> list[list[str]]:
@@ -21,7 +21,7 @@ def alike(files: Sequence[str]) -> list[list[str]]:
     ]
 
 
-def duplicates(data: Data) -> list[str]:
+def duplicates(data: DataSplits) -> list[str]:
     """Sentences about images that train twice, or train (if only as seen defects) and test.
 
     It rests on the fingerprints that `data.hash` computes as well: beside it, it costs nothing. An

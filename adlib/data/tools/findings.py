@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from adlib.data.dataset import Reference
+from adlib.data.dataset import ImageRef
 from adlib.data.image_io import check_header
 from adlib.data.readers.split_files import check_marked, read_marked
 from adlib.data.tools.duplicates import alike, describe, repeats
@@ -54,9 +54,9 @@ class Report:
 
 def look(
     report: Report,
-    train: Sequence[Reference],
-    test: Sequence[Reference],
-    seen: Sequence[Reference],
+    train: Sequence[ImageRef],
+    test: Sequence[ImageRef],
+    seen: Sequence[ImageRef],
     decode: bool,
 ) -> list[str]:
     """Open every file and compare their bytes; return complaints about those that are no use."""
@@ -121,7 +121,7 @@ def look(
     return unreadable
 
 
-def scorable(test: Sequence[Reference]) -> list[str]:
+def scorable(test: Sequence[ImageRef]) -> list[str]:
     """Categories with normal and with anomalous test images, sorted: metrics need both."""
     kinds = {(r.category, r.label) for r in test}
     return sorted(c for c, label in kinds if label and (c, False) in kinds)
@@ -144,7 +144,7 @@ def unscored(categories: Sequence[str], able: Sequence[str]) -> str:
     return said + rest * bool(able)
 
 
-def use_of(train: Sequence[Reference], test: Sequence[Reference], seen: Sequence[Reference]) -> str:
+def use_of(train: Sequence[ImageRef], test: Sequence[ImageRef], seen: Sequence[ImageRef]) -> str:
     """What the images will be used as, as the end of a sentence."""
     categories = sorted({r.category for r in (*train, *test)})
     bad, able = [r for r in test if r.label], scorable(test)

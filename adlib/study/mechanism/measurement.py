@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from adlib.data.dataset import Data, Images
+from adlib.data.dataset import DataSplits, ImageDataset
 from adlib.data.order import hold_out
-from adlib.engine.features import cached_features, frame_of
+from adlib.engine.features import cached_features, transform_of
 from adlib.methods import INPFormer, PatchCore, ProAD
 from adlib.metrics import mean_over
 from adlib.study.mechanism.pasting import IMAGES, made_features, pasted, survival
@@ -95,7 +95,12 @@ def noise_probe(
 
 
 def held_out_distances(
-    method: Method, data: Data, *, holdout: float = 0.1, batch: int = BATCH, precision: str = "fp32"
+    method: Method,
+    data: DataSplits,
+    *,
+    holdout: float = 0.1,
+    batch: int = BATCH,
+    precision: str = "fp32",
 ) -> dict[str, float]:
     """Return the mean distance on the normal images that only calibrated, by category.
 
@@ -132,7 +137,7 @@ def held_out_distances(
 
 def measure(
     method: Method,
-    data: Data,
+    data: DataSplits,
     *,
     batch: int = BATCH,
     device: str | torch.device | None = None,
@@ -180,7 +185,7 @@ def measure(
     for category in track(data.test.categories, "measure", unit="category"):
         mine = np.flatnonzero(names == category)
         images, part = data.test.select(mine), features[torch.from_numpy(mine)]
-        normal, anomalous = patch_classes(images, frame_of(method), method.grid)
+        normal, anomalous = patch_classes(images, transform_of(method), method.grid)
         good, noise = part[torch.from_numpy(~images.labels)], (None, None)
         with autocast(place, dtype):
             each = [token_distances(method, g).cpu() for g in _batches(method, part, batch)]
@@ -208,7 +213,7 @@ def _survivals(
     method: Method,
     normal: Float[Tensor, "b g n c"],
     others: Float[Tensor, "k g n c"],
-    images: Images,
+    images: ImageDataset,
     seed: int,
 ) -> dict[str, float | None]:
     """Return what survives of patches of other categories, and of made anomalies; None where not.

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from adlib.anomalies.simulated import simulated
 from adlib.anomalies.textures import Textures
-from adlib.data.dataset import Images
-from adlib.engine.features import frame_of
+from adlib.data.dataset import ImageDataset
+from adlib.engine.features import transform_of
 from adlib.study.mechanism.separation import defect_shares
 
 SIDE = 0.3  # of the pasted square, as a share of the grid's
@@ -89,14 +89,14 @@ def pasted(
 
 @torch.no_grad()
 def made_features(
-    method: Any, images: Images, seed: int
+    method: Any, images: ImageDataset, seed: int
 ) -> tuple[Float[Tensor, "b g n c"], Float[Tensor, "b g n c"], Bool[Tensor, "b n"]]:
     """Encode normal images without and with a simulated anomaly, as PRN makes them.
 
     Returns:
         Features without it and with it, and the patches that it covers at least by half.
     """
-    frame, textures, rng = frame_of(method), Textures(), np.random.default_rng(seed)
+    frame, textures, rng = transform_of(method), Textures(), np.random.default_rng(seed)
     device = next(method.parameters()).device
     before, after, covered = [], [], []
     everywhere = np.ones(frame.size, dtype=bool)
@@ -104,7 +104,7 @@ def made_features(
         plain = np.rint(frame.image(sample.image).transpose(1, 2, 0) * 255).astype(np.uint8)
         made, mask = simulated(plain, everywhere, textures, rng)
         pair = torch.from_numpy(np.stack([plain, made]).transpose(0, 3, 1, 2) / np.float32(255))
-        both = method.extract(pair.to(device))
+        both = method.encode(pair.to(device))
         before.append(both[0])
         after.append(both[1])
         covered.append(defect_shares(torch.from_numpy(mask)[None], method.grid)[0] >= HALF)

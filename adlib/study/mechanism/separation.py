@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from adlib.data.dataset import Images
-from adlib.data.transform import Frame
+from adlib.data.dataset import ImageDataset
+from adlib.data.transform import ImageTransform
 from adlib.metrics import auroc
 
 ANOMALOUS = 0.1  # share of a patch's area that is defect, from which on it counts; ours
@@ -81,7 +81,7 @@ def defect_shares(
     return patches.mean(dim=(2, 4)).flatten(1)  # of n rows height columns width
 
 
-def framed(mask: Bool[np.ndarray, "_ _"], frame: Frame) -> Float[np.ndarray, "h w"]:
+def framed(mask: Bool[np.ndarray, "_ _"], frame: ImageTransform) -> Float[np.ndarray, "h w"]:
     """Return the share of each pixel of the frame that is defect, exactly."""
     outer, (top, left) = frame.resize or frame.size, frame.corner
 
@@ -95,7 +95,7 @@ def framed(mask: Bool[np.ndarray, "_ _"], frame: Frame) -> Float[np.ndarray, "h 
 
 
 def patch_classes(
-    images: Images, frame: Frame, grid: tuple[int, int]
+    images: ImageDataset, frame: ImageTransform, grid: tuple[int, int]
 ) -> tuple[Bool[Tensor, "n tokens"], Bool[Tensor, "n tokens"]]:
     """Return which patches are normal (no defect in them) and which anomalous (10 % or more).
 
