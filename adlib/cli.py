@@ -262,7 +262,7 @@ def train(command: Train, name: str, config: Any, options: Any) -> None:
 
     _check_device(command.device)
     _check_seed(command.seed)
-    learns = hasattr(METHODS[name][0], "training_set")  # from defects
+    learns = METHODS[name][0].learns_from_defects
     if command.seen is not None and not learns:
         raise ValueError(
             f"--seen is for methods that learn from defects, such as prn; {name} does not, and "

@@ -79,23 +79,21 @@ def test_an_arm_is_a_method_and_its_settings(tmp_path: Path) -> None:
         assert len(section_of(tmp_path, record(), record(seed=1, **changes)).arms) == 2
 
 
-def test_what_is_held_out_and_averaged_sets_arms_apart(tmp_path: Path) -> None:
-    older, newer = record(), record(seed=1, holdout=0.1, ema=None)
+def test_what_is_held_out_sets_arms_apart(tmp_path: Path) -> None:
+    older, newer = record(), record(seed=1, holdout=0.1)
     assert section_of(tmp_path, older, newer).arms == ("dinomaly",)  # the older one does not say
     section = section_of(
         tmp_path,
         older,
         newer,
-        record(seed=1, holdout=0.1, ema=0.5),
-        record(holdout=0.5, ema=None),
-        record(holdout=0, ema=None),
-        record(seed=1, holdout=0.0, ema=None),
+        record(holdout=0.5),
+        record(holdout=0),
+        record(seed=1, holdout=0.0),
     )
     seeds = {arm: [run.seed for run in section.of(arm)] for arm in section.arms}
     assert seeds == {
         "dinomaly, holdout 0.0": [0, 1],
         "dinomaly, holdout 0.1": [1],
-        "dinomaly, ema 0.5, holdout 0.1": [1],
         "dinomaly, holdout 0.5": [0],
         "dinomaly, holdout –": [0],
     }

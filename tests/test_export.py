@@ -25,6 +25,7 @@ from adlib.engine.export import Deployed, ParityError, describe, export_onnx
 from adlib.engine.features import transform_of
 from adlib.engine.scoring import OURS, score_features
 from adlib.methods import ProAD
+from adlib.methods.detector import Detector
 from adlib.metrics import prepare_maps
 from adlib.metrics.threshold import Calibration
 from tests.conftest import tiny_config
@@ -80,13 +81,13 @@ def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
-class Plain(nn.Module):
-    """A method of no paper, to see that export asks for nothing but the protocol's functions."""
+class Plain(Detector):
+    """A method of no paper, to see that export asks for nothing but a detector's functions."""
 
     name = "plain"
 
     def __init__(self, *, fixed: bool = False) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.weight = nn.Parameter(torch.tensor([0.2, 0.3, 0.5]))
         self.config = SimpleNamespace(size=(24, 36))
         self.encoder = SimpleNamespace(name="none", digest="0" * 64)
@@ -104,7 +105,7 @@ class Plain(nn.Module):
     def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
         return maps.amax(dim=(1, 2))
 
-    def unused(self, *_: object) -> NoReturn:
+    def unused(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise AssertionError("exporting trains nothing")
 
     reset_parameters = fit_prototypes = configure_optimizer = loss = unused

@@ -1,18 +1,15 @@
 """Batches for the training loop: order, parts, and going on where a run stopped."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from adlib.data.order import batch_order
-from adlib.engine.feed import Course, serve_cached, serve_made
-from adlib.nn.share import Share
+from adlib.engine.feed import cached_batches, made_batches
 
-
-def course(start: int = 0, shares: int = 1, mine: slice = slice(None)) -> Course:
-    """Five steps of six images."""
-    parts = [Share(i, shares) for i in range(shares)][mine]
-    return Course(start=start, steps=5, batch=6, shares=parts, seed=3)
+ALL, HALVES = slice(None), (slice(0, 3), slice(3, 6))
 
 
 class Made(Dataset[tuple[Tensor, Tensor]]):
@@ -24,56 +21,47 @@ class Made(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return 30
 
-    def source(self, index: int) -> str:
-        return f"image {index}"
+
+MADE: Any = Made()
 
 
 def test_cached_batches_follow_the_order() -> None:
     features, fitted = torch.arange(40.0).reshape(10, 1, 2, 2), [1, 2, 5, 7, 8, 9, 0]
-    names = [f"{i}.png" for i in fitted]
     order = list(batch_order(7, 6, 5, torch.Generator().manual_seed(3)))
-    for step, portion in enumerate(serve_cached(features, fitted, names, course())):
-        rows = [fitted[i] for i in order[step].tolist()]
-        (batch,) = portion.parts[0]
-        assert torch.equal(batch, features[rows])
-        assert portion.names() == [f"{i}.png" for i in rows]
+    found = list(cached_batches(features, fitted, 6, 0, 5, 3, ALL))
+    for chosen, ((batch,), numbers) in zip(order, found, strict=True):
+        assert torch.equal(batch, features[[fitted[i] for i in chosen.tolist()]])
+        assert numbers == chosen.tolist()
 
 
-def test_parts_of_a_batch_make_the_batch() -> None:
+def test_the_parts_of_all_processes_make_the_batch() -> None:
     features, fitted = torch.randn(7, 1, 2, 3), list(range(7))
-    whole = [p.parts[0][0] for p in serve_cached(features, fitted, ["x"] * 7, course())]
-    for mine in (slice(None), slice(0, 2)):
-        parts = serve_cached(features, fitted, ["x"] * 7, course(shares=3, mine=mine))
-        for batch, portion in zip(whole, parts, strict=True):
-            joined = torch.cat([part[0] for part in portion.parts])
-            assert torch.equal(joined, batch[: len(joined)])
+    whole, *halves = (list(cached_batches(features, fitted, 6, 0, 5, 3, p)) for p in (ALL, *HALVES))
+    made, *parts = (list(made_batches(MADE, 6, 0, 5, p)) for p in (ALL, *HALVES))
+    for one, *several in [*zip(whole, *halves, strict=True), *zip(made, *parts, strict=True)]:
+        assert torch.equal(one[0][0], torch.cat([part[0][0] for part in several]))
+        assert all(part[1] == one[1] for part in several)  # numbers are those of the whole batch
 
 
 def test_a_later_start_gets_the_later_batches() -> None:
     features, fitted = torch.randn(7, 1, 2, 3), list(range(7))
-    whole = list(serve_cached(features, fitted, ["x"] * 7, course()))
-    rest = list(serve_cached(features, fitted, ["x"] * 7, course(start=3)))
+    whole = list(cached_batches(features, fitted, 6, 0, 5, 3, ALL))
+    rest = list(cached_batches(features, fitted, 6, 3, 5, 3, ALL))
     assert len(rest) == 2
     for a, b in zip(whole[3:], rest, strict=True):
-        assert torch.equal(a.parts[0][0], b.parts[0][0])
+        assert torch.equal(a[0][0], b[0][0])
 
 
 def test_made_samples_come_slot_by_slot() -> None:
-    portions = list(serve_made(Made(), course(start=2, shares=3)))
-    assert len(portions) == 3
-    for step, portion in enumerate(portions, 2):
-        images = torch.cat([part[0] for part in portion.parts])
-        masks = torch.cat([part[1] for part in portion.parts])
+    for step, ((images, masks), numbers) in enumerate(made_batches(MADE, 6, 2, 5, ALL), 2):
         assert images[:, 0, 0, 0].tolist() == list(range(step * 6, step * 6 + 6))
         assert masks.dtype == torch.bool
         assert masks.float().mean() == 0.5
-        assert portion.names() == [f"image {i}" for i in range(step * 6, step * 6 + 6)]
+        assert numbers == list(range(step * 6, step * 6 + 6))
 
 
 def test_workers_change_no_byte() -> None:
-    alone = list(serve_made(Made(), course(shares=2)))
-    helped = list(serve_made(Made(), course(shares=2), workers=2))
-    for a, b in zip(alone, helped, strict=True):
-        for x, y in zip(a.parts, b.parts, strict=True):
-            assert torch.equal(x[0], y[0])
-            assert torch.equal(x[1], y[1])
+    alone = list(made_batches(MADE, 6, 0, 5, ALL))
+    helped = list(made_batches(MADE, 6, 0, 5, ALL, workers=2))
+    for (one, _), (other, _) in zip(alone, helped, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

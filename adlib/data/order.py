@@ -47,6 +47,7 @@ def batch_order(n: int, batch: int, steps: int, generator: torch.Generator) -> I
         pool = pool[batch:]
 
 
-def noise_seed(seed: int, step: int) -> int:
+def noise_seed(seed: int, step: int, process: int = 0) -> int:
     """A seed for the noise of one step: what came before need not be run again to have it."""
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
+    parts = (seed, step, process) if process else (seed, step)
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

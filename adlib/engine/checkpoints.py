@@ -1,8 +1,8 @@
 """Where a training run stands, so that an interrupted one goes on to the same end, bit for bit.
 
-One safetensors file holds it all: tensors of the method, of the optimiser and of the moving
-average, the losses, and as JSON in its header the schedule, the rest of the optimiser, and what the
-run is. Noise and order of the data need no place: both are functions of the seed and the step.
+One safetensors file holds it all: tensors of the method and of the optimizer, the losses, and as
+JSON in its header the schedule, the rest of the optimizer, and what the run is. Noise and order of
+the data need no place: both are functions of the seed and the step.
 """
 
 import json
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from adlib.engine.runs import RunError, trained_state
-from adlib.nn.share import gather_batch
 from adlib.system.disk import to_json, write_tensors
+from adlib.system.hardware import gathered
 
-FORMAT = 1  # of a checkpoint; raised when an old one can no longer be gone on from
+FORMAT = 2  # of a checkpoint; raised when an old one can no longer be gone on from
 KEPT = 2  # checkpoints: should the last be damaged, the one before it is there; ours
 
 
@@ -32,70 +32,36 @@ class TrainingState:
 
     Attributes:
         method: Its trainable weights and buffers.
-        optimiser: And its moments.
+        optimizer: And its moments.
         schedule: Of the learning rate.
         scaler: Of an fp16 loss; None otherwise.
-        average: Moving average of the trainable weights, and of statistics such as BatchNorm's, by
-            name; empty without.
         losses: One a step, so their number is the step.
         seconds: Spent on these steps.
         resumed_at: Steps from which interrupted runs went on.
     """
 
     method: Any
-    optimiser: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     schedule: Any
     scaler: Any = None
-    average: dict[str, Tensor] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
     resumed_at: list[int] = field(default_factory=list)
 
-    def trained(self) -> list[tuple[str, Tensor]]:
-        """The trainable weights by name."""
-        return [(n, p) for n, p in self.method.named_parameters() if p.requires_grad]
-
-    def averaged(self) -> list[tuple[str, Tensor]]:
-        """What an average is kept of: the weights, and statistics that belong to them."""
-        buffers = [
-            (n, b)
-            for n, b in self.method.named_buffers()
-            if not n.startswith("encoder.") and b.is_floating_point()
-        ]
-        return [*self.trained(), *buffers]
-
-    def begin_average(self) -> None:
-        """Let the average start where the weights are."""
-        self.average = {name: x.detach().clone() for name, x in self.averaged()}
-
-    @torch.no_grad()
-    def move_average(self, decay: float | None) -> None:
-        """Move the average towards the weights of this step; does nothing without a decay."""
-        if decay is not None:
-            for name, x in self.averaged():
-                self.average[name].lerp_(x, 1 - decay)
-
-    @torch.no_grad()
-    def take_average(self) -> None:
-        """Put the average in the place of the weights, where one was kept."""
-        for name, x in self.averaged() if self.average else ():
-            x.copy_(self.average[name])
-
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The state as tensors by name and as JSON."""
         tensors = {f"method.{k}": v for k, v in trained_state(self.method).items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.items()}
         tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
-        optimiser = self.optimiser.state_dict()
+        optimizer = self.optimizer.state_dict()
         numbers: dict[str, dict[str, Any]] = {}
-        for index, moments in optimiser["state"].items():
+        for index, moments in optimizer["state"].items():
             for name, value in moments.items():
                 if isinstance(value, Tensor):
-                    tensors[f"optimiser.{index}.{name}"] = value
+                    tensors[f"optimizer.{index}.{name}"] = value
                 else:
                     numbers.setdefault(str(index), {})[name] = value
         return tensors, {
-            "groups": optimiser["param_groups"],
+            "groups": optimizer["param_groups"],
             "numbers": numbers,
             "schedule": self.schedule.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
@@ -105,19 +71,17 @@ class TrainingState:
 
     def unpack(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Take the state that `pack` gave of a run of the same config."""
-        parts: dict[str, dict[str, Tensor]] = {"method": {}, "average": {}, "optimiser": {}}
+        parts: dict[str, dict[str, Tensor]] = {"method": {}, "optimizer": {}}
         for key, tensor in tensors.items():
             part, _, name = key.partition(".")
             if name:
                 parts[part][name] = tensor
         self.method.load_state_dict(parts["method"], strict=False)  # without the frozen encoder
-        for name, tensor in self.average.items():
-            tensor.copy_(parts["average"][name])
         moments: dict[int, dict[str, Any]] = {int(i): v for i, v in values["numbers"].items()}
-        for key, tensor in parts["optimiser"].items():
+        for key, tensor in parts["optimizer"].items():
             index, _, name = key.partition(".")
             moments.setdefault(int(index), {})[name] = tensor
-        self.optimiser.load_state_dict({"state": moments, "param_groups": values["groups"]})
+        self.optimizer.load_state_dict({"state": moments, "param_groups": values["groups"]})
         self.schedule.load_state_dict(values["schedule"])
         if self.scaler is not None:
             self.scaler.load_state_dict(values["scaler"])
@@ -200,8 +164,7 @@ class Checkpointer:
 
     def _agree(self, state: TrainingState) -> None:
         """Refuse processes that would go on from different steps, which would wait for ever."""
-        mine = torch.tensor([len(state.losses)], device=state.trained()[0][1].device)
-        steps = gather_batch(mine).tolist()
+        steps = gathered(len(state.losses))
         if len(set(steps)) > 1:
             raise RunError(
                 f"the processes would go on from steps {', '.join(map(str, steps))}, by rank; "
@@ -250,7 +213,7 @@ class Checkpointer:
     def after_step(self, state: TrainingState) -> None:
         """Save when it is time to; save and stop when a signal asked for it.
 
-        The last step of a longer run is saved too, lest a disk that is full by then costs it all.
+        The last step of a longer run is saved, too: a disk that is full by then costs no step.
 
         Raises:
             KeyboardInterrupt: A signal asked to stop.
@@ -269,7 +232,7 @@ class Checkpointer:
 def _check_names(path: Path, state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
     """Refuse a checkpoint that lacks what the run trains, or has more; moments come with steps."""
     mine, theirs = (
-        {name for name in names if not name.startswith("optimiser.")}
+        {name for name in names if not name.startswith("optimizer.")}
         for names in (state.pack()[0], tensors)
     )
     if mine != theirs:

@@ -14,7 +14,7 @@ from adlib.data.split import refuse_seen
 from adlib.engine import runs
 from adlib.engine.features import cached_features
 from adlib.engine.scoring import OURS, SPAN, Scored, check_method, score_category, score_features
-from adlib.methods.method import Method
+from adlib.methods.detector import Detector
 from adlib.metrics import EvaluationProtocol, mean_over
 from adlib.metrics.protocol import protocol_named
 from adlib.system.disk import to_json
@@ -31,7 +31,7 @@ PARTS = {"method", "data", "categories", "mean", "protocol"}  # by which a recor
 
 
 def scores_of(
-    method: Method, images: ImageDataset, *, precision: str = "auto"
+    method: Detector, images: ImageDataset, *, precision: str = "auto"
 ) -> Float[np.ndarray, " n"]:
     """Return the image scores of n images, in their order, by way of the feature cache."""
     check_method(method)
@@ -43,7 +43,7 @@ def scores_of(
 
 
 def evaluate(
-    method: Method,
+    method: Detector,
     data: DataSplits,
     *,
     protocol: EvaluationProtocol | str = OURS,
@@ -130,7 +130,6 @@ def evaluate(
         "seed": seen.get("seed"),
         "steps": seen.get("steps"),
         "holdout": seen.get("holdout"),
-        "ema": (seen.get("options") or {}).get("ema"),
         "seconds": seen.get("seconds"),
         "test_seconds": round(time.perf_counter() - started, 3),
         "peak_memory_mib": peak_memory_mib(),

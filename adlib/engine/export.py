@@ -31,7 +31,7 @@ from adlib import __version__
 from adlib.engine import runs
 from adlib.engine.features import transform_of
 from adlib.engine.scoring import OURS, score_features
-from adlib.methods.method import Method
+from adlib.methods.detector import Detector
 from adlib.metrics.threshold import DEFAULT_RATE
 from adlib.system.disk import replacing, to_json
 
@@ -57,7 +57,7 @@ class Exported:
 
 
 def export_onnx(
-    method: Method,
+    method: Detector,
     out: Path | str,
     *,
     rate: float = DEFAULT_RATE,
@@ -101,7 +101,7 @@ def export_onnx(
     return Exported(path=out, threshold=threshold, map_gap=map_gap, score_gap=score_gap)
 
 
-def describe(method: Method, rate: float, category: str | None) -> dict[str, str]:
+def describe(method: Detector, rate: float, category: str | None) -> dict[str, str]:
     """Return the file's metadata: words as they are, everything else as JSON.
 
     An image is framed by resizing to `resize` (height, width) and cutting `size` from the centre.
@@ -135,7 +135,7 @@ class Deployed(nn.Module):
     Features are rounded to fp16, as from the cache; without it, scores differ ten times as much.
     """
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: Detector) -> None:
         super().__init__()
         self.method = method
         self.frame = transform_of(method)
@@ -256,7 +256,7 @@ def _finish(model: Any, threshold: float, facts: dict[str, str]) -> None:
 
 
 def _compare(
-    method: Method, file: Path, threshold: float, generator: torch.Generator
+    method: Detector, file: Path, threshold: float, generator: torch.Generator
 ) -> tuple[float, float]:
     """Return the largest differences of maps and scores between ONNX Runtime and the engine."""
     import onnxruntime

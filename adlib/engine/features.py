@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,22 +24,12 @@ from torch import Tensor
 
 from adlib.data.dataset import ImageDataset, Sample
 from adlib.data.transform import ImageTransform
+from adlib.methods.detector import Detector
 from adlib.system.disk import BusyError, free_mib, locked, remove_leftovers, replacing
 from adlib.system.hardware import autocast
 from adlib.system.progress import track
 
 BATCH = 16  # images through the encoder at a time; ours
-
-
-@runtime_checkable
-class Extractor(Protocol):
-    """What a method shows of its frozen part."""
-
-    config: Any
-    if TYPE_CHECKING:  # Python 3.12's isinstance does not see the modules of a module
-        encoder: Any
-
-    def encode(self, images: Float[Tensor, "b 3 h w"], /) -> Float[Tensor, "b g t c"]: ...
 
 
 def cache_folder() -> Path:
@@ -51,12 +40,12 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "adlib"
 
 
-def transform_of(method: Extractor) -> ImageTransform:
+def transform_of(method: Detector) -> ImageTransform:
     """The frame that a method's config asks for."""
     return ImageTransform(size=method.config.size, resize=getattr(method.config, "resize", None))
 
 
-def cache_key(method: Extractor, images: ImageDataset, dtype: torch.dtype) -> str:
+def cache_key(method: Detector, images: ImageDataset, dtype: torch.dtype) -> str:
     """SHA-256 of the weights, layers, frame, precision and the images' content, in hex."""
     frame = transform_of(method)
     parts = {
@@ -86,32 +75,30 @@ def batches(
 
 
 def encode(
-    method: Extractor,
+    method: Detector,
     images: ImageDataset,
     device: torch.device,
     dtype: torch.dtype,
     label: str,
-    layout: torch.memory_format,
 ) -> Iterator[Float[Tensor, "b g t c"]]:
     """Yield the frozen features of batch after batch, on `device`, computed in `dtype`."""
     frame = transform_of(method)
     bar = track(range(len(images)), label, unit="image")
     for samples, pixels in batches(images, frame):
         with torch.no_grad(), autocast(device, dtype):  # not around the yield, where others work
-            made = method.encode(pixels.to(device, memory_format=layout))
+            made = method.encode(pixels.to(device, memory_format=torch.channels_last))
         yield made
         bar.update(len(samples))
     bar.close()
 
 
 def cached_features(
-    method: Extractor,
+    method: Detector,
     images: ImageDataset,
     *,
     device: torch.device,
     dtype: torch.dtype,
     label: str = "encode",
-    channels_last: bool = True,
 ) -> Float16[Tensor, "n g t c"]:
     """Return the features of all images in their order, from the cache or into it.
 
@@ -121,15 +108,12 @@ def cached_features(
         device: Where to compute what is missing; the result lies on the CPU, memory-mapped.
         dtype: Precision of the encoder's forward pass.
         label: What the progress bar calls it.
-        channels_last: Memory layout of the pixels and the encoder, which keeps it, even where the
-            cache has the features already; changes no more than rounding.
     Raises:
         OSError: The cache's folder cannot be written, or its disk is too small; both are named.
     """
     if len(images) == 0:
         raise ValueError("no images to encode")
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    method.encoder.to(memory_format=layout)
+    method.encoder.to(memory_format=torch.channels_last)  # as convolutions like it
     path = cache_folder() / "features" / f"{cache_key(method, images, dtype)}.safetensors"
     if (found := _read(path)) is not None:
         return found
@@ -144,7 +128,7 @@ def cached_features(
         if (found := _read(path)) is None:  # another process may have made it meanwhile
             path.unlink(missing_ok=True)
             remove_leftovers(path.parent, path.name)
-            made = encode(method, images, device, dtype, label, layout)
+            made = encode(method, images, device, dtype, label)
             _write(path, made, len(images), _about(method, images))
             found = _read(path)
     if found is None:
@@ -166,7 +150,7 @@ def _read(path: Path) -> Float16[Tensor, "n g t c"] | None:
     return features
 
 
-def _about(method: Extractor, images: ImageDataset) -> dict[str, str]:
+def _about(method: Detector, images: ImageDataset) -> dict[str, str]:
     """What a cache holds, in words, for `adlib data cache`."""
     height, width = transform_of(method).size
     categories = images.categories

@@ -16,7 +16,7 @@ from adlib.engine import runs
 from adlib.engine.features import transform_of
 from adlib.engine.scoring import check_method, score_features
 from adlib.methods import METHODS
-from adlib.methods.method import Method
+from adlib.methods.detector import Detector
 from adlib.metrics.threshold import DEFAULT_RATE, Calibration
 from adlib.system.hardware import autocast, choose_dtype
 from adlib.system.progress import track
@@ -45,7 +45,7 @@ class Prediction:
 
 
 def predict(
-    method: Method,
+    method: Detector,
     images: ImageDataset | Picture | Sequence[Picture],
     *,
     rate: float = DEFAULT_RATE,
@@ -89,7 +89,7 @@ def predict(
 
 
 def predict_each(
-    method: Method, images: ImageDataset | Picture | Sequence[Picture], *, precision: str = "auto"
+    method: Detector, images: ImageDataset | Picture | Sequence[Picture], *, precision: str = "auto"
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], float]]:
     """Yield path, image, map at the image's size and score, one image at a time.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from adlib.data.dataset import ImageDataset
 from adlib.engine import runs
 from adlib.engine.features import transform_of
-from adlib.methods.method import Method
+from adlib.methods.detector import Detector
 from adlib.metrics import (
     EXACT_PIXELS,
     PROTOCOLS,
@@ -67,7 +67,7 @@ def check_method(method: object) -> None:
 
 @torch.no_grad()
 def score_features(
-    method: Method,
+    method: Detector,
     features: Float[Tensor, "n g t c"],
     dtype: torch.dtype,
     protocol: EvaluationProtocol = OURS,
@@ -87,7 +87,7 @@ def score_features(
 
 
 def score_category(
-    method: Method,
+    method: Detector,
     images: ImageDataset,
     features: Float[Tensor, "n g t c"],
     dtype: torch.dtype,

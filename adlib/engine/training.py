@@ -21,12 +21,11 @@ from adlib.data.tools.duplicates import duplicates
 from adlib.engine import runs
 from adlib.engine.checkpoints import Checkpointer, TrainingState
 from adlib.engine.features import cached_features
-from adlib.engine.feed import Course, Portion, serve_cached, serve_made
+from adlib.engine.feed import Batch, cached_batches, made_batches
 from adlib.engine.meter import ProgressLogger
 from adlib.engine.scoring import score_features
-from adlib.methods.method import Method, Supervised
+from adlib.methods.detector import Detector
 from adlib.metrics.threshold import calibrate
-from adlib.nn.share import Share, sharing
 from adlib.system.disk import to_json
 from adlib.system.hardware import (
     choose_device,
@@ -42,27 +41,18 @@ from adlib.system.progress import track
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """How a run is computed and watched; only `ema` is meant to change its result.
+    """How a run is computed and watched. None of it changes the result, but for rounding."""
 
-    With BatchNorm, as in PRN, `accumulate` does as well: each part is normalised by itself.
-    """
-
-    accumulate: int = 1  # parts of a batch whose gradients are added up, to save memory
-    ema: float | None = None  # decay of a moving average that replaces the last weights; off
     compile: bool = False  # torch.compile the trained part; on a CPU it needs a C++ compiler
-    channels_last: bool = True  # memory layout of the encoder; off where convolutions want it so
-    checkpoint_every: int = 200  # steps, after which an interrupted run can go on; ours
+    checkpoint_every: int = 200  # steps, after which an interrupted run can go on
     workers: int = 0  # processes that make training images, for methods that learn from such
     tracker: str | None = None  # tensorboard, wandb, ...: any that Accelerate knows
 
     def __post_init__(self) -> None:
-        for name in ("accumulate", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.checkpoint_every < 1:
+            raise ValueError(f"checkpoint_every must be at least 1, got {self.checkpoint_every}")
         if self.workers < 0:
             raise ValueError(f"workers must not be negative, got {self.workers}")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise ValueError(f"ema is a decay in (0, 1), got {self.ema}")
 
 
 class _Loss(nn.Module):
@@ -77,7 +67,7 @@ class _Loss(nn.Module):
 
 
 def fit(
-    method: Method,
+    method: Detector,
     data: DataSplits,
     *,
     steps: int | None = None,
@@ -137,11 +127,11 @@ def fit(
     accelerator = make_accelerator(chosen, dtype, options.tracker, out)
     forget_peak_memory()
     place = accelerator.device if launched() else chosen
-    first, shares = accelerator.is_main_process, accelerator.num_processes * options.accumulate
-    if method.config.batch % shares:
+    first = accelerator.is_main_process
+    if method.config.batch % accelerator.num_processes:
         raise ValueError(
-            f"a batch of {method.config.batch} does not divide into {shares} equal shares: "
-            f"{accelerator.num_processes} processes, {options.accumulate} accumulated parts"
+            f"a batch of {method.config.batch} does not divide into equal parts for "
+            f"{accelerator.num_processes} processes"
         )
     about = {
         "method": method.name,
@@ -152,7 +142,6 @@ def fit(
         "steps": steps,
         "holdout": holdout,
         "precision": str(dtype).removeprefix("torch."),
-        "ema": options.ema,
     }
     with runs.claimed(out) if out is not None and first else nullcontext():
         accelerator.wait_for_everyone()
@@ -161,10 +150,8 @@ def fit(
         method.calibration = None  # that of an earlier fit, whose weights are gone
         method.to(place)
         fitted, held = hold_out(data.train, holdout, seed)
-        seen = data.seen if isinstance(method, Supervised) else None
-        features = cached_features(
-            method, data.train, device=place, dtype=dtype, channels_last=options.channels_last
-        )
+        seen = data.seen if method.learns_from_defects else None
+        features = cached_features(method, data.train, device=place, dtype=dtype)
         method.fit_prototypes(Subset(features, fitted))  # pyright: ignore[reportArgumentType]  # indexable
 
         before = time.perf_counter() - started
@@ -173,15 +160,21 @@ def fit(
         losses: list[float] = []
         facts: runs.Record = {"seconds": 0.0, "resumed_at": []}
         if steps:  # a memory of normal features is made by `fit_prototypes` alone
-            if isinstance(method, Supervised):
+            batch, part = method.config.batch, _part(method.config.batch, accelerator)
+            if method.learns_from_defects:
                 made = method.training_set(data.train.select(fitted), seen, seed)
                 for sentence in made.missing:
                     warnings.warn(sentence, RuntimeWarning, stacklevel=2)
-                serve = partial(serve_made, made, workers=options.workers)
+                feed = partial(
+                    made_batches, made, batch, steps=steps, part=part, workers=options.workers
+                )
+                name = made.source
             else:
-                names = [data.train.references[i].path for i in fitted]
-                serve = partial(serve_cached, features, fitted, names)
-            losses, facts = _train(method, serve, steps, seed, accelerator, keeper, options)
+                feed = partial(
+                    cached_batches, features, fitted, batch, steps=steps, seed=seed, part=part
+                )
+                name = [data.train.references[i].path for i in fitted].__getitem__
+            losses, facts = _train(method, feed, name, steps, seed, accelerator, keeper, options)
 
         if held:
             maps, scores = score_features(method, features[held], dtype)
@@ -212,9 +205,16 @@ def fit(
     return run
 
 
+def _part(batch: int, accelerator: Any) -> slice:
+    """What of a batch this process takes."""
+    size = batch // accelerator.num_processes
+    return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
+
+
 def _train(
-    method: Method,
-    serve: Callable[[Course], Iterator[Portion]],
+    method: Detector,
+    feed: Callable[..., Iterator[Batch]],
+    name: Callable[[int], str],
     steps: int,
     seed: int,
     accelerator: Any,
@@ -224,8 +224,9 @@ def _train(
     """Run the steps that are left: batch, loss, backward, step, record.
 
     Args:
-        method: Prepared; its weights end as those of the last step.
-        serve: Yields the batches of a course.
+        method: With its prototypes; its weights end as those of the last step.
+        feed: Yields the batches from a step `start` on.
+        name: Tells from which file a sample of a batch was made.
         steps: Of the whole run.
         seed: Draws order and noise.
         accelerator: Accelerate's view of precision and processes.
@@ -234,55 +235,49 @@ def _train(
     Returns:
         The loss of every step, and what a run's provenance says of its speed.
     """
-    optimiser, schedule = method.configure_optimizer(steps)
-    batch, clip, first = method.config.batch, method.config.clip, accelerator.is_main_process
+    optimizer, schedule = method.configure_optimizer(steps)
     state = TrainingState(
-        method=method, optimiser=optimiser, schedule=schedule, scaler=accelerator.scaler
+        method=method, optimizer=optimizer, schedule=schedule, scaler=accelerator.scaler
     )
-    if options.ema is not None:
-        state.begin_average()
     keeper.resume(state)
-    start, spent = len(state.losses), state.seconds
+    start, spent, clip = len(state.losses), state.seconds, method.config.clip
     method.train()
-    model, optimiser = accelerator.prepare(_Loss(method), optimiser)
-    weights = [p for _, p in state.trained()]
-    parts, rank = options.accumulate, accelerator.process_index
-    shares = [Share(rank * parts + i, accelerator.num_processes * parts) for i in range(parts)]
-    course = Course(start=start, steps=steps, batch=batch, shares=shares, seed=seed)
-    bar = track(serve(course), "train", total=steps, initial=start, unit="step", show=first)
-    meter = ProgressLogger(bar, accelerator, options.tracker, batch, method.config)
+    model, optimizer = accelerator.prepare(_Loss(method), optimizer)
+    weights, first = method.trained(), accelerator.is_main_process
+    bar = track(feed(start=start), "train", total=steps, initial=start, unit="step", show=first)
+    log = ProgressLogger(bar, accelerator, options.tracker, method.config.batch, method.config)
     place = next(method.parameters()).device
     forked = torch.random.fork_rng(devices=[place] if place.type == "cuda" else [])
     with forked, keeper.stop_requests(), _compiled(method, options.compile):
-        for step, portion in enumerate(bar, start):
-            loss = _backward(model, portion, shares, accelerator, noise_seed(seed, step))
+        for step, (batch, numbers) in enumerate(bar, start):
+            torch.manual_seed(noise_seed(seed, step, accelerator.process_index))
+            loss = model(*(_placed(x, place) for x in batch))
+            accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(weights, clip).item()
-            if not math.isfinite(loss) or not (math.isfinite(norm) or state.scaler):
+            value = accelerator.reduce(loss.detach(), "mean").item()
+            if not math.isfinite(value) or not (math.isfinite(norm) or state.scaler):
                 raise FloatingPointError(
-                    f"the loss is {loss} and its gradient's norm {norm} at step {step}, on "
-                    f"{portion.names()}; last good checkpoint: "
-                    f"{keeper.last or 'none'}"
+                    f"the loss is {value} and its gradient's norm {norm} at step {step}, on "
+                    f"{[name(i) for i in numbers]}; last good checkpoint: {keeper.last or 'none'}"
                 )
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
             if not accelerator.optimizer_step_was_skipped:  # fp16, where its scale was too large
                 schedule.step()
-            state.move_average(options.ema)
-            state.losses.append(loss)
-            state.seconds = spent + meter.show(step, loss, optimiser.param_groups[0]["lr"])
+            state.losses.append(value)
+            state.seconds = spent + log.show(step, value, optimizer.param_groups[0]["lr"])
             keeper.after_step(state)
-    meter.close()
-    state.take_average()
+    log.close()
     return state.losses, {
         "seconds": state.seconds,
-        "images_per_second": meter.rate,  # of the median step, so without compiling
-        "first_step_seconds": meter.ends[0] if meter.ends else None,
+        "images_per_second": log.rate,  # of the median step, so without compiling
+        "first_step_seconds": log.ends[0] if log.ends else None,
         "resumed_at": state.resumed_at,
     }
 
 
 @contextmanager
-def _compiled(method: Method, wanted: bool) -> Iterator[None]:
+def _compiled(method: Detector, wanted: bool) -> Iterator[None]:
     """Compile the forward pass inside; the loss around it keeps its hooks as they are."""
     if wanted:
         method.compile()
@@ -290,23 +285,6 @@ def _compiled(method: Method, wanted: bool) -> Iterator[None]:
         yield
     finally:
         method._compiled_call_impl = None  # what is scored and saved is the plain one
-
-
-def _backward(
-    model: nn.Module, portion: Portion, shares: list[Share], accelerator: Any, noise: int
-) -> float:
-    """Add up the gradients of one batch over its parts; return the loss of the whole batch."""
-    device = next(model.parameters()).device
-    total = torch.zeros((), device=device)
-    for share, part in zip(shares, portion.parts, strict=True):
-        batch = [_placed(x, device) for x in part]
-        torch.manual_seed(noise)  # equal for every share, which cuts its own part of the noise
-        last = share == shares[-1]
-        with sharing(share), nullcontext() if last else accelerator.no_sync(model):
-            loss = model(*batch) / len(shares)
-            accelerator.backward(loss)
-        total += loss.detach()
-    return accelerator.reduce(total, "mean").item()
 
 
 def _placed(x: Tensor, device: torch.device) -> Tensor:

@@ -15,7 +15,7 @@ cosine distance of a token from its reconstruction.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -24,20 +24,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
 from adlib.methods.config import check, encoder_of
-from adlib.metrics.threshold import Calibration
+from adlib.methods.detector import TokenDetector
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.reconstruction import (
-    GROUPS_ID,
     cosine_distances,
-    distance_maps,
     draw_decoder,
     easy_point_weights,
-    one_grid,
-    top_mean,
     two_groups,
     weighted_cosine_loss,
 )
-from adlib.nn.share import gather_batch, last_part
 from adlib.nn.stable_adamw import StableAdamW, warmed_up
 
 
@@ -113,7 +108,7 @@ class DecoderBlock(nn.Module):
         return u + self.mlp(self.ln_u(u))
 
 
-class Dinomaly(nn.Module):
+class Dinomaly(TokenDetector):
     """The whole: frozen encoder, noisy bottleneck, decoder, map and image score.
 
     Args:
@@ -127,14 +122,12 @@ class Dinomaly(nn.Module):
     """
 
     name = "dinomaly"
-    feature_key = GROUPS_ID
+    config: DinomalyConfig
     step: Tensor
 
     def __init__(self, config: DinomalyConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or DinomalyConfig()
-        self.encoder = encoder_of(config)
-        self.width, self.grid = one_grid(self.encoder)
+        config = config or DinomalyConfig()
+        super().__init__(config, encoder_of(config))
         heads = max(1, self.width // 64) if config.heads is None else config.heads
         self.bottleneck = MLP(self.width, config.mlp_ratio, config.dropout)
         self.decoder = nn.ModuleList(
@@ -144,8 +137,6 @@ class Dinomaly(nn.Module):
             for _ in range(config.blocks)
         )
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
-        self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
         self.reset_parameters(torch.Generator().manual_seed(0))
 
     def reset_parameters(self, generator: torch.Generator) -> None:
@@ -156,15 +147,10 @@ class Dinomaly(nn.Module):
 
     def configure_optimizer(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
         """StableAdamW with warm-up and cosine decay to a tenth; Dinomaly."""
-        weights = [p for p in self.parameters() if p.requires_grad]
-        return warmed_up([{"params": weights}], self.config.lr, self.config.warmup, steps)
+        return warmed_up([{"params": self.trained()}], self.config.lr, self.config.warmup, steps)
 
     def fit_prototypes(self, normal: Subset[Tensor]) -> None:
         """Do nothing: all is learnt step by step."""
-
-    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
-        """Return the two groups of fused levels, the frozen part that the engine caches."""
-        return two_groups(self.encoder(images))
 
     def forward(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 2 n c"]:
         """Rebuild both groups from their mean."""
@@ -183,29 +169,17 @@ class Dinomaly(nn.Module):
     def loss(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, ""]:
         """Return the mean over images and groups of 1 - cos of the flattened maps.
 
-        Easy points have their gradient multiplied by `easy_gradient`. In training, the call for
-        the last part of a batch ends a step.
+        Easy points have their gradient multiplied by `easy_gradient`. In training, a call ends a
+        step.
         """
         target, rebuilt = groups.float(), self(groups).float()
         d = cosine_distances(target, rebuilt.detach())
         factor, share = self.config.easy_gradient, self.easy_share()
-        weight = easy_point_weights(d, gather_batch(d), share, factor)
-        if self.training and last_part():
+        weight = easy_point_weights(d, share, factor)
+        if self.training:
             self.step += 1
         return weighted_cosine_loss(target, rebuilt, weight)
 
     def distances(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 2 n"]:
         """Return each token's cosine distance from its reconstruction, in [0, 2]."""
         return cosine_distances(groups, self(groups))
-
-    def maps(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b h w"]:
-        """Return anomaly maps at the encoder's size, from cached groups; Dinomaly."""
-        return distance_maps(self.distances(groups), self.grid, self.config.size)
-
-    def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
-        """Return one map an image; larger is more anomalous, on the scale of cosine distances."""
-        return self.maps(self.encode(images))
-
-    def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
-        """Return the mean of the top share of pixels; Dinomaly, 1 %."""
-        return top_mean(maps, self.config.top)

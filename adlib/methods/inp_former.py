@@ -15,7 +15,7 @@ prototypes (b m c), LN layer norm, d the cosine distance of a token from its rec
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -24,17 +24,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
 from adlib.methods.config import check, encoder_of
-from adlib.metrics.threshold import Calibration
+from adlib.methods.detector import TokenDetector
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.reconstruction import (
-    GROUPS_ID,
     coherence_loss,
     cosine_distances,
-    distance_maps,
     distance_weights,
     draw_decoder,
-    one_grid,
-    top_mean,
     two_groups,
     weighted_cosine_loss,
 )
@@ -136,7 +132,7 @@ class GuidedBlock(nn.Module):
         return y + self.mlp(self.ln_y(y))
 
 
-class INPFormer(nn.Module):
+class INPFormer(TokenDetector):
     """The whole: frozen encoder, extractor, bottleneck, guided decoder, map and image score.
 
     Args:
@@ -147,13 +143,12 @@ class INPFormer(nn.Module):
     """
 
     name = "inp-former"
-    feature_key = GROUPS_ID
+    config: INPFormerConfig
 
     def __init__(self, config: INPFormerConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or INPFormerConfig()
-        self.encoder = encoder_of(config)
-        width, self.grid = one_grid(self.encoder)
+        config = config or INPFormerConfig()
+        super().__init__(config, encoder_of(config))
+        width = self.width
         heads = max(1, width // 64) if config.heads is None else config.heads
         self.tokens = nn.Parameter(torch.empty(config.prototypes, width))
         self.extractor = PrototypeExtractor(width, heads, config.mlp_ratio)
@@ -161,8 +156,6 @@ class INPFormer(nn.Module):
         self.decoder = nn.ModuleList(
             GuidedBlock(width, heads, config.mlp_ratio) for _ in range(config.blocks)
         )
-        self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
-        self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
         self.reset_parameters(torch.Generator().manual_seed(0))
 
     def reset_parameters(self, generator: torch.Generator) -> None:
@@ -173,15 +166,10 @@ class INPFormer(nn.Module):
 
     def configure_optimizer(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
         """StableAdamW with warm-up and cosine decay to a tenth; INP-Former."""
-        weights = [p for p in self.parameters() if p.requires_grad]
-        return warmed_up([{"params": weights}], self.config.lr, self.config.warmup, steps)
+        return warmed_up([{"params": self.trained()}], self.config.lr, self.config.warmup, steps)
 
     def fit_prototypes(self, normal: Subset[Tensor]) -> None:
         """Do nothing: all is learnt step by step."""
-
-    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
-        """Return the two groups of fused levels, the frozen part that the engine caches."""
-        return two_groups(self.encoder(images))
 
     def forward(
         self, groups: Float[Tensor, "b 2 n c"]
@@ -212,15 +200,3 @@ class INPFormer(nn.Module):
     def distances(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 2 n"]:
         """Return each token's cosine distance from its reconstruction, in [0, 2]."""
         return cosine_distances(groups, self(groups)[0])
-
-    def maps(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b h w"]:
-        """Return anomaly maps at the encoder's size, from cached groups; INP-Former."""
-        return distance_maps(self.distances(groups), self.grid, self.config.size)
-
-    def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
-        """Return one map an image; larger is more anomalous, on the scale of cosine distances."""
-        return self.maps(self.encode(images))
-
-    def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
-        """Return the mean of the top share of pixels; INP-Former, 1 %."""
-        return top_mean(maps, self.config.top)

@@ -20,14 +20,11 @@ from typing import Any, Literal, NoReturn
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Subset
 
 from adlib.methods.config import check, encoder_of
-from adlib.metrics.threshold import Calibration
-from adlib.nn.reconstruction import GROUPS_ID, distance_maps, one_grid, top_mean, two_groups
-from adlib.system.hardware import first_process
-from adlib.system.progress import track
+from adlib.methods.detector import TokenDetector
 
 ROWS = 2048  # of the memory that are compared at a time; bounds memory, changes no result
 BY_PRODUCTS = "use_mm_for_euclid_dist"  # always: left to choose, torch would look at the batch
@@ -115,7 +112,7 @@ def greedy_coreset(x: Float[Tensor, "n p"], size: int, start: int) -> Int[Tensor
     nearest = torch.full_like(square, float("inf"))  # squared distance from those chosen
     chosen = torch.empty(size, dtype=torch.int64, device=x.device)
     i = torch.tensor(start, device=x.device)
-    for t in track(range(size), "choose memory", unit="patch", show=first_process()):
+    for t in range(size):
         chosen[t] = i
         torch.minimum(nearest, torch.addmv(square, x, x[i], alpha=-2) + square[i], out=nearest)
         nearest[i] = float("-inf")
@@ -141,7 +138,7 @@ def nearest_rows(
     return (x - memory[j]).norm(dim=1), j
 
 
-class PatchCore(nn.Module):
+class PatchCore(TokenDetector):
     """The whole: frozen encoder, patches, memory, map and image score.
 
     Args:
@@ -154,17 +151,13 @@ class PatchCore(nn.Module):
     """
 
     name = "patchcore"
-    feature_key = GROUPS_ID
+    config: PatchCoreConfig
     memory: Tensor
 
     def __init__(self, config: PatchCoreConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or PatchCoreConfig()
-        self.encoder = encoder_of(config)
-        width, self.grid = one_grid(self.encoder)
-        self.register_buffer("memory", torch.empty(0, 2 * width))
-        self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
-        self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
+        config = config or PatchCoreConfig()
+        super().__init__(config, encoder_of(config))
+        self.register_buffer("memory", torch.empty(0, 2 * self.width))
         self.reset_parameters(torch.Generator().manual_seed(0))
 
     def reset_parameters(self, generator: torch.Generator) -> None:
@@ -219,15 +212,10 @@ class PatchCore(nn.Module):
     def _read(self, normal: Subset[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
         """Yield image numbers and the patches (b n D) of those images, in their order."""
         batch = self.config.batch
-        starts, show = range(0, len(normal), batch), first_process()
-        for first in track(starts, "read patches", unit="batch", show=show):
+        for first in range(0, len(normal), batch):
             rows = list(range(first, min(first + batch, len(normal))))
             groups: Tensor = normal[rows]  # pyright: ignore[reportArgumentType]  # takes lists
             yield rows, self.patches(groups.to(self.memory.device, torch.float32))
-
-    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
-        """Return the two groups of fused levels, the frozen part that the engine caches."""
-        return two_groups(self.encoder(images))
 
     def patches(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b n D"]:
         r"""Average each token with its neighbours, and put both groups side by side.
@@ -282,18 +270,6 @@ class PatchCore(nn.Module):
             if self.config.reweight:
                 d = d * self.rarity(x, d, j).unsqueeze(1)
         return d.unsqueeze(1)
-
-    def maps(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b h w"]:
-        """Return anomaly maps at the encoder's size, from cached groups."""
-        return distance_maps(self.distances(groups), self.grid, self.config.size)
-
-    def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
-        """Return one map an image; larger is more anomalous; [0, 2] if patches are normalised."""
-        return self.maps(self.encode(images))
-
-    def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
-        """Return the largest pixel, or the mean of the top share of them; PatchCore's maximum."""
-        return top_mean(maps, self.config.top)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kw: Any) -> None:
         """Take a memory of any length, which torch would refuse."""

@@ -16,7 +16,6 @@ spread over processes, or over accumulated parts, has those of each share.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import pairwise
 from math import floor, isfinite, prod
 from pathlib import Path
@@ -26,13 +25,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Subset
 
 from adlib.anomalies.training_set import Recipe, TrainingSet
 from adlib.data.dataset import ImageDataset
 from adlib.data.transform import ImageTransform
 from adlib.methods.config import check, encoder_of
-from adlib.metrics.threshold import Calibration
+from adlib.methods.detector import Detector
 from adlib.nn.convolution import Convolution, Norm, draw_convolutions, resize
 from adlib.nn.deepest_stage import DeepestStage
 from adlib.nn.encoder import find_preset
@@ -41,8 +40,6 @@ from adlib.nn.patch_attention import BLOCKS, Scaling
 from adlib.nn.prototype_maps import PrototypeMaps, Residual, cluster_means, gram_matrices, kmeans
 from adlib.nn.segmentation_loss import focal_loss, smooth_l1_loss
 from adlib.nn.stable_adamw import warmup_cosine
-from adlib.system.hardware import first_process
-from adlib.system.progress import track
 
 LEVELS = 4  # three scales that have prototypes and a deeper map; Fig. 3
 LAMBDA, ALPHA, GAMMA = 5.0, 0.5, 4.0  # of the focal loss; inferred: three codes agree
@@ -192,7 +189,7 @@ def layers_of(config: PRNConfig) -> tuple[int, ...]:
     return layers
 
 
-class PRN(nn.Module):
+class PRN(Detector):
     """The whole: frozen encoder, prototypes, fusion, attention, decoder, map and image score.
 
     Args:
@@ -207,12 +204,13 @@ class PRN(nn.Module):
 
     name = "prn"
     feature_key = "levels"
+    learns_from_defects = True
+    config: PRNConfig
     prototypes: Any  # a ModuleList, of whose parts the type checker knows nothing
 
     def __init__(self, config: PRNConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or PRNConfig()
-        self.encoder = encoder_of(replace(config, layers=layers_of(config)))
+        config = config or PRNConfig()
+        super().__init__(config, encoder_of(replace(config, layers=layers_of(config))))
         if any(b > a for a, b in pairwise(prod(grid) for grid in self.encoder.grids)):
             raise ValueError(
                 f"prn takes its levels from the finest to the coarsest; layers={config.layers} of "
@@ -237,8 +235,6 @@ class PRN(nn.Module):
         self.deepest = DeepestStage(self.encoder) if config.train_deepest else None
         below = self.shapes[-1][0]
         self.decoder = Decoder(widths, skips, below, config.size, config.enlarge, config.norm)
-        self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
-        self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
         self.reset_parameters(torch.Generator().manual_seed(0))
 
     def _attention(self, width: int, grid: tuple[int, int]) -> nn.Module:
@@ -270,15 +266,14 @@ class PRN(nn.Module):
     def configure_optimizer(self, steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Adam, the decay part of the gradient (L2); unofficial code. The rate as configured."""
         kind = torch.optim.Adam if self.config.optimiser == "adam" else torch.optim.AdamW
-        trained = [p for p in self.parameters() if p.requires_grad]
-        optimiser = kind(trained, lr=self.config.lr, weight_decay=self.config.decay)
+        optimiser = kind(self.trained(), lr=self.config.lr, weight_decay=self.config.decay)
         if self.config.schedule == "constant":
             return optimiser, LambdaLR(optimiser, lambda step: 1.0)
         return optimiser, LambdaLR(optimiser, lambda i: warmup_cosine(i, steps, steps // WARMUP))
 
     def training_set(
         self, normal: ImageDataset, seen: ImageDataset | None, seed: int
-    ) -> Dataset[Any]:
+    ) -> TrainingSet:
         """Return what `loss` takes, by index: normal images, and made and seen anomalies."""
         config = self.config
         frame = ImageTransform(size=config.size, resize=config.resize)
@@ -300,8 +295,7 @@ class PRN(nn.Module):
         k = max(1, min(k, n))
         widths = [prod(shape) for shape in self.shapes[:-1]]
         generator = torch.Generator().manual_seed(self.seed)
-        watch = partial(track, label="compare maps", unit="block", show=first_process())
-        grams = gram_matrices(normal, widths, watch)
+        grams = gram_matrices(normal, widths)
         means = cluster_means(normal, widths, [kmeans(g, k, generator) for g in grams])
         for part, centres, gram in zip(self.prototypes, means, grams, strict=True):
             part.learn(centres, gram)
@@ -346,10 +340,6 @@ class PRN(nn.Module):
     def maps(self, features: Float[Tensor, "b 1 1 d"]) -> Float[Tensor, "b h w"]:
         """Return the probability of each pixel at the encoder's size, from cached levels."""
         return self(features).float().sigmoid()
-
-    def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
-        """Return one map an image; larger is more anomalous; in [0, 1]."""
-        return self.maps(self.encode(images))
 
     def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
         """Return the mean of the top pixels of each map, at the size it comes in; inferred, 100."""

@@ -12,7 +12,7 @@ constraint R are in `adlib.nn.constraint`.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,26 +22,20 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
 from adlib.methods.config import check, encoder_of
-from adlib.metrics.threshold import Calibration
+from adlib.methods.detector import TokenDetector
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.constraint import constraint, warn_if_unconstrained
 from adlib.nn.dictionary import Gate, leading, nearest_mean, nearest_span
-from adlib.nn.noise import Dropout
 from adlib.nn.reconstruction import (
-    GROUPS_ID,
     coherence_loss,
     cosine_distances,
-    distance_maps,
     distance_weights,
     draw_decoder,
     draw_tokens,
     easy_point_weights,
-    one_grid,
-    top_mean,
     two_groups,
     weighted_cosine_loss,
 )
-from adlib.nn.share import gather_batch, last_part
 from adlib.nn.stable_adamw import StableAdamW, warmed_up
 
 RAMP = 1_000  # steps until what is ramped has its full size, which fewer do not reach; Dinomaly
@@ -258,7 +252,7 @@ class DecoderBlock(nn.Module):
         return self.reconstruction(u, p), p
 
 
-class ProAD(nn.Module):
+class ProAD(TokenDetector):
     """The whole: frozen encoder, noisy bottleneck, prototypes, decoder, map and image score.
 
     Args:
@@ -273,14 +267,12 @@ class ProAD(nn.Module):
     """
 
     name = "pro-ad"
-    feature_key = GROUPS_ID
+    config: ProADConfig
     step: Tensor
 
     def __init__(self, config: ProADConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or ProADConfig()
-        self.encoder = encoder_of(config)
-        self.width, self.grid = one_grid(self.encoder)
+        config = config or ProADConfig()
+        super().__init__(config, encoder_of(config))
         tokens = self.grid[0] * self.grid[1]
         m = tokens if config.prototypes is None else config.prototypes
         if config.constraint == "anchor" and m != tokens:
@@ -305,8 +297,6 @@ class ProAD(nn.Module):
         )
         self.gate = Gate() if config.entry == "gate" else None
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.calibration: Calibration | None = None  # what `fit` learns from held-out normals
-        self.provenance: dict[str, Any] = {}  # seed, steps, data, versions of the fit
         self.reset_parameters(torch.Generator().manual_seed(0))
 
     def reset_parameters(self, generator: torch.Generator) -> None:
@@ -352,14 +342,6 @@ class ProAD(nn.Module):
             if self.dictionary is not None:
                 drawn = draw_tokens(normal, len(self.dictionary), generator)
                 self.dictionary.detach().copy_(F.normalize(drawn, dim=-1))  # lengths do not count
-
-    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2 n c"]:
-        """Return the two groups of fused levels, the frozen part that the engine caches.
-
-        Groups are the first and the second half of the layers, each averaged; inferred from
-        Dinomaly.
-        """
-        return two_groups(self.encoder(images))
 
     def forward(
         self, groups: Float[Tensor, "b 2 n c"]
@@ -415,12 +397,12 @@ class ProAD(nn.Module):
 
         The gradient at each token is scaled by (d / mean d)^hardness, d its own cosine distance:
         what is rebuilt well already matters less. Inferred from INP-Former; the paper's
-        "distance-weighted decay loss" is a second-hand keyword. In training, the call for the last
-        part of a batch ends a step.
+        "distance-weighted decay loss" is a second-hand keyword. In training, a call ends a
+        step.
         """
         if self.config.noise == "ramped":
             for part in self.bottleneck:
-                if isinstance(part, Dropout):
+                if isinstance(part, nn.Dropout):
                     part.p = self.config.dropout * self.ramp(RAMP).item()
         rebuilt, p = self(groups)
         target, rebuilt = groups.float(), rebuilt.float()
@@ -428,7 +410,7 @@ class ProAD(nn.Module):
         if self.config.mining == "distance":
             weight = distance_weights(d, self.config.hardness)
         else:
-            weight = easy_point_weights(d, gather_batch(d), EASY * self.ramp(RAMP), EASY_GRADIENT)
+            weight = easy_point_weights(d, EASY * self.ramp(RAMP), EASY_GRADIENT)
         loss = weighted_cosine_loss(target, rebuilt, weight)
         if self.config.coherence:
             f_i = target.mean(dim=1)
@@ -438,22 +420,10 @@ class ProAD(nn.Module):
                 else (1 - F.cosine_similarity(f_i, self.constrained(f_i), dim=-1)).mean()
             )
             loss = loss + self.config.coherence * far
-        if self.training and last_part():
+        if self.training:
             self.step += 1
         return loss
 
     def distances(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 2 n"]:
         """Return each token's cosine distance from its reconstruction, 0 to 2."""
         return cosine_distances(groups, self(groups)[0])
-
-    def maps(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b h w"]:
-        """Return anomaly maps at the encoder's size, from cached groups; inferred from Dinomaly."""
-        return distance_maps(self.distances(groups), self.grid, self.config.size)
-
-    def anomaly_map(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
-        """Return one map an image; larger is more anomalous, on the scale of cosine distances."""
-        return self.maps(self.encode(images))
-
-    def image_score(self, maps: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
-        """Return the mean of the top share of pixels; inferred from Dinomaly and INP-Former."""
-        return top_mean(maps, self.config.top)

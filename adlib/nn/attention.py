@@ -14,8 +14,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from adlib.nn.noise import Dropout
-
 EPSILON = 1e-6  # in the divisor; the value that Dinomaly's authors advise against NaN
 TOP = 16  # keys that a query may read with the kind "topk"; ours
 
@@ -207,10 +205,10 @@ class MLP(nn.Sequential):
     def __init__(self, width: int, ratio: float, dropout: float = 0.0) -> None:
         hidden = int(width * ratio)
         super().__init__(
-            Dropout(dropout),
+            nn.Dropout(dropout),
             nn.Linear(width, hidden),
             nn.GELU(),
-            Dropout(dropout),
+            nn.Dropout(dropout),
             nn.Linear(hidden, width),
-            Dropout(dropout),
+            nn.Dropout(dropout),
         )

@@ -16,9 +16,6 @@ from torch.utils.data import Subset
 from adlib.nn.attention import Attention
 from adlib.nn.constraint import Scaled
 from adlib.nn.encoder import Encoder
-from adlib.nn.share import batch_mean
-
-GROUPS_ID = "two groups, each the mean of its levels"  # names what the feature cache holds
 
 
 def one_grid(encoder: Encoder) -> tuple[int, tuple[int, int]]:
@@ -79,7 +76,7 @@ def weighted_cosine_loss(
 
 
 def distance_weights(d: Float[Tensor, "b g n"], hardness: float) -> Float[Tensor, "b g n"]:
-    """Return (d / mean d)^hardness, the mean running over a group in the whole batch.
+    """Return (d / mean d)^hardness, the mean running over a group in the batch.
 
     The weights of equation :eq:`eq-loss`, chapter 5. A distance that rounding took below 0 counts
     as 0, and where all are 0, so is each weight.
@@ -87,20 +84,21 @@ def distance_weights(d: Float[Tensor, "b g n"], hardness: float) -> Float[Tensor
     Source: INP-Former's soft mining, with an exponent of 3.
     """
     d = d.clamp(min=0)
-    return (d / batch_mean(d, (0, 2)).clamp(min=torch.finfo(d.dtype).tiny)) ** hardness
+    mean = d.mean(dim=(0, 2), keepdim=True).clamp(min=torch.finfo(d.dtype).tiny)
+    return (d / mean) ** hardness
 
 
 def easy_point_weights(
-    d: Float[Tensor, "b g n"], everywhere: Float[Tensor, "a g n"], share: Tensor, factor: float
+    d: Float[Tensor, "b g n"], share: Tensor, factor: float
 ) -> Float[Tensor, "b g n"]:
     """Return `factor` for easy points and 1 for the rest.
 
     Easy are those nearer to their reconstruction than the quantile `share` of their group over the
-    whole batch, `everywhere`, of which `d` is the part at hand. With a share of 0 none is.
+    batch. With a share of 0 none is.
 
     Source: Dinomaly's hard mining; the quantile is one of the distances, never between two.
     """
-    of_group = everywhere.transpose(0, 1).flatten(1)  # g a*n
+    of_group = d.transpose(0, 1).flatten(1)  # g b*n
     threshold = torch.quantile(of_group, share.to(d.dtype), dim=1, interpolation="higher")  # g
     return torch.where(d < threshold.unsqueeze(-1), factor, 1.0)
 

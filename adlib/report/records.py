@@ -155,7 +155,7 @@ def _titles(firsts: Sequence[Run]) -> list[str]:
 
 
 def settings(record: Row) -> dict[str, str]:
-    """All that sets an arm apart, as text: config, steps, encoder, precision, training data, ema.
+    """All that sets an arm apart, as text: config, steps, encoder, precision, training data.
 
     A record from before it said what was held out is like any other.
     Where each seed drew its own few normal images (`few`), their number counts, and what they were
@@ -173,7 +173,6 @@ def settings(record: Row) -> dict[str, str]:
         "precision": record.get("precision"),
         "normal images": few.get("images", "all"),
         "trained on": str(few.get("of", trained.get("hash")))[:DIGITS],
-        "ema": record.get("ema"),
         **held,
     }
     return {k: v if isinstance(v, str) else _text(v) for k, v in values.items()}

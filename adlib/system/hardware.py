@@ -21,9 +21,11 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """bf16 where the device computes it natively, else fp32; or what `precision` names.
+    """bf16 where the device gains by it, else fp32; or what `precision` names.
 
-    A CPU that has to imitate bf16 takes many times as long as for fp32: a `RuntimeWarning` says so.
+    Of CPUs, those with AMX gain, and AMD's with AVX-512 for bf16. Intel's AVX-512 alone takes twice
+    as long as for fp32. A CPU that has to imitate bf16 takes many times as long: a
+    `RuntimeWarning` says so.
 
     Raises:
         ValueError: `precision` is not one of auto, fp32, bf16, fp16; or fp16 on a CPU, whose loss
@@ -38,8 +40,10 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device)[0] >= 8
     else:
-        native = bool(known.get("avx512_bf16"))
-    if precision == "bf16" and known and not (native or known.get("bf16")):  # the latter: ARM's
+        intel = "Intel" in str(known.get("cpu_name", ""))
+        native = bool(known.get("amx_bf16") or (known.get("avx512_bf16") and not intel))
+    own = any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))  # the last: ARM's
+    if precision == "bf16" and known and not own:
         warnings.warn(
             "this CPU has no bf16 of its own and takes many times as long for it as for fp32, "
             'which precision "auto" would choose',
@@ -66,6 +70,17 @@ def first_process() -> bool:
     """Whether this is the process that speaks and writes; true where it is alone."""
     ranks = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK")
     return not any(int(os.environ.get(name, "0")) for name in ranks)
+
+
+def gathered(value: int) -> list[int]:
+    """Return this number as every process has it, by rank."""
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()):
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def make_accelerator(

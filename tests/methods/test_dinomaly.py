@@ -11,11 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import adlib
-from adlib.engine import TrainOptions
-from adlib.methods import Dinomaly, DinomalyConfig, dinomaly
-from adlib.nn import share
+from adlib.methods import Dinomaly, DinomalyConfig
 from adlib.nn.reconstruction import easy_point_weights
-from adlib.nn.share import Share, sharing
 
 Vector = list[float]
 
@@ -169,7 +166,7 @@ def slow_weights(d: Tensor, share: float) -> Tensor:
 def test_easy_points_are_those_below_the_quantile_of_their_group(share: float) -> None:
     d = random(3, 2, 7).abs()
     d[:, 1] += 5  # were the groups ranked together, all of the first would be easy
-    weights = easy_point_weights(d, d, torch.tensor(share), 0.1)
+    weights = easy_point_weights(d, torch.tensor(share), 0.1)
     assert torch.equal(weights, slow_weights(d, share))
     easy = (weights < 1).sum(dim=(0, 2)).tolist()
     assert easy == [math.ceil(share * 20)] * 2  # of 21 points in each group
@@ -177,21 +174,7 @@ def test_easy_points_are_those_below_the_quantile_of_their_group(share: float) -
 
 def test_points_of_one_distance_are_all_hard() -> None:
     d = torch.full((2, 2, 5), 0.3)
-    assert torch.equal(easy_point_weights(d, d, torch.tensor(0.9), 0.1), torch.ones(2, 2, 5))
-
-
-def test_a_process_ranks_its_points_among_those_of_all(
-    tiny: Dinomaly, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    d = random(4, 2, 6).abs()
-    together = easy_point_weights(d, d, torch.tensor(0.5), 0.1)
-    mine = easy_point_weights(d[:2], d, torch.tensor(0.5), 0.1)
-    assert torch.equal(mine, together[:2])
-    asked = []
-    monkeypatch.setattr(dinomaly, "gather_batch", lambda x: asked.append(x) or x)
-    groups = random(3, 2, 6, 192)
-    tiny.loss(groups)
-    torch.testing.assert_close(asked[0], tiny.distances(groups))
+    assert torch.equal(easy_point_weights(d, torch.tensor(0.9), 0.1), torch.ones(2, 2, 5))
 
 
 def gradients(method: Dinomaly, groups: Tensor, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -249,20 +232,6 @@ def test_steps_are_counted_in_training_only_and_kept_with_the_weights(tiny: Dino
     assert again.step.item() == 0
 
 
-def test_a_batch_in_parts_is_one_step(tiny: Dinomaly, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny.train()
-    seen = []
-    for part in range(3):
-        with sharing(Share(part, 3)):
-            tiny.loss(random(1, 2, 6, 192, seed=part))
-        seen.append(tiny.step.item())
-    assert seen == [0, 0, 1]
-    monkeypatch.setattr(share, "_processes", lambda: 2)
-    with sharing(Share(0, 2)):  # one part in each of two processes, or in none that says so
-        assert share.last_part()
-    assert share.last_part()
-
-
 # The whole
 
 
@@ -318,8 +287,6 @@ def test_a_run_is_trained_written_and_read_back(folder: Callable[..., Path]) -> 
     groups = random(2, 2, 6, 192)
     assert torch.equal(again.eval().maps(groups), method.eval().maps(groups))
     assert run.losses[-1] < run.losses[0]
-    adlib.fit(method, data, steps=2, precision="fp32", options=TrainOptions(accumulate=3))
-    assert method.step.item() == 2
 
 
 def test_the_papers_size_has_the_papers_weights(monkeypatch: pytest.MonkeyPatch) -> None:

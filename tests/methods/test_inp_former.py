@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 import adlib
 from adlib.methods import INPFormer, INPFormerConfig
-from adlib.nn import reconstruction
 from adlib.nn.attention import Attention
 from adlib.nn.reconstruction import coherence_loss
 
@@ -236,26 +235,6 @@ def test_gradients_are_those_of_the_loss_times_the_weights(
         weight = (d[i, g, t] / d[:, g].mean()).item() ** 3
         expected = weight * sum(slopes)
         assert rebuilt.grad[i, g, t, 5].item() == pytest.approx(expected, rel=2e-3, abs=1e-8)
-
-
-def test_the_mean_distance_is_asked_of_the_whole_batch(
-    tiny: INPFormer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def whole(d: Tensor, dim: tuple[int, ...]) -> Tensor:
-        asked.append((d, dim))
-        return d.mean(dim=dim, keepdim=True)
-
-    monkeypatch.setattr(reconstruction, "batch_mean", whole)
-    groups = random(3, 2, 6, 192)
-    tiny.loss(groups)
-    (d, dim) = asked[0]
-    torch.testing.assert_close(d, tiny.distances(groups))
-    assert dim == (0, 2)  # images and tokens; each group has a mean of its own
-
-
-# The whole
 
 
 def test_every_trainable_weight_learns_and_the_encoder_does_not(tiny: INPFormer) -> None:

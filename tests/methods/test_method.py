@@ -1,46 +1,33 @@
-"""What the engine asks of a method, against the methods; as Python 3.12 asks it, too.
-
-From 3.12 on `isinstance` with a protocol looks attributes up without calling `__getattr__`, by
-which torch finds the modules of a module.
-"""
+"""What the engine may ask of a method: every method is a final `Detector`."""
 
 import inspect
-from typing import Any
 
 import pytest
 
-from adlib.engine.features import Extractor
+from adlib.data import load_builtin
 from adlib.methods import METHODS
-from adlib.methods.method import Method, Supervised
+from adlib.methods.detector import Detector, TokenDetector
 
-SIZE = {"prn": (64, 64)}
-
-
-def made(name: str) -> Any:
-    build, settings = METHODS[name]
-    return build(settings(weights="random", size=SIZE.get(name, (28, 28))))
-
-
-def members(protocol: type) -> set[str]:
-    """Names that a protocol asks for, with those of the protocols it is made of."""
-    asked = [c for c in protocol.__mro__ if getattr(c, "_is_protocol", False)]
-    functions = {n for c in asked for n, v in vars(c).items() if inspect.isfunction(v)}
-    notes = {n for c in asked for n in vars(c).get("__annotations__", {})}
-    return {n for n in functions | notes if n not in ("__init__", "__subclasshook__")} - {
-        "_no_init_or_replace_init"
-    }
+MAY_BE_ANSWERED_ANEW = {"__init__", "training_set"}
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_all_that_is_asked_for_is_there_without_getattr(name: str) -> None:
-    method = made(name)
-    asked = [Method, Extractor] + ([Supervised] if name == "prn" else [])
-    for protocol in asked:
-        assert isinstance(method, protocol)
-        assert len(members(protocol)) > 1
-        for member in members(protocol):
-            inspect.getattr_static(method, member)
+def test_a_method_implements_what_is_abstract_and_overrides_nothing_else(name: str) -> None:
+    build, settings = METHODS[name]
+    assert issubclass(build, Detector)
+    assert build.name == name
+    assert not inspect.isabstract(build)
+    for base in (Detector, TokenDetector):
+        if issubclass(build, base):
+            functions = {n: f for n, f in vars(base).items() if inspect.isfunction(f)}
+            done = {n for n, f in functions.items() if not hasattr(f, "__isabstractmethod__")}
+            assert not done & {*vars(build)} - MAY_BE_ANSWERED_ANEW
+    assert build.__init__.__annotations__["config"] == settings | None
 
 
-def test_only_who_learns_from_defects_is_supervised() -> None:
-    assert [name for name in METHODS if isinstance(made(name), Supervised)] == ["prn"]
+def test_only_prn_learns_from_defects() -> None:
+    assert [n for n, (build, _) in METHODS.items() if build.learns_from_defects] == ["prn"]
+    build, settings = METHODS["dinomaly"]
+    method = build(settings(weights="random", size=(28, 28)))
+    with pytest.raises(TypeError, match="dinomaly trains on cached features"):
+        method.training_set(load_builtin(train=1, test=2).train, None, 0)

@@ -16,7 +16,6 @@ from torch.utils.data import Subset
 import adlib
 from adlib.anomalies.training_set import Recipe
 from adlib.data.split import supervise
-from adlib.engine.checkpoints import TrainingState
 from adlib.engine.runs import trained_state
 from adlib.methods import PRN, PRNConfig, prn
 from adlib.methods.prn import ALPHA, GAMMA, LAMBDA, NO_CLIP
@@ -463,30 +462,6 @@ def test_what_was_asked_for_and_cannot_be_made_is_told(folder: Callable[..., Pat
         adlib.fit(method, data, precision="fp32")
     method = PRN(tiny_config(steps=1, prototypes=2, recipe=Recipe(seen=False, extended=False)))
     adlib.fit(method, data, precision="fp32")  # not asked for; pytest makes a warning an error
-
-
-def test_an_average_of_weights_has_statistics_of_its_own(
-    folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = supervise(adlib.load_data(folder(("bolt",), bad=6)), seen=2)
-    method: Any = PRN(tiny_config(steps=3, prototypes=2))
-    statistics = [n for n, _ in method.named_buffers() if n.endswith("running_var")]
-    statistics = [n for n in statistics if not n.startswith("encoder.")]
-    assert statistics
-    seen = []
-    moved = TrainingState.move_average
-
-    def watched(state: TrainingState, decay: float | None) -> None:
-        seen.append({n: method.get_buffer(n).double().clone() for n in statistics})
-        moved(state, decay)
-
-    monkeypatch.setattr(TrainingState, "move_average", watched)
-    adlib.fit(method, data, precision="fp32", options=adlib.TrainOptions(ema=0.8))
-    for name in statistics:
-        average = torch.ones_like(seen[0][name])  # what BatchNorm starts from
-        for at_step in seen:
-            average = 0.8 * average + 0.2 * at_step[name]
-        torch.testing.assert_close(method.get_buffer(name).double(), average, rtol=1e-5, atol=0)
 
 
 def test_made_samples_fit_the_loss(folder: Callable[..., Path]) -> None:

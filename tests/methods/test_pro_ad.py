@@ -15,7 +15,6 @@ from adlib.methods import ProAD, ProADConfig
 from adlib.methods.pro_ad import DecoderBlock
 from adlib.nn.constraint import RIDGE
 from adlib.nn.reconstruction import cosine_distances, distance_weights, weighted_cosine_loss
-from adlib.nn.share import Share, sharing
 from tests.conftest import tiny_config
 
 
@@ -517,12 +516,8 @@ def test_steps_are_counted_in_training_only_and_once_a_batch() -> None:
     method.eval().loss(groups)
     assert method.step.item() == 0
     method.train()
-    seen = []
-    for part in range(3):
-        with sharing(Share(part, 3)):
-            method.loss(groups[part : part + 1])
-        seen.append(method.step.item())
-    assert seen == [0, 0, 1]
+    method.loss(groups)
+    assert method.step.item() == 1
     method.reset_parameters(torch.Generator().manual_seed(0))
     assert method.step.item() == 0
 

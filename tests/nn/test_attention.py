@@ -14,7 +14,6 @@ from adlib.nn.attention import (
     phi,
     top_weights,
 )
-from adlib.nn.noise import Dropout
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -140,7 +139,7 @@ def test_what_cannot_be_is_refused(heads: int, kind: str, words: str) -> None:
 
 
 def test_an_mlp_drops_before_between_and_after() -> None:
-    part, drop, x = MLP(6, 2.0, dropout=0.5), Dropout(0.5), random(2, 5, 6)
+    part, drop, x = MLP(6, 2.0, dropout=0.5), torch.nn.Dropout(0.5), random(2, 5, 6)
     first, last = (m for m in part if isinstance(m, torch.nn.Linear))
     torch.manual_seed(3)
     found = part(x)
