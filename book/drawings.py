@@ -113,7 +113,7 @@ PRO_AD: tuple[object, ...] = (
     Box(110, 60, 180, 56, "second-hand", "frozen encoder", "a ViT, eight levels", "encoder"),
     arrow((200, 116), (200, 136)),
     Box(90, 136, 220, 56, "inferred", "two groups", "means of the lower, the upper four",
-        "encode"),
+        "two_groups"),
     arrow((90, 164), (22, 164), (22, 815), (90, 815)),
     text(30, 182, "targets", anchor="start"),
     arrow((200, 192), (200, 224)),

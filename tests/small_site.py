@@ -61,7 +61,7 @@ figure, axes = plt.subplots(figsize=(9, 2))
 axes.plot([0, 1, 0])
 plt.show()
 pd.DataFrame({f"column number {i}": [0.123456789] for i in range(9)})"""
-SLIDER = """from adlib import explore
+SLIDER = """from adlib.study import explore
 
 def draw(number, colour):
     return plt.figure(figsize=(8, 2), facecolor=colour)

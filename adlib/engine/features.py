@@ -50,7 +50,7 @@ def cache_key(method: Detector, images: ImageDataset, dtype: torch.dtype) -> str
     frame = transform_of(method)
     parts = {
         "format": 3,  # raised when the features of the same encoder or the key's parts change
-        "extract": getattr(type(method), "extract_id", type(method).__name__),
+        "extract": method.feature_key,
         "weights": method.encoder.digest,
         "layers": method.encoder.layers,
         "size": frame.size,

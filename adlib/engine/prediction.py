@@ -152,8 +152,6 @@ def load_run(path: Path | str, *, offline: bool | None = None) -> runs.Run:
             np.array([calibration.low, calibration.high, *calibration.pool()], float)
     with _reading(file, "encoder"):
         name, source, digest = (str(saved["encoder"][k]) for k in ("name", "source", "sha256"))
-    with _reading(file, "provenance"):
-        last = (saved["provenance"].get("options") or {}).get("channels_last", False)
     method = cls(config)
     found = method.encoder
     if found.digest != digest:
@@ -170,10 +168,10 @@ def load_run(path: Path | str, *, offline: bool | None = None) -> runs.Run:
         raise runs.RunError(
             f"{path}: weights do not fit: missing {missing}, unexpected {unexpected}"
         )
-    layout = torch.channels_last if last else torch.contiguous_format
-    method.encoder.to(memory_format=layout)  # as `fit` left it, so that it rounds alike
+    method.encoder.to(memory_format=torch.channels_last)  # as `fit` left it: it rounds alike
     method.calibration = calibration
-    method.provenance = saved["provenance"]
+    with _reading(file, "provenance"):
+        method.provenance = {**saved["provenance"]}
     return runs.Run(
         method=method, losses=saved["losses"], provenance=saved["provenance"], path=path
     )

@@ -61,7 +61,9 @@ def cost(config: Any) -> dict[str, int]:
     cls = next((cls for cls, of in METHODS.values() if isinstance(config, of)), None)
     if cls is None or not config.steps:
         raise ValueError(f"cost counts what is trained, got {config!r}")
-    shell = type(cls.__name__, (cls,), {"reset": lambda self, generator: None})  # draws no weights
+    shell = type(
+        cls.__name__, (cls,), {"reset_parameters": lambda self, generator: None}
+    )  # draws no weights
     with torch.device("meta"):
         method = shell(replace(config, weights="random")).eval()
     if isinstance(method, PRN):

@@ -21,7 +21,7 @@ def test_a_drawing_is_what_its_code_draws(name: str) -> None:
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_a_drawing_uses_the_names_of_the_code(name: str) -> None:
-    source = (METHODS / f"{name}.py").read_text(encoding="utf-8")
+    source = "".join((METHODS / f"{n}.py").read_text(encoding="utf-8") for n in (name, "detector"))
     boxes = [part for part in DRAWINGS[name][2] if isinstance(part, Box)]
     assert len(boxes) > 10
     for box in boxes:
