@@ -159,7 +159,7 @@ def test_a_run_of_another_kind_is_refused(run_folder: Path, changes: dict, words
         ("calibration", {"low": 0.0, "top": 1.0}, "calibration cannot be read: .*'top'"),
         ("calibration", {"scores": [0.1, 0.2]}, "calibration cannot be read"),
         ("calibration", {"scores": {"nut": [0.1, None]}}, "calibration cannot be read"),
-        ("provenance", {"options": 3}, "provenance cannot be read"),
+        ("provenance", 3, "provenance cannot be read"),
         ("losses", 0.5, "losses cannot be read: .*found 0.5"),
     ],
 )
