@@ -108,7 +108,7 @@ def fit(
         RunError: `out` holds a finished run, or checkpoints of another one, or another process
             writes to it.
         ValueError: Too few steps, defects among the training images, nothing to train on, or a
-            batch that does not divide into the shares of processes and accumulation.
+            batch that does not divide into equal parts for the processes.
         FloatingPointError: The loss or its gradient is not finite; names step and images.
         KeyboardInterrupt: SIGTERM or SIGINT came; with `out`, the steps so far are saved.
         OSError: `out` cannot be written, such as on a full disk.

@@ -11,7 +11,7 @@ decoder see, MSA multi-size self-attention. Everything between the frozen encode
 here but for the parts' insides (`adlib.nn.prototype_maps`, `fusion`, `patch_attention`).
 
 BatchNorm, the default norm, takes its statistics of the images that pass at once: a batch that is
-spread over processes, or over accumulated parts, has those of each share.
+spread over processes has those of each part.
 """
 
 from collections.abc import Sequence
