@@ -77,6 +77,7 @@ def fit(
     device: str | torch.device | None = None,
     precision: str = "auto",
     options: TrainOptions = TrainOptions(),  # frozen
+    on_step: Callable[[int], None] | None = None,
 ) -> runs.Run:
     """Train a method on the normal images of a data set, and calibrate its threshold.
 
@@ -98,6 +99,8 @@ def fit(
         precision: "auto", "fp32", "bf16" or "fp16" for matrix products; sums that matter stay in
             fp32.
         options: How it is computed and watched.
+        on_step: Called after each step with the number of steps done. It may look at the method,
+            and leaves it in training mode.
     Warns:
         RuntimeWarning: Images occur twice, in training or on both sides; Pro-AD's constraint
             cannot hold (`adlib.nn.constraint.warn_if_unconstrained`); or a method that learns from
@@ -174,7 +177,9 @@ def fit(
                     cached_batches, features, fitted, batch, steps=steps, seed=seed, part=part
                 )
                 name = [data.train.references[i].path for i in fitted].__getitem__
-            losses, facts = _train(method, feed, name, steps, seed, accelerator, keeper, options)
+            losses, facts = _train(
+                method, feed, name, steps, seed, accelerator, keeper, options, on_step
+            )
 
         if held:
             maps, scores = score_features(method, features[held], dtype)
@@ -220,6 +225,7 @@ def _train(
     accelerator: Any,
     keeper: Checkpointer,
     options: TrainOptions,
+    on_step: Callable[[int], None] | None,
 ) -> tuple[list[float], runs.Record]:
     """Run the steps that are left: batch, loss, backward, step, record.
 
@@ -232,6 +238,7 @@ def _train(
         accelerator: Accelerate's view of precision and processes.
         keeper: Of the checkpoints.
         options: As `fit` got them.
+        on_step: As `fit` got it.
     Returns:
         The loss of every step, and what a run's provenance says of its speed.
     """
@@ -267,6 +274,8 @@ def _train(
             state.losses.append(value)
             state.seconds = spent + log.show(step, value, optimizer.param_groups[0]["lr"])
             keeper.after_step(state)
+            if on_step is not None:
+                on_step(step + 1)
     log.close()
     return state.losses, {
         "seconds": state.seconds,

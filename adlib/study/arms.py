@@ -1,5 +1,7 @@
 """One arm of an experiment: train it, score it, and look at its mechanism; one record comes out."""
 
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import adlib
 from adlib.data import DataSplits
 from adlib.engine.runs import config_from
 from adlib.methods import METHODS
+from adlib.metrics import mean_over
 from adlib.study import mechanism
 from adlib.study.cost import cost
 from adlib.system.disk import write_json
@@ -38,6 +41,7 @@ def run_arm(
     precision: str = "fp32",
     protocol: str = "ours",
     intervals: bool = True,
+    trace: Sequence[int] = (),
     out: str | Path = "",
 ) -> dict[str, Any]:
     """Train, evaluate and measure one arm.
@@ -50,26 +54,69 @@ def run_arm(
         precision: As in `fit`. fp32 by default: records of several machines are compared.
         protocol: As in `evaluate`.
         intervals: As in `evaluate`.
+        trace: After how many steps the mechanism is looked at on the way.
         out: A folder. A run that stands in it is taken up or, when finished, only scored; the
             record is written there as record.json. Empty keeps all in memory.
     Returns:
         The record of `evaluate` with three more keys: "arm", "mechanism" and "cost" (None for a
-        method that trains nothing).
+        method that trains nothing). With `trace` also "trace": the means of `Probes.look` over
+        categories, a row for each number of steps.
     """
     folder = Path(out) / "run" if out else None
+    tracer = Tracer(trace, seed, precision, Path(out) / "trace.jsonl" if out else None)
     if folder is not None and (folder / "run.json").is_file():
         method = adlib.load_run(folder).method.to(choose_device())
     else:
-        method = arm_method(arm)
+        method = arm_method(arm).to(choose_device())
+        on_step = tracer.begin(method, data) if trace else None
         method = adlib.fit(
-            method, data, steps=steps, seed=seed, out=folder, precision=precision
+            method, data, steps=steps, seed=seed, out=folder, precision=precision, on_step=on_step
         ).method
     record = adlib.evaluate(
         method, data, protocol=protocol, precision=precision, intervals=intervals
     )
     record["arm"] = arm
+    if trace:
+        record["trace"] = tracer.rows()
     record["mechanism"] = mechanism.measure(method, data, precision=precision)
     record["cost"] = cost(method.config) if steps else None
     if out:
         write_json(Path(out) / "record.json", record)
     return record
+
+
+class Tracer:
+    """Looks at the mechanism of a method while it trains.
+
+    Args:
+        steps: After how many it looks.
+        seed: Of the fit.
+        precision: As in `fit`.
+        path: Rows are appended here as they come, so that a run that is taken up keeps them.
+    """
+
+    def __init__(self, steps: Sequence[int], seed: int, precision: str, path: Path | None) -> None:
+        self.steps, self.seed, self.precision, self.path = set(steps), seed, precision, path
+        self.found: dict[int, dict[str, Any]] = {}
+        if path is not None and path.is_file():
+            self.found = {row["step"]: row for row in map(json.loads, path.read_text().splitlines())}
+
+    def begin(self, method: Any, data: DataSplits) -> Callable[[int], None]:
+        """Return what `fit` calls after each step."""
+        probes = mechanism.Probes(method, data, precision=self.precision, fit_seed=self.seed)
+
+        def look(step: int) -> None:
+            if step not in self.steps or step in self.found:
+                return
+            mean = mechanism.without_counts(mean_over(probes.look()))
+            method.train()
+            self.found[step] = {"step": step, **mean}
+            if self.path is not None:
+                with self.path.open("a") as file:
+                    file.write(json.dumps(self.found[step]) + "\n")
+
+        return look
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the means over categories, with "step", in the order of steps."""
+        return [self.found[step] for step in sorted(self.found)]

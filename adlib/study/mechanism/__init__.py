@@ -7,21 +7,24 @@ that its constraint cures that. Whether it is so shows here, on test images and 
 separation.py   normal and anomalous patches, and how far apart their distances are
 reading.py      the decoder walked through: what each block reads of its prototypes
 pasting.py      what of a foreign patch survives the decoder
-measurement.py  measure: all on a data set, the noise probe, and the held-out distance
+measurement.py  measure: all on a data set, at once or along a training; the noise probe
 ```
 """
 
 from adlib.study.mechanism.measurement import (
+    Probes,
     held_out_distances,
     measure,
     noise_probe,
     token_distances,
+    without_counts,
 )
 from adlib.study.mechanism.pasting import survival
 from adlib.study.mechanism.reading import Step, attention_entropy, span_distance, walk
 from adlib.study.mechanism.separation import Separation, defect_shares, patch_classes, separation
 
 __all__ = [
+    "Probes",
     "Separation",
     "Step",
     "attention_entropy",
@@ -35,4 +38,5 @@ __all__ = [
     "survival",
     "token_distances",
     "walk",
+    "without_counts",
 ]

@@ -5,7 +5,7 @@ the pilot of this reconstruction, so all of it is ours.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from adlib.data.dataset import DataSplits, ImageDataset
+from adlib.data.dataset import DataSplits
 from adlib.data.order import hold_out
 from adlib.engine.features import cached_features, transform_of
 from adlib.methods import INPFormer, PatchCore, ProAD
@@ -99,25 +99,26 @@ def held_out_distances(
     data: DataSplits,
     *,
     holdout: float = 0.1,
+    seed: int = 0,
     batch: int = BATCH,
     precision: str = "fp32",
 ) -> dict[str, float]:
     """Return the mean distance on the normal images that only calibrated, by category.
 
-    How well normal features are fitted, without a look at the test set. Of a method that was not
-    fitted, the images that seed 0 would hold out.
+    How well normal features are fitted, without a look at the test set.
 
     Args:
         method: A trained method.
         data: What it was fitted on, or another data set, of which it has seen nothing.
         holdout: The share that `fit` held out.
+        seed: Of the fit, while its method does not know it.
         batch: Images at a time.
         precision: As in `measure`.
     Raises:
         ValueError: The run held out another number of images of this data set.
     """
     seen, device = method.provenance, next(method.parameters()).device
-    _, held = hold_out(data.train, holdout, seen.get("seed") or 0)
+    _, held = hold_out(data.train, holdout, seen.get("seed", seed))
     if seen and seen["data"]["hash"] == data.hash and seen["images"]["held_out"] != len(held):
         raise ValueError(
             f"the run held out {seen['images']['held_out']} images of {data.name}; holdout="
@@ -133,6 +134,117 @@ def held_out_distances(
     for i, d in zip(held, torch.cat(parts).mean(dim=1).tolist(), strict=True):
         found.setdefault(data.train.references[i].category, []).append(d)
     return {category: float(np.mean(d)) for category, d in found.items()}
+
+
+class Probes:
+    """What is asked of a method on a data set, made once for every look at it.
+
+    Args:
+        method: Has `distances`; it may train between two looks.
+        data: Its `test` images, and the held-out ones of `train`.
+        batch: Images at a time.
+        precision: Of encoder and decoder, as in `evaluate`; distances are taken in fp32.
+        holdout: The share of normal images that `fit` holds out.
+        seed: Of the noise probe, in each category anew.
+        fit_seed: Of the fit, while it goes on.
+    Raises:
+        TypeError: A method without distances of tokens.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        data: DataSplits,
+        *,
+        batch: int = BATCH,
+        precision: str = "fp32",
+        holdout: float = 0.1,
+        seed: int = 0,
+        fit_seed: int = 0,
+    ) -> None:
+        if not hasattr(method, "distances"):
+            raise TypeError(
+                f"only methods with `distances` of tokens can be measured, got {method!r}"
+            )
+        self.method, self.data, self.batch, self.seed = method, data, batch, seed
+        self.precision, self.holdout, self.fit_seed = precision, holdout, fit_seed
+        self.place = next(method.parameters()).device
+        self.dtype = choose_dtype(precision, self.place)
+        features = cached_features(
+            method, data.test, device=self.place, dtype=self.dtype, label="encode test"
+        )
+        names = np.array([r.category for r in data.test.references])
+        self.parts: dict[str, _Part] = {}
+        for category in data.test.categories:
+            mine = np.flatnonzero(names == category)
+            images = data.test.select(mine)
+            others = features[torch.from_numpy((names != category) & ~data.test.labels)][:IMAGES]
+            normals = images.select(np.flatnonzero(~images.labels)[:IMAGES])
+            rebuilds = len(normals) and not isinstance(method, PatchCore)
+            self.parts[category] = _Part(
+                features[torch.from_numpy(mine)],
+                torch.from_numpy(~images.labels),
+                *patch_classes(images, transform_of(method), method.grid),
+                others.float(),
+                made_features(method, normals, seed) if rebuilds else None,
+            )
+
+    def look(self) -> dict[str, dict[str, Any]]:
+        """Return the figures of each category but `blocks`, as `measure` describes them."""
+        held = held_out_distances(
+            self.method,
+            self.data,
+            holdout=self.holdout,
+            seed=self.fit_seed,
+            batch=self.batch,
+            precision=self.precision,
+        )
+        rows: dict[str, dict[str, Any]] = {}
+        for category, part in track(list(self.parts.items()), "measure", unit="category"):
+            good, noise = part.features[part.good], (None, None)
+            with autocast(self.place, self.dtype):
+                each = _batches(self.method, part.features, self.batch)
+                d = torch.cat([token_distances(self.method, g).cpu() for g in each])
+                if len(good):
+                    generator = torch.Generator().manual_seed(self.seed)
+                    noise = noise_probe(self.method, good, generator, batch=self.batch)
+            row = asdict(separation(d[part.normal].numpy(), d[part.anomalous].numpy()))
+            row |= {"noise_changed": noise[0], "noise_unchanged": noise[1]}
+            row |= {"d_held_out": held.get(category)}
+            row |= self._survivals(part, good[:IMAGES].float())
+            rows[category] = row
+        return rows
+
+    def _survivals(
+        self, part: "_Part", normal: Float[Tensor, "b g n c"]
+    ) -> dict[str, float | None]:
+        """Return what survives of patches of other categories, and of made anomalies.
+
+        None where nothing can be pasted. PatchCore rebuilds nothing, so nothing can survive in it.
+        """
+        found: dict[str, float | None] = {"survival_other": None, "survival_made": None}
+        if part.made is None:
+            return found
+        if len(part.others):
+            generator = torch.Generator().manual_seed(self.seed)
+            after, changed = pasted(normal, part.others, self.method.grid, generator)
+            found["survival_other"] = survival(
+                self.method, normal.to(self.place), after.to(self.place), changed
+            )
+        found["survival_made"] = survival(self.method, *part.made)
+        return found
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A category's test images: features, labels, classes of patches, and foreign features."""
+
+    features: Tensor  # n g t c
+    good: Tensor  # n
+    normal: Tensor  # n t
+    anomalous: Tensor  # n t
+    others: Tensor  # k g t c
+    made: tuple[Tensor, Tensor, Tensor] | None
 
 
 def measure(
@@ -171,37 +283,15 @@ def measure(
     Raises:
         TypeError: A method without distances of tokens.
     """
-    if not hasattr(method, "distances"):
-        raise TypeError(f"only methods with `distances` of tokens can be measured, got {method!r}")
     if device is not None:
         method.to(torch.device(device))
-    place = next(method.parameters()).device
-    dtype = choose_dtype(precision, place)
-    features = cached_features(method, data.test, device=place, dtype=dtype, label="encode test")
-    held = held_out_distances(method, data, holdout=holdout, batch=batch, precision=precision)
-    names = np.array([r.category for r in data.test.references])
-    rows: dict[str, dict[str, Any]] = {}
-    blocks: dict[str, list[dict[str, float | None]]] = {}
-    for category in track(data.test.categories, "measure", unit="category"):
-        mine = np.flatnonzero(names == category)
-        images, part = data.test.select(mine), features[torch.from_numpy(mine)]
-        normal, anomalous = patch_classes(images, transform_of(method), method.grid)
-        good, noise = part[torch.from_numpy(~images.labels)], (None, None)
-        with autocast(place, dtype):
-            each = [token_distances(method, g).cpu() for g in _batches(method, part, batch)]
-            if len(good):
-                generator = torch.Generator().manual_seed(seed)
-                noise = noise_probe(method, good, generator, batch=batch)
-        d = torch.cat(each)
-        rows[category] = asdict(separation(d[normal].numpy(), d[anomalous].numpy()))
-        rows[category] |= {"noise_changed": noise[0], "noise_unchanged": noise[1]}
-        rows[category]["d_held_out"] = held.get(category)
-        others = features[torch.from_numpy((names != category) & ~data.test.labels)][:IMAGES]
-        normals = images.select(np.flatnonzero(~images.labels)[:IMAGES])
-        rows[category] |= _survivals(method, good[:IMAGES].float(), others.float(), normals, seed)
-        blocks[category] = _read(method, part, normal, anomalous, batch)
-    mean: dict[str, Any] = mean_over(rows)
-    mean = {name: value for name, value in mean.items() if not name.endswith("_patches")}
+    probes = Probes(method, data, batch=batch, precision=precision, holdout=holdout, seed=seed)
+    rows = probes.look()
+    mean = without_counts(mean_over(rows))
+    blocks = {
+        category: _read(method, part.features, part.normal, part.anomalous, batch)
+        for category, part in probes.parts.items()
+    }
     alike = zip(*blocks.values(), strict=True)  # the same block of all categories
     mean["blocks"] = [mean_over(dict(zip(blocks, same, strict=True))) for same in alike]
     for category, row in rows.items():
@@ -209,26 +299,9 @@ def measure(
     return {"method": method.name, "categories": rows, "mean": mean}
 
 
-def _survivals(
-    method: Method,
-    normal: Float[Tensor, "b g n c"],
-    others: Float[Tensor, "k g n c"],
-    images: ImageDataset,
-    seed: int,
-) -> dict[str, float | None]:
-    """Return what survives of patches of other categories, and of made anomalies; None where not.
-
-    PatchCore rebuilds nothing, so nothing can survive in it.
-    """
-    found: dict[str, float | None] = {"survival_other": None, "survival_made": None}
-    if isinstance(method, PatchCore) or not len(normal):
-        return found
-    device = next(method.parameters()).device
-    if len(others):
-        after, changed = pasted(normal, others, method.grid, torch.Generator().manual_seed(seed))
-        found["survival_other"] = survival(method, normal.to(device), after.to(device), changed)
-    found["survival_made"] = survival(method, *made_features(method, images, seed))
-    return found
+def without_counts(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without its numbers of patches, whose mean says nothing."""
+    return {name: value for name, value in row.items() if not name.endswith("_patches")}
 
 
 @torch.no_grad()
