@@ -8,10 +8,12 @@ from typing import Any
 import adlib
 from adlib.data import DataSplits
 from adlib.engine.runs import config_from
+from adlib.engine.training import TrainOptions
 from adlib.methods import METHODS
 from adlib.metrics import mean_over
 from adlib.study import mechanism
 from adlib.study.cost import cost
+from adlib.study.made_anomalies import MadeAnomalies
 from adlib.system.disk import write_json
 from adlib.system.hardware import choose_device
 
@@ -42,6 +44,8 @@ def run_arm(
     protocol: str = "ours",
     intervals: bool = True,
     trace: Sequence[int] = (),
+    also: Sequence[str] = (),
+    workers: int = 0,
     out: str | Path = "",
 ) -> dict[str, Any]:
     """Train, evaluate and measure one arm.
@@ -54,13 +58,15 @@ def run_arm(
         precision: As in `fit`. fp32 by default: records of several machines are compared.
         protocol: As in `evaluate`.
         intervals: As in `evaluate`.
-        trace: After how many steps the mechanism is looked at on the way.
+        trace: After how many steps the method is looked at on the way.
+        also: Further protocols to score by.
+        workers: Processes that make training images.
         out: A folder. A run that stands in it is taken up or, when finished, only scored; the
             record is written there as record.json. Empty keeps all in memory.
     Returns:
-        The record of `evaluate` with three more keys: "arm", "mechanism" and "cost" (None for a
-        method that trains nothing). With `trace` also "trace": the means of `Probes.look` over
-        categories, a row for each number of steps.
+        The record of `evaluate` with more keys: "arm"; "mechanism" (None where a method has no
+        distances of tokens); "cost" (None for a method that trains nothing); with `trace` also
+        "trace", a row for each number of steps (`Tracer`); with `also` the further records.
     """
     folder = Path(out) / "run" if out else None
     tracer = Tracer(trace, seed, precision, Path(out) / "trace.jsonl" if out else None)
@@ -70,7 +76,14 @@ def run_arm(
         method = arm_method(arm).to(choose_device())
         on_step = tracer.begin(method, data) if trace else None
         method = adlib.fit(
-            method, data, steps=steps, seed=seed, out=folder, precision=precision, on_step=on_step
+            method,
+            data,
+            steps=steps,
+            seed=seed,
+            out=folder,
+            precision=precision,
+            options=TrainOptions(workers=workers),
+            on_step=on_step,
         ).method
     record = adlib.evaluate(
         method, data, protocol=protocol, precision=precision, intervals=intervals
@@ -78,7 +91,14 @@ def run_arm(
     record["arm"] = arm
     if trace:
         record["trace"] = tracer.rows()
-    record["mechanism"] = mechanism.measure(method, data, precision=precision)
+    record["also"] = {
+        name: adlib.evaluate(method, data, protocol=name, precision=precision, intervals=intervals)
+        for name in also
+    }
+    measurable = hasattr(method, "distances")
+    record["mechanism"] = (
+        mechanism.measure(method, data, precision=precision) if measurable else None
+    )
     record["cost"] = cost(method.config) if steps else None
     if out:
         write_json(Path(out) / "record.json", record)
@@ -86,7 +106,9 @@ def run_arm(
 
 
 class Tracer:
-    """Looks at the mechanism of a method while it trains.
+    """Looks at a method while it trains.
+
+    At its mechanism where it has distances of tokens, at made anomalies where it learns from such.
 
     Args:
         steps: After how many it looks.
@@ -99,18 +121,25 @@ class Tracer:
         self.steps, self.seed, self.precision, self.path = set(steps), seed, precision, path
         self.found: dict[int, dict[str, Any]] = {}
         if path is not None and path.is_file():
-            self.found = {row["step"]: row for row in map(json.loads, path.read_text().splitlines())}
+            self.found = {
+                row["step"]: row for row in map(json.loads, path.read_text().splitlines())
+            }
 
     def begin(self, method: Any, data: DataSplits) -> Callable[[int], None]:
         """Return what `fit` calls after each step."""
-        probes = mechanism.Probes(method, data, precision=self.precision, fit_seed=self.seed)
+        if method.learns_from_defects:
+            figures = MadeAnomalies(method, data, precision=self.precision, fit_seed=self.seed).look
+        else:
+            probes = mechanism.Probes(method, data, precision=self.precision, fit_seed=self.seed)
+
+            def figures() -> dict[str, Any]:
+                return mechanism.without_counts(mean_over(probes.look()))
 
         def look(step: int) -> None:
             if step not in self.steps or step in self.found:
                 return
-            mean = mechanism.without_counts(mean_over(probes.look()))
+            self.found[step] = {"step": step, **figures()}
             method.train()
-            self.found[step] = {"step": step, **mean}
             if self.path is not None:
                 with self.path.open("a") as file:
                     file.write(json.dumps(self.found[step]) + "\n")
@@ -118,5 +147,5 @@ class Tracer:
         return look
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the means over categories, with "step", in the order of steps."""
+        """Return the figures, as means over categories, with "step", in the order of steps."""
         return [self.found[step] for step in sorted(self.found)]
