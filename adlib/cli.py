@@ -338,7 +338,7 @@ def evaluate(command: Evaluate) -> None:
     from adlib import engine
     from adlib.engine.evaluation import RECORD, check_replaceable
     from adlib.metrics.protocol import protocol_named
-    from adlib.report.summary import table
+    from adlib.report.tables import table
     from adlib.system.hardware import choose_device
 
     protocol = protocol_named(command.protocol)

@@ -23,7 +23,7 @@ import papermill
 import yaml
 from nbformat import NotebookNode
 
-RECORD_READERS = ("read_results", "results_folder")  # of adlib.report.summary
+RECORD_READERS = ("read_results", "results_folder")  # of adlib.report.records
 LAST_LINES = 12  # of an error's traceback
 CELL_SECONDS = 1_800  # a cell that takes longer than this hangs; ours
 KERNEL_ENVIRONMENT = {

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from adlib.report.folder import read_folder
 from adlib.report.published import METRICS
-from adlib.report.records import Section
+from adlib.report.records import Section, read_folder
 
 CATEGORIES = ("bolt", "nut", "ring", "washer")
 

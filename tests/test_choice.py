@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from adlib.methods import PRNConfig, ProADConfig
-from adlib.report import summary as report
+from adlib.study import summary as report
 from adlib.study.choice import best_form, best_residual, residual_scores, scores
 
 Runs = Mapping[tuple[str, int], Sequence[float]]

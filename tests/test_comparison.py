@@ -1,20 +1,21 @@
 """Records are kept apart, averaged, tested and ranked as statistics says."""
 
-import json
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import friedmanchisquare, studentized_range, ttest_rel
+from scipy.stats import friedmanchisquare, rankdata, studentized_range, ttest_rel
 
-from adlib.report import findings, images, paired, ranks, tables
-from adlib.report.folder import read_folder
-from adlib.report.published import METRICS
-from adlib.report.records import Section, divide
-from adlib.report.summary import TITLES
-from tests.made_records import folder_of, noisy, record, section_of
+from adlib.metrics import image_intervals, score_images
+from adlib.report import paired, tables
+from adlib.report.published import MEAN, METRICS, TITLES
+from adlib.report.records import read_folder
+from tests.made_records import CATEGORIES, folder_of, noisy, record, section_of
+
+LABELS = np.arange(20) % 3 > 0
 
 
 @pytest.mark.parametrize(
@@ -57,136 +58,6 @@ def test_a_deleted_record_is_not_run(tmp_path: Path) -> None:
     assert set(tables.cost_table(cells).loc["pro-ad"]) == {"not run"}
     seen = tables.overview([first, cells], "image_auroc")
     assert seen["solar, protocol ours"].to_dict() == {"dinomaly": "53.0 (1)", "pro-ad": "not run"}
-
-
-def test_an_arm_is_a_method_and_its_settings(tmp_path: Path) -> None:
-    short: dict[str, Any] = {
-        "steps": 400,
-        "config": {"steps": 400, "weights": "/elsewhere/w", "lr": 0.002},
-    }
-    section = section_of(
-        tmp_path,
-        record(),
-        record(seed=1, config={"steps": 800, "lr": 0.002, "offline": True}),  # the same arm
-        record(**short),
-        record("patchcore"),
-        record("pro-ad", arm={"method": "pro-ad", "constraint": "none"}),
-    )
-    assert section.arms == ("dinomaly, steps 400", "dinomaly, steps 800", "patchcore", "none")
-    assert [run.seed for run in section.of("dinomaly, steps 800")] == [0, 1]
-    others: list[dict[str, Any]] = [{"precision": "bfloat16"}, {"encoder": {"name": "x"}}]
-    for changes in others:
-        assert len(section_of(tmp_path, record(), record(seed=1, **changes)).arms) == 2
-
-
-def test_what_is_held_out_sets_arms_apart(tmp_path: Path) -> None:
-    older, newer = record(), record(seed=1, holdout=0.1)
-    assert section_of(tmp_path, older, newer).arms == ("dinomaly",)  # the older one does not say
-    section = section_of(
-        tmp_path,
-        older,
-        newer,
-        record(holdout=0.5),
-        record(holdout=0),
-        record(seed=1, holdout=0.0),
-    )
-    seeds = {arm: [run.seed for run in section.of(arm)] for arm in section.arms}
-    assert seeds == {
-        "dinomaly, holdout 0.0": [0, 1],
-        "dinomaly, holdout 0.1": [1],
-        "dinomaly, holdout 0.5": [0],
-        "dinomaly, holdout –": [0],
-    }
-
-
-def test_sources_are_apart_and_a_seed_counts_once(tmp_path: Path) -> None:
-    folder_of(tmp_path, record(level=0.4), name="first")
-    sections = read_folder(folder_of(tmp_path, record(level=0.6), name="second")).sections
-    assert [s.title.split(":")[0] for s in sections] == ["first", "second"]
-    folder_of(tmp_path, record(), record(level=0.6), name="first")
-    with pytest.raises(ValueError, match=r"two runs of dinomaly, seed 0: point_0 and point_1; a "):
-        read_folder(tmp_path)
-
-
-def test_records_are_found_in_every_form(tmp_path: Path) -> None:
-    made = record()
-    (tmp_path / "lines.jsonl").write_text(json.dumps(made) + "\n" + json.dumps({"id": "x"}) + "\n")
-    sweep = tmp_path / "sweep-a"
-    (sweep / "failed").mkdir(parents=True)
-    (sweep / "failed" / "seed=3_0123abcd.json").write_text("{}")
-    folder_of(sweep, made, name="records")
-    for seed in (0, 1):
-        (tmp_path / f"run{seed}").mkdir()
-        (tmp_path / f"run{seed}" / "record.json").write_text(json.dumps(record(seed=seed)))
-        (tmp_path / f"run{seed}" / "run.json").write_text('{"method": "dinomaly"}')
-    found = read_folder(tmp_path)
-    assert [s.source for s in found.sections] == ["lines", "sweep-a", tmp_path.name]
-    assert [len(s.runs) for s in found.sections] == [1, 1, 2]
-    assert found.notes == [
-        "lines: 1 of 2 lines hold no record",
-        "sweep-a: 1 runs failed, such as seed=3_0123abcd",
-    ]
-    assert read_folder(sweep).sections[0].source == "sweep-a"
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no record in .*empty; expected \*\.jsonl of sw"):
-        read_folder(tmp_path / "empty")
-    with pytest.raises(FileNotFoundError, match=r"no folder .*absent; expected one that holds"):
-        read_folder(tmp_path / "absent")
-    with pytest.raises(NotADirectoryError, match=r"lines\.jsonl is a file; expected the folder"):
-        read_folder(tmp_path / "lines.jsonl")
-    (tmp_path / "run0" / "seedless.json").write_text(json.dumps(made | {"seed": None}))
-    assert read_folder(tmp_path).notes[-1].startswith("run0/seedless.json: a record without seed")
-    (tmp_path / "run0" / "broken.json").write_text("{")
-    with pytest.raises(ValueError, match=r"run0/broken\.json cannot be read as JSON: "):
-        read_folder(tmp_path)
-
-
-def test_a_run_may_leave_a_record_for_each_protocol(tmp_path: Path) -> None:
-    other: dict[str, Any] = {"protocol": {"name": "mvtec"}}
-    lines = [
-        {"id": f"p{i}", "files": {"record.json": record(m), "record_mvtec.json": record(m, **other),
-                                  "losses.json": {"step": [1]}}}
-        for i, m in enumerate(("dinomaly", "pro-ad"))
-    ]  # fmt: skip
-    lines.append({"id": "p2", "files": {"losses.json": {}}})
-    (tmp_path / "benchmark.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
-    found = read_folder(tmp_path)
-    assert [(s.protocol, s.ran()) for s in found.sections] == [
-        ("ours", ["dinomaly", "pro-ad"]), ("mvtec", ["dinomaly", "pro-ad"]),
-    ]  # fmt: skip
-    assert [run.id for s in found.sections for run in s.of("pro-ad")] == [
-        "p1", "p1/record_mvtec.json",
-    ]  # fmt: skip
-    assert found.notes == ["benchmark: 1 of 3 lines hold no record"]
-
-
-def test_a_few_normal_images_drawn_by_the_seed_are_one_arm(tmp_path: Path) -> None:
-    made = [
-        record(seed=s, trained_on={"hash": f"{k}{s}"}, few={"images": k, "of": "c0ffee" * 8})
-        for k in (5, 10)
-        for s in (0, 1)
-    ]
-    section = section_of(tmp_path, *made)
-    assert section.arms == ("dinomaly, normal images 5", "dinomaly, normal images 10")
-    assert [run.seed for run in section.of("dinomaly, normal images 10")] == [0, 1]
-
-
-def test_arms_of_a_method_stand_together_and_their_names_say_what_is_set(tmp_path: Path) -> None:
-    deep: dict[str, Any] = {"config": {"layers": [0, 1, 2, 3]}}
-    gaps: dict[str, Any] = {"config": {"layers": [0, 1, 7]}}
-    whole: dict[str, Any] = {"config": {"layers": None}}
-    made = [record(m, steps=n, **whole) for n in (1600, 400) for m in ("pro-ad", "dinomaly")]
-    section = section_of(tmp_path, *made, record("dinomaly", **deep), record("dinomaly", **gaps))
-    assert section.arms == (
-        "pro-ad, steps 400",
-        "pro-ad, steps 1600",
-        "dinomaly, layers 0 to 3, steps 800",
-        "dinomaly, layers [0, 1, 7], steps 800",
-        "dinomaly, steps 400",
-        "dinomaly, steps 1600",
-    )
-    made = [record(few={"images": k, "of": "c0ffee" * 8}) for k in (10, 25, 5)]
-    assert [arm.split()[-1] for arm in section_of(tmp_path, *made).arms] == ["5", "10", "25"]
 
 
 def test_numbers_are_mean_deviation_and_students_interval(tmp_path: Path) -> None:
@@ -269,7 +140,7 @@ def test_comparing_adjusts_within_a_metric(tmp_path: Path) -> None:
 def test_friedman_agrees_with_its_approximations() -> None:
     rng = np.random.default_rng(3)
     values = rng.normal(loc=[0, 0, 0.3, 0.5], size=(30, 4))
-    p, critical = ranks.friedman(ranks.rank(values))
+    p, critical = paired.friedman(rankdata(-values, axis=1))
     assert p == pytest.approx(friedmanchisquare(*values.T).pvalue, abs=0.01)
     q = studentized_range.ppf(0.95, 4, np.inf) / np.sqrt(2)
     assert critical == pytest.approx(q * np.sqrt(4 * 5 / (6 * 30)), abs=2 / 30)  # Nemenyi's
@@ -278,92 +149,20 @@ def test_friedman_agrees_with_its_approximations() -> None:
 def test_few_categories_cannot_decide() -> None:
     two = np.array([[0.9, 0.1]])
     # Two arms in n categories: all one way has probability 2 / 2^n.
-    assert ranks.friedman(ranks.rank(two.repeat(5, axis=0)))[1] is None  # 0.0625
-    p, critical = ranks.friedman(ranks.rank(two.repeat(6, axis=0)))
+    assert paired.friedman(rankdata(-two.repeat(5, axis=0), axis=1))[1] is None  # 0.0625
+    p, critical = paired.friedman(rankdata(-two.repeat(6, axis=0), axis=1))
     assert critical == 1.0
     assert p == pytest.approx(2 / 64, abs=0.005)
-    assert ranks.rank(np.array([[0.3, 0.7, 0.7]])).tolist() == [[3.0, 1.5, 1.5]]
-
-
-def test_groups_join_what_is_not_told_apart() -> None:
-    def groups(average: tuple[float, ...], critical: float | None) -> list[tuple[str, ...]]:
-        arms = tuple("abcd"[: len(average)])
-        return ranks.Ranks("aupro", arms, average, 5, 0.01, critical).groups()
-
-    assert groups((1.5, 1.5, 3.0, 4.0), 2.5) == [("a", "b", "c"), ("c", "d")]
-    assert groups((1.0, 2.0, 3.5), 1.5) == [("a", "b")]
-    assert groups((1.0, 2.0), None) == [("a", "b")]
-    assert groups((1.0, 2.0), 0.5) == []
 
 
 def test_average_ranks_leave_out_who_lacks_a_value(tmp_path: Path) -> None:
     made = [record("dinomaly", level=0.7), record("pro-ad", level=0.6)]
     made += [record("prn", level=0.8, masks=False)]
     section = section_of(tmp_path, *made)
-    found = ranks.average_ranks(section, "aupro")
+    found = paired.average_ranks(section, "aupro")
     assert found is not None
     assert (found.arms, found.average) == (("dinomaly", "pro-ad"), (1.0, 2.0))
-    assert found.left_out == ("prn",)
-    assert ranks.average_ranks(section_of(tmp_path, record()), "aupro") is None
-
-
-def say(section: Section, metric: str = "image_auroc") -> str:
-    drawn = images.draw(section)
-    pairs = paired.compare(section, (metric,), draws=drawn)
-    return findings.finding(section, metric, pairs, ranks.average_ranks(section, metric))
-
-
-def test_sentences_say_what_is_significant(tmp_path: Path) -> None:
-    clear = say(section_of(tmp_path, *noisy("dinomaly", 0.8, n=9), *noisy("pro-ad", 0.6, n=9)))
-    assert (
-        "Over seeds (paired t-test) 1 of 1 differences is significant: dinomaly over pro" in clear
-    )
-    assert (
-        "Over categories (sign flips) 1 of 1 differences is significant: dinomaly over p" in clear
-    )
-    assert "9 categories, p = 0.0039)" in clear  # 2 / 2^9
-    assert "the records hold no image scores" in clear
-    alike = say(section_of(tmp_path, *noisy("dinomaly", 0.6), *noisy("pro-ad", 0.6)))
-    assert "Over seeds (paired t-test) no difference of 1 is significant; the largest is" in alike
-    assert "nor can it be: with 4 no p-value lies below 0.125" in alike
-    assert "with so few categories no difference of ranks could be significant" in alike
-
-
-def test_sentences_say_what_cannot_be_said(tmp_path: Path) -> None:
-    assert "Only one arm ran" in say(section_of(tmp_path, record()))
-    one = [record(names=("bolt",)), record("pro-ad", names=("bolt",))]
-    assert say(section_of(tmp_path, *one)).startswith("By image AUROC, on bolt: dinomaly (50.0); ")
-    section = section_of(tmp_path, record(masks=False), record("pro-ad", masks=False))
-    assert say(section, "aupro") == "No run has AUPRO: there were no masks."
-    assert "no two arms have two seeds in common" in say(section)
-
-
-def test_the_short_form_names_whom_the_seeds_tell_from_the_first(tmp_path: Path) -> None:
-    made = [*noisy("pro-ad", 0.6), *noisy("dinomaly", 0.8), *noisy("prn", 0.79)]
-    section = section_of(tmp_path, *made)
-    pairs = paired.compare(section, ("image_auroc",), draws={})
-    (mean,) = tables.metrics_table(section).loc[["dinomaly"], "image AUROC"]
-    assert findings.in_short(section, "image_auroc", pairs) == (
-        f"by image AUROC dinomaly ({mean}); the seeds tell it from pro-ad, 1 of 2 others"
-    )
-    alike = section_of(tmp_path, *noisy("dinomaly", 0.6), *noisy("pro-ad", 0.6))
-    pairs = paired.compare(alike, ("image_auroc",), draws={})
-    assert findings.in_short(alike, "image_auroc", pairs).endswith("tell it from none of 1 others")
-    one = section_of(tmp_path, record())
-    assert findings.in_short(one, "image_auroc", []) == "nothing to compare by image AUROC"
-
-
-def test_a_change_of_order_is_named(tmp_path: Path) -> None:
-    mvtec: dict[str, Any] = {"protocol": {"name": "mvtec"}}
-    made = [record("dinomaly", level=0.7), record("pro-ad", level=0.6)]
-    made += [record("dinomaly", level=0.5, **mvtec), record("pro-ad", level=0.6, **mvtec)]
-    sections = read_folder(folder_of(tmp_path, *made)).sections
-    assert findings.changes_of_order(sections, "aupro") == (
-        "By AUPRO the order in parts, protocol ours is dinomaly > pro-ad; it is another one in "
-        "parts, protocol mvtec (pro-ad > dinomaly)."
-    )
-    same = findings.changes_of_order([sections[0], sections[0]], "aupro")
-    assert same.endswith("(dinomaly > pro-ad) holds in the other one.")
+    assert paired.average_ranks(section_of(tmp_path, record()), "aupro") is None
 
 
 def test_a_sections_runs_are_named_and_traced(tmp_path: Path) -> None:
@@ -374,8 +173,9 @@ def test_a_sections_runs_are_named_and_traced(tmp_path: Path) -> None:
     )
     two = section_of(tmp_path, record(seed=2), record("pro-ad", seed=0))
     assert tables.provenance(two).startswith("2 runs; seeds 0, 2; data c0ffeec, ")
-    assert tables.runs(section)["commit"].tolist() == ["0123456789", "fedcba9876"]
-    assert divide([]) == []
+    frame = tables.runs_table(section.runs)
+    assert frame["commit"].tolist() == ["0123456789", "fedcba9876"]
+    assert frame["image_auroc"].tolist() == [r.mean["image_auroc"] for r in section.runs]
 
 
 def test_the_interval_over_categories_is_students(tmp_path: Path) -> None:
@@ -414,14 +214,150 @@ def test_categories_are_adjusted_too(tmp_path: Path) -> None:
 def test_ranks_are_of_the_means_over_seeds(tmp_path: Path) -> None:
     made = [record("dinomaly", 0, 0.7), record("dinomaly", 1, 0.3)]
     made += [record("pro-ad", seed, 0.6) for seed in (0, 1)]
-    found = ranks.average_ranks(section_of(tmp_path, *made), "aupro")
+    found = paired.average_ranks(section_of(tmp_path, *made), "aupro")
     assert found is not None
     assert found.arms == ("pro-ad", "dinomaly")
 
 
-def test_who_is_ahead_is_named_first(tmp_path: Path) -> None:
-    made = [*noisy("dinomaly", 0.6, n=9), *noisy("pro-ad", 0.8, n=9)]  # compared the other way
-    said = say(section_of(tmp_path, *made))
-    assert said.count("1 of 1 differences is significant: pro-ad over dinomaly by ") == 2
-    assert "(95 % interval +" in said
-    assert "interval -" not in said
+def test_the_table_of_pairs_says_what_each_source_of_chance_tells_apart(tmp_path: Path) -> None:
+    made = [*noisy("dinomaly", 0.6, n=9), *noisy("pro-ad", 0.8, n=9)]
+    section = section_of(tmp_path, *made)
+    (pair,) = paired.compare(section, ("image_auroc",))
+    shown = tables.pairs_table([pair]).loc["dinomaly – pro-ad"]
+    assert shown["points"].startswith("-")
+    assert re.fullmatch(r"-.* to -.*, p = .* \(3\), told apart", shown["over seeds"])
+    assert shown["over categories"].endswith("p = 0.0039 (9), told apart")  # 2 / 2^9
+    assert shown["over images"] == "–"
+    only = paired.compare(section, ("image_auroc",), kinds=("seeds",))
+    assert [(p.seeds, p.categories) for p in only] == [(pair.seeds, None)]
+    alike = section_of(tmp_path, *noisy("dinomaly", 0.6), *noisy("pro-ad", 0.6))
+    assert "told" not in str(tables.pairs_table(paired.compare(alike, ("aupro",))))
+
+
+def test_the_leader_is_named_with_those_whom_the_seeds_tell_from_it(tmp_path: Path) -> None:
+    made = [*noisy("pro-ad", 0.6), *noisy("dinomaly", 0.8), *noisy("prn", 0.79)]
+    section = section_of(tmp_path, *made)
+    pairs = paired.compare(section, ("image_auroc",))
+    shown = tables.with_interval(section, "dinomaly", "image_auroc")
+    known = ttest_rel(section.means("dinomaly", "image_auroc"), np.zeros(3))
+    low, high = 100 * np.array(known.confidence_interval(0.95))
+    assert shown.endswith(f" ({low:.1f} to {high:.1f})")
+    assert tables.leader(section, "image_auroc", pairs) == (
+        f"by image AUROC dinomaly, {shown}; the seeds tell it from pro-ad, 1 of 2 others"
+    )
+    alike = section_of(tmp_path, *noisy("dinomaly", 0.6), *noisy("pro-ad", 0.6))
+    pairs = paired.compare(alike, ("image_auroc",))
+    assert tables.leader(alike, "image_auroc", pairs).endswith("from none of 1 others")
+    one = section_of(tmp_path, record())
+    assert tables.leader(one, "image_auroc", []) == "nothing to compare by image AUROC"
+    assert tables.with_interval(one, "dinomaly", "image_auroc") == "53.0"  # one seed, no images
+
+
+def with_scores(method: str, seed: int, shift: float, n: int = 20) -> dict[str, Any]:
+    """A record whose metrics are those of the image scores that it holds."""
+    rng = np.random.default_rng([seed, len(method)])
+    made = record(method, seed)
+    scores = {c: rng.normal(size=n) + shift * LABELS for c in CATEGORIES}
+    made["images"] = {
+        c: {"labels": LABELS.astype(int).tolist(), "scores": values.tolist()}
+        for c, values in scores.items()
+    }
+    for name, values in scores.items():
+        own = score_images(values, LABELS)
+        made["categories"][name] |= {f"image_{k}": own[k] for k in ("auroc", "ap", "f1_max")}
+    for metric in made["mean"]:
+        made["mean"][metric] = float(np.mean([made["categories"][c][metric] for c in CATEGORIES]))
+    return made
+
+
+def test_image_scores_give_intervals_over_images(tmp_path: Path) -> None:
+    made = with_scores("dinomaly", 0, 1.0)
+    one = made | {"categories": {"nut": made["categories"]["nut"]}}
+    one["mean"] = one["categories"]["nut"]
+    section = section_of(tmp_path, one)
+    drawn = paired.draw(section, resamples=4_000)
+    scores = np.array(made["images"]["nut"]["scores"])
+    for metric, known in image_intervals(scores, LABELS, resamples=4_000).items():
+        low, high = np.quantile(drawn["dinomaly"].values[f"image_{metric}"], [0.025, 0.975])
+        assert (low, high) == pytest.approx((known.low, known.high), abs=0.02)
+    shown = tables.intervals_table(section, drawn)
+    assert shown is not None
+    assert re.fullmatch(r"\d+\.\d to \d+\.\d", str(shown.loc["dinomaly", "image AUROC"]))
+    assert shown.loc["dinomaly", "AUPRO"] == "–"
+    assert tables.intervals_table(section, {}) is None
+
+
+def test_arms_are_compared_on_the_same_draws_of_images(tmp_path: Path) -> None:
+    strong = [with_scores("dinomaly", seed, 2.5) for seed in (0, 1)]
+    weak = [with_scores("pro-ad", seed, 0.0) for seed in (0, 1)]
+    copy = [r | {"method": "prn"} for r in strong]
+    section = section_of(tmp_path, *strong, *weak, *copy)
+    found = paired.compare(section, ("image_auroc",), draws=paired.draw(section))
+    gaps = {(p.first, p.second): p.images for p in found}
+    same, apart = gaps["dinomaly", "prn"], gaps["dinomaly", "pro-ad"]
+    assert same is not None
+    assert apart is not None
+    assert (same.mean, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+    assert apart.significant
+    assert apart.p == pytest.approx(3 / 1_001)  # none of 1,000 draws is against it; three pairs
+    assert apart.low < apart.mean < apart.high
+    assert apart.n == 80
+    mean = [np.mean([r["mean"]["image_auroc"] for r in part]) for part in (strong, weak)]
+    assert apart.mean == pytest.approx(mean[0] - mean[1])
+
+
+def test_each_category_draws_its_own_images_and_all_seeds_the_same(tmp_path: Path) -> None:
+    made = with_scores("dinomaly", 0, 1.0)
+    nut, scores = made["categories"]["nut"], made["images"]["nut"]
+    many = made | {"categories": dict.fromkeys(CATEGORIES, nut), "mean": nut}
+    many["images"] = dict.fromkeys(CATEGORIES, scores)
+    one = made | {"categories": {"nut": nut}, "mean": nut}
+
+    def drawn(*records: dict[str, Any]) -> np.ndarray:
+        section = section_of(tmp_path, *records)
+        return paired.draw(section, resamples=4_000)["dinomaly"].values["image_auroc"]
+
+    single = drawn(one)
+    assert drawn(many).std() == pytest.approx(single.std() / 2, rel=0.05)  # over sqrt(4)
+    np.testing.assert_allclose(drawn(one, one | {"seed": 1}), single)
+
+
+def test_scores_must_fit_their_record(tmp_path: Path) -> None:
+    good = with_scores("dinomaly", 0, 1.0)
+    assert paired.draw(section_of(tmp_path, record())) == {}
+
+    def refused(words: str, *records: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=words):
+            paired.draw(section_of(tmp_path, *records))
+
+    wrong = with_scores("dinomaly", 0, 1.0)
+    wrong["categories"]["nut"]["image_auroc"] = 0.123
+    refused(r"point_0, nut: the scores give image AUROC 0\.\d{4}, the record says 0.123", wrong)
+    other = with_scores("pro-ad", 0, 1.0)
+    other["images"]["bolt"]["labels"] = [1, 0] * 10
+    refused("point_1, bolt: other labels than point_0 has", good, other)
+    del other["images"]["bolt"]
+    refused("point_1: its images have no category 'bolt'", good, other)
+    few = with_scores("dinomaly", 0, 1.0)
+    few["images"]["bolt"]["labels"] = [1] * 19 + [0]
+    refused("point_0, bolt: drawing images needs two of each kind, got 1 normal and 19", few)
+
+
+def test_a_records_own_intervals_are_combined(tmp_path: Path) -> None:
+    made = record()
+    made["intervals"] = {
+        c: {"aupro": [row["aupro"] - 0.02, row["aupro"] + 0.04]}
+        for c, row in made["categories"].items()
+    }
+    section = section_of(tmp_path, made)
+    low, high = tables.images_interval(section, "dinomaly", MEAN, "aupro", {}) or (0, 0)
+    mean = made["mean"]["aupro"]
+    assert (mean - low, high - mean) == pytest.approx((0.02 / 2, 0.04 / 2))  # over sqrt(4)
+    own = tables.images_interval(section, "dinomaly", "nut", "aupro", {})
+    assert own == pytest.approx(tuple(made["intervals"]["nut"]["aupro"]))
+    assert tables.with_interval(section, "dinomaly", "aupro") == (
+        f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f}*)"
+    )
+    del made["intervals"]["nut"]
+    section = section_of(tmp_path, made)
+    assert tables.images_interval(section, "dinomaly", MEAN, "aupro", {}) is None

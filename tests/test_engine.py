@@ -24,7 +24,7 @@ from adlib.engine.runs import trained_state
 from adlib.methods import PRN, PatchCore, ProAD
 from adlib.metrics import score_images
 from adlib.nn.stable_adamw import StableAdamW
-from adlib.report.images import by_category, draw
+from adlib.report.paired import draw
 from adlib.report.records import Run, divide
 from adlib.system.disk import write_json
 from adlib.system.hardware import choose_dtype
@@ -164,13 +164,12 @@ def test_a_record_may_keep_image_scores_and_intervals(folder: Folder) -> None:
     method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
     record = adlib.evaluate(method, data, intervals=True)
     scores = engine.scores_of(method, data.test)
-    names = [r.category for r in data.test.references]
-    expected = by_category(names, data.test.labels, scores.astype(float))
-    assert record["images"].keys() == expected.keys()
+    names = np.array([r.category for r in data.test.references])
+    assert record["images"].keys() == {*names}
     for category, row in record["categories"].items():
         kept = record["images"][category]
-        assert kept["labels"] == expected[category]["labels"]
-        np.testing.assert_allclose(kept["scores"], expected[category]["scores"], rtol=1e-5)
+        assert kept["labels"] == data.test.labels[names == category].tolist()
+        np.testing.assert_allclose(kept["scores"], scores[names == category], rtol=1e-5)
         assert list(record["intervals"][category]) == list(scoring.METRICS)
         for metric, (low, high) in record["intervals"][category].items():
             assert low - 1e-9 <= row[metric] <= high + 1e-9

@@ -10,7 +10,7 @@ import yaml
 from adlib.anomalies.recipe import Recipe
 from adlib.methods.prn import PRNConfig
 from adlib.methods.pro_ad import ProADConfig
-from adlib.report.summary import name_of, read_results
+from adlib.report.records import name_of, read_results
 from adlib.study.guesses import NOT_MEASURED, Guess, guesses, guesses_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +60,7 @@ def test_every_field_and_every_marked_constant_has_a_row(method: str) -> None:
 def test_every_alternative_is_an_arm_that_was_run_or_is_to_be(method: str) -> None:
     if method == "pro-ad":
         rows = read_results("choices") + read_results("constraints")
-        arms = {name_of(row["files"]["record.json"]["arm"]).split(",")[0] for row in rows}
+        arms = {name_of(row["files"]["record.json"]).split(",")[0] for row in rows}
     else:
         sweeps = (ROOT / "notebooks/sweeps").glob("prn*.yml")
         grids = [yaml.safe_load(path.read_text(encoding="utf-8"))["grid"] for path in sweeps]

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from adlib.data.tools.catalogue import BENCHMARKS
-from adlib.report.summary import results_folder
+from adlib.report.records import results_folder
 
 COLUMNS = ("image", "data_set", "original", "mask")
 COUNTS = {  # normal to train on, normal to test on, defective

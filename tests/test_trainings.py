@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adlib.report.folder import read_folder
-from adlib.study.trainings import ALL, SEVERAL, counted, leaders, trainings
-from adlib.study.trainings_plot import trainings_figure
+from adlib.report.records import read_folder
+from adlib.study.trainings import ALL, SEVERAL, counted, leaders, trainings, trainings_figure
 from tests.made_records import folder_of, record
 
 METRICS = ("image_auroc", "aupro")

@@ -3,6 +3,9 @@
 Three questions, three sources of chance. *Seeds*: would other seeds give the same order on these
 images? *Categories*: would other categories? *Images*: would other images of these categories? An
 answer to one is none to another.
+
+Images can be drawn again where a record holds their scores: `adlib.evaluate(..., intervals=True)`
+keeps them under `images`, as {CATEGORY: {"labels": [0, 1, ...], "scores": [0.1, 0.7, ...]}}.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,15 +13,22 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
-from adlib.report.images import Draws
-from adlib.report.records import Section
-from adlib.report.summary import LEVEL, interval
+from adlib.metrics.draws import drawn_metrics, image_rows
+from adlib.report.published import METRICS
+from adlib.report.records import Run, Section
 
+LEVEL = 0.95  # of the intervals; ours
 ALPHA = 1 - LEVEL
+KINDS = ("seeds", "categories", "images")  # sources of chance
 FLIPS = 9_999  # sign flips drawn where all are more; ours, an error of p below 0.005 at 0.05
 ALL_PAIRS = 6  # arms up to which each is compared with each, not only with one; ours
+RESAMPLES = 1_000  # ours: each end of a 95 % interval rests on 25 draws
+LEVELS = 512  # distinct scores that are kept apart; ours: moves an interval by less than 1e-3
+NEAR = 2e-3  # how far scores may land from the record's metric; ours, above what LEVELS costs
+ORDERS = 20_000  # random orders drawn; ours: an error of p below 0.002 at 0.05
+CHUNK = 1_000  # of them at a time, which bounds memory
 
 
 @dataclass(frozen=True)
@@ -52,31 +62,60 @@ class Pair:
     images: Gap | None
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Image metrics of one arm in many draws of the test images: mean over categories and seeds."""
+
+    values: dict[str, Float[np.ndarray, " r"]]
+    exact: dict[str, float]  # on the images themselves
+    images: int
+
+
+def student(n: int) -> float:
+    """How many standard errors a 95 % interval reaches to either side, of n values."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(n - 1, (1 + LEVEL) / 2))
+
+
+def interval(gaps: Float[np.ndarray, " n"]) -> tuple[float, float, float, int]:
+    """Mean of paired differences, the ends of its 95 % t-interval, and how many there are.
+
+    With one difference the interval is unbounded.
+
+    Source: Student's t on paired differences; that seeds are drawn at random is assumed.
+    """
+    mean, n = float(gaps.mean()), len(gaps)
+    half = float(student(n) * gaps.std(ddof=1) / np.sqrt(n)) if n > 1 else float("inf")
+    return mean, mean - half, mean + half, n
+
+
+def sign(gap: tuple[float, float, float, int]) -> int:
+    """1 or -1 if the interval leaves 0 out on that side, else 0."""
+    _, low, high, _ = gap
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
 def over_seeds(section: Section, first: str, second: str, metric: str) -> Gap | None:
     """Student's t on the differences of equal seeds, in the mean over categories.
 
     Returns:
         None unless two seeds are in common: one seed has no spread.
-    Source: as `adlib.report.summary.interval`.
     """
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     one, other = (
-        {
-            run.seed: value
-            for run, value in zip(section.of(arm), section.means(arm, metric), strict=True)
-            if not np.isnan(value)
-        }
+        {run.seed: v for run in section.of(arm) if (v := run.mean.get(metric)) is not None}
         for arm in (first, second)
     )
     gaps = np.array([one[seed] - other[seed] for seed in one if seed in other])
     if len(gaps) < 2:
         return None
     mean, low, high, n = interval(gaps)
-    error = (high - mean) / float(t.ppf((1 + LEVEL) / 2, n - 1))
+    error = (high - mean) / student(n)
     if error <= abs(mean) * 1e-12:  # equal differences, up to rounding
         return Gap(mean, low, high, n, float(mean == 0))
-    return Gap(mean, low, high, n, float(2 * t.sf(abs(mean) / error, n - 1)))
+    return Gap(mean, low, high, n, float(2 * stdtr(n - 1, -abs(mean) / error)))
 
 
 def over_categories(section: Section, first: str, second: str, metric: str) -> Gap | None:
@@ -89,7 +128,7 @@ def over_categories(section: Section, first: str, second: str, metric: str) -> G
         None with fewer than two categories that both have.
     Source: Fisher, The Design of Experiments (1935), the permutation test for matched pairs.
     """
-    from scipy.stats import permutation_test, t
+    from scipy.stats import permutation_test
 
     seeds = {run.seed for run in section.of(first)} & {run.seed for run in section.of(second)}
     one, other = (
@@ -100,13 +139,11 @@ def over_categories(section: Section, first: str, second: str, metric: str) -> G
     gaps = gaps[~np.isnan(gaps)]
     if len(gaps) < 2:
         return None
-    mean = float(gaps.mean())
-    half = float(t.ppf((1 + LEVEL) / 2, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps)))
     p = permutation_test(
         (gaps,), np.mean, permutation_type="samples", vectorized=True, n_resamples=FLIPS,
         rng=np.random.default_rng(0),
     ).pvalue  # fmt: skip
-    return Gap(mean, mean - half, mean + half, len(gaps), float(p))
+    return Gap(*interval(gaps), float(p))
 
 
 def over_images(
@@ -162,6 +199,7 @@ def compare(
     *,
     against: str | None = None,
     draws: Mapping[str, Draws] | None = None,
+    kinds: Sequence[str] = KINDS,
 ) -> list[Pair]:
     """Compare the arms of a section two by two; p-values are adjusted within each metric.
 
@@ -169,29 +207,167 @@ def compare(
         section: Runs under one protocol on the same images.
         metrics: Their names.
         against: Compare with this arm only.
-        draws: Of the test images, by arm, from `adlib.report.images.draw`.
+        draws: Of the test images, by arm, from `draw`.
+        kinds: Which sources of chance to ask about.
     """
     drawn, present = draws or {}, section.ran()
     chosen = choose_pairs(present, against if against in present else None)
     found: list[Pair] = []
     for metric in metrics:
-        pairs = []
+        pairs: list[Pair] = []
         for names in chosen:
-            seeds, images = over_seeds(section, *names, metric), None
+            seeds = over_seeds(section, *names, metric) if "seeds" in kinds else None
+            categories, images = None, None
+            if "categories" in kinds:
+                categories = over_categories(section, *names, metric)
             if all(name in drawn and metric in drawn[name].values for name in names):
                 a, b = (drawn[name] for name in names)
                 images = over_images(
                     a.values[metric], b.values[metric], a.exact[metric] - b.exact[metric], a.images
                 )
-            categories = over_categories(section, *names, metric)
             pairs.append(Pair(*names, metric, seeds, categories, images))
         found += _adjust(pairs)
     return [pair for pair in found if pair.seeds or pair.categories or pair.images]
 
 
 def _adjust(pairs: list[Pair]) -> list[Pair]:
-    for kind in ("seeds", "categories", "images"):
+    for kind in KINDS:
         tested = [(i, gap) for i, pair in enumerate(pairs) if (gap := getattr(pair, kind))]
         for (i, gap), p in zip(tested, holm([gap.p for _, gap in tested]), strict=True):
             pairs[i] = replace(pairs[i], **{kind: replace(gap, p=p)})
     return pairs
+
+
+def draw(section: Section, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Draws]:
+    """Draw test images with replacement, within category and label, the same for all arms.
+
+    Returns:
+        By arm; one without scores in every one of its runs is left out.
+    Raises:
+        ValueError: Other labels than in another run, a category with fewer than two images of a
+            kind, or scores that do not give the record's own image AUROC.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993).
+    """
+    arms = {arm: section.of(arm) for arm in section.ran()}
+    arms = {a: runs for a, runs in arms.items() if all(run.record.get("images") for run in runs)}
+    parts: dict[str, list[dict[str, np.ndarray]]] = {arm: [] for arm in arms}
+    first = next((runs[0] for runs in arms.values()), None)
+    images = 0
+    for i, category in enumerate(section.categories if first else ()):
+        labels = _scored(first, category)[0]
+        images += len(labels)
+        strata = [np.flatnonzero(labels == kind) for kind in (False, True)]
+        if min(map(len, strata)) < 2:
+            raise ValueError(
+                f"{first.id}, {category}: drawing images needs two of each kind, got "
+                f"{len(strata[0])} normal and {len(strata[1])} anomalous"
+            )
+        rng = np.random.default_rng([seed, i])
+        drawn = np.concatenate([rng.choice(s, (resamples, len(s))) for s in strata], axis=1)  # r n
+        drawn = np.concatenate([np.arange(len(labels))[None], drawn])  # 1+r n: all images, first
+        for arm, run in ((arm, run) for arm, runs in arms.items() for run in runs):
+            own, scores = _scored(run, category)
+            if not np.array_equal(own, labels):
+                raise ValueError(f"{run.id}, {category}: other labels than {first.id} has")
+            rank = np.unique(scores, return_inverse=True)[1]
+            rank = rank * LEVELS // max(LEVELS, rank.max() + 1) if rank.max() >= LEVELS else rank
+            values = drawn_metrics(image_rows(rank, labels), drawn, 1.0)
+            recorded = run.record["categories"][category].get("image_auroc")
+            if recorded is None or abs(float(values["auroc"][0]) - recorded) > NEAR:
+                raise ValueError(
+                    f"{run.id}, {category}: the scores give image AUROC "
+                    f"{values['auroc'][0]:.4f}, the record says {recorded}"
+                )
+            parts[arm].append(values)
+    return {arm: _shifted(arms[arm], found, images) for arm, found in parts.items()}
+
+
+def _shifted(runs: list[Run], parts: list[dict[str, np.ndarray]], images: int) -> Draws:
+    """The mean over categories and seeds, moved by what `LEVELS` took from the exact values."""
+    known = {m for m in METRICS if all(run.mean.get(m) is not None for run in runs)}
+    means = {f"image_{name}": np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
+    means = {name: values for name, values in means.items() if name in known}
+    exact = {name: float(np.mean([run.mean[name] for run in runs])) for name in means}
+    shifted = {name: m[1:] + (exact[name] - m[0]) for name, m in means.items()}
+    return Draws(shifted, exact, images)
+
+
+def _scored(run: Run, category: str) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    if (held := run.record["images"].get(category)) is None:
+        raise ValueError(f"{run.id}: its images have no category {category!r}")
+    return np.array(held["labels"], bool), np.array(held["scores"], float)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Average ranks of k arms over n categories.
+
+    Args:
+        metric: What was ranked.
+        arms: k names, best first.
+        average: Their average ranks.
+        categories: n.
+        p: Of the Friedman test: that all arms are alike.
+        critical: Two arms whose average ranks differ by this or more differ significantly, all
+            pairs together at 0.05; None where no difference can be that rare.
+    """
+
+    metric: str
+    arms: tuple[str, ...]
+    average: tuple[float, ...]
+    categories: int
+    p: float
+    critical: float | None
+
+
+def friedman(
+    ranks: Float[np.ndarray, "n k"], *, orders: int = ORDERS, seed: int = 0
+) -> tuple[float, float | None]:
+    """Test whether k arms are alike, and how far two average ranks must lie apart.
+
+    Returns:
+        The p-value, and the critical difference of average ranks at 0.05 for all pairs together,
+        or None where even the largest possible difference is more frequent than that.
+    Source: Friedman, JASA 32 (1937), by drawing orders; Demsar, JMLR 7 (2006), for comparing
+        methods over data sets. Drawing in place of Nemenyi's studentised range is ours.
+    """
+    n, k = ranks.shape
+    rng = np.random.default_rng(seed)
+    spread, widest = [], []
+    for start in range(0, orders, CHUNK):
+        count = min(CHUNK, orders - start)
+        drawn = rng.permuted(np.broadcast_to(ranks, (count, n, k)), axis=2).mean(axis=1)  # count k
+        spread.append(((drawn - (k + 1) / 2) ** 2).sum(axis=1))
+        widest.append(np.ptp(drawn, axis=1))
+    observed = ((ranks.mean(axis=0) - (k + 1) / 2) ** 2).sum()
+    p = (1 + int((np.concatenate(spread) >= observed - 1e-9).sum())) / (1 + orders)
+    values, counts = np.unique(np.concatenate(widest).round(9), return_counts=True)
+    share = counts[::-1].cumsum()[::-1] / orders  # of orders at least this wide
+    rare = values[share <= 1 - LEVEL]
+    return p, float(rare.min()) if len(rare) else None
+
+
+def average_ranks(section: Section, metric: str) -> Ranks | None:
+    """Rank the arms of a section over its categories, by their means over seeds.
+
+    Returns:
+        None with fewer than two categories, or two arms that have the metric in all of them.
+    """
+    from scipy.stats import rankdata
+
+    arms = [arm for arm in section.ran() if not np.isnan(section.values(arm, metric)).any()]
+    if len(arms) < 2 or len(section.categories) < 2:
+        return None
+    table = np.stack([section.values(arm, metric).mean(axis=0) for arm in arms], axis=1)  # c k
+    ranks = rankdata(-table, axis=1)  # 1 for the best; ties share their mean
+    p, critical = friedman(ranks)
+    average = ranks.mean(axis=0)
+    order = np.argsort(average, kind="stable")
+    return Ranks(
+        metric,
+        tuple(arms[i] for i in order),
+        tuple(float(average[i]) for i in order),
+        len(table),
+        p,
+        critical,
+    )

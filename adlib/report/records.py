@@ -1,25 +1,107 @@
-"""Records, kept apart where they must never be averaged.
+"""Records of runs: read from a folder, and kept apart where they must never be averaged.
 
 A *source* is one experiment: a file of lines that a sweep left, or all single records of a folder.
 Within a source, a *section* holds the runs on the same images, of the same categories, under the
 same protocol. An *arm* is what is compared: a method with its settings, whatever its seed.
+
+A run that was scored under several protocols, or on several data sets, left a record for each:
+`record.json` and others beside it, such as `record_mvtec.json`. They are runs of their own here.
 """
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from adlib.report.summary import Row, name_of
+from adlib.report.published import METRICS
 
+Row = dict[str, Any]
+LINES = "records.jsonl"  # a sweep's
 PLACES = ("weights", "offline")  # settings of where an encoder's weights lay; their digest counts
 DIGITS = 7  # of a hash or a commit, where it is shown
+LARGE = 1e15  # no number of a record is as large
+NUMBER, WHOLE, TEXT, OBJECT = "a finite number", "a whole number", "a text", "an object"
+FRACTION, PAIR = "a fraction in [0, 1]", "a low and a high end"
+KINDS: dict[str, Callable[[Any], bool]] = {
+    NUMBER: lambda v: type(v) in (int, float) and abs(v) < LARGE,
+    WHOLE: lambda v: type(v) is int and abs(v) < LARGE,
+    FRACTION: lambda v: type(v) in (int, float) and 0 <= v <= 1,
+    TEXT: lambda v: isinstance(v, str),
+    OBJECT: lambda v: isinstance(v, dict),
+    PAIR: lambda v: isinstance(v, list) and len(v) == 2 and all(map(KINDS[NUMBER], v)),
+}
+NEEDED = {
+    "method": TEXT, "data": OBJECT, "categories": OBJECT, "mean": OBJECT, "protocol": OBJECT,
+    "seed": WHOLE,
+}  # fmt: skip
+OPTIONAL = {
+    **dict.fromkeys(("config", "encoder", "trained_on", "few", "images", "intervals"), OBJECT),
+    **dict.fromkeys(("seconds", "test_seconds", "inference_ms", "peak_memory_mib"), NUMBER),
+    **dict.fromkeys(("device", "precision", "commit", "setting"), TEXT),
+    "steps": WHOLE, "holdout": NUMBER, "cost": OBJECT,
+}  # fmt: skip
+
+
+def as_record(value: Any) -> Row:
+    """Return the record that a JSON value is: the one place that decides what tables may rely on.
+
+    Raises:
+        ValueError: A part is missing or of another kind; says which, and what it is.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a record, got {_short(value)}")
+    _check(value, NEEDED, "")
+    _check(value, OPTIONAL, "", optional=True)
+    _check(value["data"], {"name": TEXT, "hash": TEXT}, "data.")
+    _check(value.get("few") or {}, {"images": WHOLE}, "few.", optional=True)
+    _check(value.get("cost") or {}, {"parameters": WHOLE}, "cost.", optional=True)
+    if not value["categories"]:
+        raise ValueError("categories must name one category at least")
+    _check(value["mean"], dict.fromkeys(METRICS, FRACTION), "mean.", optional=True)
+    parts = ("categories", METRICS, FRACTION), ("intervals", METRICS, PAIR)
+    for part, metrics, kind in parts:
+        for name, row in (value.get(part) or {}).items():
+            _check({name: row}, {name: OBJECT}, f"{part}.")
+            _check(row, dict.fromkeys(metrics, kind), f"{part}.{name}.", optional=True)
+    for name, held in (value.get("images") or {}).items():
+        labels, scores = (held.get(k) if isinstance(held, dict) else None
+                          for k in ("labels", "scores"))  # fmt: skip
+        if not (
+            isinstance(labels, list) and isinstance(scores, list) and len(labels) == len(scores)
+            and all(type(v) in (int, bool) and v in (0, 1) for v in labels)
+            and all(map(KINDS[NUMBER], scores))
+        ):  # fmt: skip
+            raise ValueError(f"images.{name} must hold as many labels (0 or 1) as finite scores")
+    return value
+
+
+def _check(
+    value: Mapping[str, Any], shape: Mapping[str, str], where: str, *, optional: bool = False
+) -> None:
+    for key, kind in shape.items():
+        found = value.get(key)
+        if not (KINDS[kind](found) or (optional and found is None)):
+            raise ValueError(f"{where}{key} must be {kind}, got {_short(found)}")
+
+
+def _short(value: Any) -> str:
+    return {dict: "an object", list: "a list"}.get(type(value)) or json.dumps(value)[:40]
+
+
+def printable(text: Any) -> str:
+    """Text for a terminal or a file: control and direction characters as their escapes."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in str(text)
+    )
 
 
 @dataclass(frozen=True)
@@ -37,9 +119,14 @@ class Run:
         return self.record["seed"]
 
     @property
+    def mean(self) -> dict[str, float | None]:
+        """The metrics in the mean over categories."""
+        return self.record["mean"]
+
+    @property
     def kind(self) -> tuple[Any, ...]:
         """What must be the same before two runs may stand in one table."""
-        data, protocol = self.record["data"], _text(self.record["protocol"])
+        data, protocol = self.record["data"], as_text(self.record["protocol"])
         names = tuple(sorted(self.record["categories"]))
         return self.source, data["name"], data["hash"], protocol, names
 
@@ -66,6 +153,11 @@ class Section:
         return self.runs[0].source
 
     @property
+    def short(self) -> str:
+        """The title without the source."""
+        return self.title.removeprefix(f"{self.source}: ")
+
+    @property
     def data(self) -> str:
         """The name of the data set."""
         return self.runs[0].record["data"]["name"]
@@ -73,16 +165,20 @@ class Section:
     @property
     def protocol(self) -> str:
         """The name of the protocol."""
-        return self.runs[0].record["protocol"].get("name", "unnamed")
+        return str(self.runs[0].record["protocol"].get("name", "unnamed"))
 
     @property
     def categories(self) -> tuple[str, ...]:
         """Names of the categories, as the first record has them."""
         return tuple(self.runs[0].record["categories"])
 
+    @cached_property
+    def _by_arm(self) -> dict[str, list[Run]]:
+        return {arm: [run for run in self.runs if run.arm == arm] for arm in self.arms}
+
     def of(self, arm: str) -> list[Run]:
         """The runs of one arm, by seed."""
-        return [run for run in self.runs if run.arm == arm]
+        return self._by_arm.get(arm, [])
 
     def ran(self) -> list[str]:
         """The arms that have a run here, in the source's order."""
@@ -90,7 +186,7 @@ class Section:
 
     def means(self, arm: str, metric: str) -> Float[np.ndarray, " s"]:
         """The mean over categories in each of an arm's s runs; NaN where a run has none."""
-        return np.array([run.record["mean"].get(metric) for run in self.of(arm)], float)
+        return np.array([run.mean.get(metric) for run in self.of(arm)], float)
 
     def values(self, arm: str, metric: str) -> Float[np.ndarray, "s c"]:
         """A metric in each of an arm's s runs and each category; NaN where a run has none."""
@@ -106,29 +202,176 @@ class Section:
         return tuple(sorted((a for a in means if means[a] == means[a]), key=lambda a: -means[a]))
 
 
-def divide(runs: Sequence[Run]) -> list[Section]:
-    """Name the arms of a source and divide its runs into sections.
+class Found(NamedTuple):
+    """What a folder holds: sections, and what was skipped and why, a sentence each."""
+
+    sections: list[Section]
+    skipped: list[str]
+
+
+def results_folder() -> Path:
+    """Where the book's records are: in the package, or in the repository that it lies in."""
+    packaged = Path(__file__).parents[1] / "results"
+    return packaged if packaged.is_dir() else packaged.parents[1] / "book" / "results"
+
+
+def read_results(name: str | Path) -> list[Row]:
+    """Read the lines of a sweep: of the book by its name, such as "ladder", or of your own by path.
+
+    Returns:
+        What each finished run left: its `parameters`, `seconds`, `commit` and JSON `files`.
+    Raises:
+        FileNotFoundError: There is none; says which there are.
+        ValueError: A line is no JSON object; says which.
+    """
+    path = name if isinstance(name, Path) else results_folder() / f"{name}.jsonl"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.jsonl"))) or "none"
+        raise FileNotFoundError(f"no records at {path.name}; there: {known}")
+    skipped: list[str] = []
+    rows = [row for _, row in _read_lines(path, path.name, skipped)]
+    if skipped:
+        raise ValueError(skipped[0])
+    return rows
+
+
+def read_folder(folder: Path) -> Found:
+    """Read every record of a folder: `*.jsonl`, sweeps' folders, and single records.
+
+    Single records may lie in the folder or in the runs' folders right below it. What is malformed
+    is named in `skipped`, by file and line; the rest is read.
 
     Raises:
-        ValueError: Two runs of one arm and seed, which a mean over seeds would count twice.
+        FileNotFoundError: No such folder, or no record in it.
+        NotADirectoryError: It is a file.
+    """
+    if folder.is_file():
+        raise NotADirectoryError(
+            f"{folder} is a file; expected the folder that holds it: {folder.parent}"
+        )
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}; expected one that holds records")
+    found = Found([], [])
+    sources: dict[str, list[Run]] = defaultdict(list)
+    for path in _files(folder, "*.jsonl", f"*/{LINES}"):
+        source = path.resolve().parent.name if path.name == LINES else path.stem
+        name = str(path.relative_to(folder))
+        source = name if source in sources else source
+        sources[source] = _read_sweep(path, source, name, found.skipped)
+    for path in _files(folder, "*.json", "*/*.json"):
+        name, source = str(path.relative_to(folder)), folder.resolve().name
+        try:
+            value = _parse(path.read_bytes())
+            if _is_meant(path.name, value):
+                sources[source].append(Run(source, name, as_record(value)))
+        except (OSError, ValueError) as error:
+            found.skipped.append(printable(f"{name}: {error}"))
+    for runs in sources.values():
+        found.sections.extend(divide(runs, found.skipped))
+    if not found.sections:
+        raise FileNotFoundError(
+            f"no record in {folder}; expected *.jsonl of sweeps, or record.json of evaluated runs"
+            + "".join(f"; {note}" for note in found.skipped)
+        )
+    return found
+
+
+def _files(folder: Path, *patterns: str) -> list[Path]:
+    return [p for pattern in patterns for p in sorted(folder.glob(pattern)) if p.is_file()]
+
+
+def _parse(text: bytes) -> Any:
+    try:
+        return json.loads(text.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply to be JSON of a record") from error
+    except ValueError as error:
+        raise ValueError(f"cannot be read as JSON: {error}") from error
+
+
+def _is_meant(name: str, value: Any) -> bool:
+    """Whether a JSON file is meant to be a record, malformed or not."""
+    parts = isinstance(value, dict) and "method" in value and {"categories", "mean"} & {*value}
+    return bool(parts) or name.startswith("record")
+
+
+def _read_lines(path: Path, name: str, skipped: list[str]) -> list[tuple[int, Row]]:
+    """The objects of a file and the numbers of their lines, which end with newlines alone."""
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        try:
+            if line.strip():
+                row = _parse(line)
+                if not isinstance(row, dict):
+                    raise ValueError(f"expected an object, got {_short(row)}")
+                rows.append((number, row))
+        except ValueError as error:
+            skipped.append(printable(f"{name}, line {number}: {error}"))
+    return rows
+
+
+def _read_sweep(path: Path, source: str, name: str, skipped: list[str]) -> list[Run]:
+    runs, empty = [], 0
+    try:
+        lines = _read_lines(path, name, skipped)
+    except OSError as error:
+        skipped.append(printable(f"{name}: {error}"))
+        lines = []
+    for number, line in lines:
+        held = {"record.json": line} if _is_meant("", line) else line.get("files")
+        meant = {
+            file: value
+            for file, value in (held.items() if isinstance(held, dict) else ())
+            if _is_meant(file, value)
+        }
+        of = str(line.get("id", f"line {number}"))
+        for file, value in meant.items():
+            single = file == "record.json"
+            try:
+                runs.append(Run(source, of if single else f"{of}/{file}", as_record(value)))
+            except ValueError as error:
+                where = "" if single else f", {file}"
+                skipped.append(printable(f"{name}, line {number}{where}: {error}"))
+        empty += not meant
+    if empty:
+        skipped.append(printable(f"{name}: {empty} of {len(lines)} lines hold no record"))
+    failed = sorted(p.stem for p in (path.parent / "failed").glob("*.json"))
+    if failed:
+        skipped.append(printable(f"{name}: {len(failed)} runs failed, such as {failed[0]}"))
+    return runs
+
+
+def divide(runs: Sequence[Run], skipped: list[str] | None = None) -> list[Section]:
+    """Name the arms of a source and divide its runs into sections.
+
+    Args:
+        runs: Of one source.
+        skipped: Where to note a second run of one arm and seed, which is left out.
+    Raises:
+        ValueError: There is such a run, which a mean over seeds would count twice, and no list.
     """
     kinds: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run, arm in zip(runs, _name_arms(runs), strict=True):
-        kinds[run.kind].append(Run(run.source, run.id, run.record, arm))
+        kinds[run.kind].append(replace(run, arm=arm))
     arms = _in_order(run.arm for part in kinds.values() for run in part)
     seeds = tuple(sorted({run.seed for run in runs}))
+    titles = _titles([part[0] for part in kinds.values()])
     sections = []
-    for part, title in zip(
-        kinds.values(), _titles([part[0] for part in kinds.values()]), strict=True
-    ):
+    for part, title in zip(kinds.values(), titles, strict=True):
         part.sort(key=lambda run: (arms.index(run.arm), run.seed))
+        kept = part[:1]
         for one, other in pairwise(part):
-            if (one.arm, one.seed) == (other.arm, other.seed):
-                raise ValueError(
-                    f"{title}: two runs of {one.arm}, seed {one.seed}: {one.id} and {other.id}; a "
-                    "mean over seeds would count the seed twice"
-                )
-        sections.append(Section(tuple(part), arms, seeds, title))
+            if (one.arm, one.seed) != (other.arm, other.seed):
+                kept.append(other)
+                continue
+            said = (
+                f"{title}: two runs of {one.arm}, seed {one.seed}: {one.id} and {other.id}; a "
+                "mean over seeds would count the seed twice"
+            )
+            if skipped is None:
+                raise ValueError(said)
+            skipped.append(printable(f"{said}, so the second is left out"))
+        sections.append(Section(tuple(kept), arms, seeds, title))
     return sections
 
 
@@ -142,7 +385,7 @@ def _titles(firsts: Sequence[Run]) -> list[str]:
                 "name": f"{run.source}: {data['name']}, protocol {protocol.get('name')}",
                 "data": data["hash"][:DIGITS],
                 "categories": str(len(run.record["categories"])),
-                **{k: _text(v) for k, v in protocol.items() if k != "name"},
+                **{k: as_text(v) for k, v in protocol.items() if k != "name"},
             }
         )
     found = []
@@ -151,7 +394,10 @@ def _titles(firsts: Sequence[Run]) -> list[str]:
         keys = dict.fromkeys(key for other in alike for key in other)
         differ = [key for key in keys if len({other.get(key) for other in alike}) > 1]
         found.append(", ".join([kind["name"], *(f"{key} {kind.get(key)}" for key in differ)]))
-    return found
+    return [
+        title if found.count(title) == 1 else f"{title}, {', '.join(run.record['categories'])}"
+        for title, run in zip(found, firsts, strict=True)
+    ]
 
 
 def settings(record: Row) -> dict[str, str]:
@@ -161,21 +407,30 @@ def settings(record: Row) -> dict[str, str]:
     Where each seed drew its own few normal images (`few`), their number counts, and what they were
     drawn of.
     """
-    config = {k: v for k, v in record.get("config", {}).items() if k not in PLACES}
     encoder, trained = record.get("encoder") or {}, record.get("trained_on") or {}
-    few = record.get("few") or {}
-    held = {} if record.get("holdout") is None else {"holdout": float(record["holdout"])}
+    few, held = record.get("few") or {}, record.get("holdout")
     values = {
-        **config,
+        **{k: v for k, v in (record.get("config") or {}).items() if k not in PLACES},
         "steps": record.get("steps"),
         "encoder": encoder.get("name"),
         "weights": str(encoder.get("sha256"))[:DIGITS],
         "precision": record.get("precision"),
         "normal images": few.get("images", "all"),
         "trained on": str(few.get("of", trained.get("hash")))[:DIGITS],
-        **held,
+        **({} if held is None else {"holdout": float(held)}),
     }
-    return {k: v if isinstance(v, str) else _text(v) for k, v in values.items()}
+    return {k: v if isinstance(v, str) else as_text(v) for k, v in values.items()}
+
+
+def name_of(record: Row) -> str:
+    """Name a run's method, or its arm, where a sweep noted one: by its `name` or its settings."""
+    arm = record.get("arm")
+    if not isinstance(arm, dict):
+        return record["method"]
+    if "name" in arm:
+        return str(arm["name"])
+    rest = [f"{k} {v}" if k != "constraint" else str(v) for k, v in arm.items() if k != "method"]
+    return ", ".join(rest) or str(arm.get("method", record["method"]))
 
 
 def _name_arms(runs: Sequence[Run]) -> list[str]:
@@ -183,26 +438,24 @@ def _name_arms(runs: Sequence[Run]) -> list[str]:
 
     Only settings that differ within some section count, so that an arm has one name throughout.
     """
-    bases = [
-        name_of(arm) if isinstance(arm := run.record.get("arm"), dict) else run.record["method"]
-        for run in runs
-    ]
-    seen: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    bases = [name_of(run.record) for run in runs]
     all_settings = [settings(run.record) for run in runs]
+    seen: dict[tuple[Any, ...], set[str]] = defaultdict(set)
     for run, base, values in zip(runs, bases, all_settings, strict=True):
+        kind = run.kind
         for key, value in values.items():
-            seen[base, run.kind, key].add(value)
+            seen[base, kind, key].add(value)
     differ: dict[str, list[str]] = defaultdict(list)
     for (base, _, key), values in seen.items():
         if len(values) > 1 and key not in differ[base]:
             differ[base].append(key)
     return [
-        ", ".join([base, *filter(None, (_told(key, values.get(key)) for key in differ[base]))])
+        ", ".join([base, *filter(None, (_setting(key, values.get(key)) for key in differ[base]))])
         for base, values in zip(bases, all_settings, strict=True)
     ]
 
 
-def _told(key: str, value: str | None) -> str:
+def _setting(key: str, value: str | None) -> str:
     """A setting in a name: nothing where it is null, the two ends of a run of integers."""
     if value == "null":
         return ""
@@ -228,5 +481,6 @@ def _in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=place))
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A JSON value as text that is the same for the same value."""
     return json.dumps(value, sort_keys=True)

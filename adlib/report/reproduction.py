@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adlib.metrics import PROTOCOLS
-from adlib.report.published import CATEGORIES, MEAN, METRICS, Published, published, tolerance
-from adlib.report.records import Run, Section
-from adlib.report.summary import TITLES
+from adlib.report.published import (
+    CATEGORIES,
+    MEAN,
+    METRICS,
+    TITLES,
+    Published,
+    published,
+    tolerance,
+)
+from adlib.report.records import Row, Run, Section
 from adlib.report.tables import ABSENT, NOT_RUN
 
 if TYPE_CHECKING:
@@ -37,10 +44,10 @@ def data_name(name: str) -> str | None:
     return plain if plain in CATEGORIES else None
 
 
-def setting_of(record: dict[str, Any]) -> str:
+def setting_of(record: Row) -> str:
     """The setting that a record was made in: its own word, or by its method and categories."""
-    if "setting" in record:
-        return str(record["setting"])
+    if record.get("setting"):
+        return record["setting"]
     if record["method"] == "prn":
         return "supervised"
     return "multi-class" if len(record["categories"]) > 1 else "one-per-category"
@@ -115,20 +122,13 @@ def join_categories(sections: Sequence[Section]) -> list[Section]:
 def _mean_run(runs: Sequence[Run]) -> Run:
     """One run of several, each of a category of its own."""
     record = runs[0].record
-    means = [run.record["mean"] for run in runs]
-    return replace(
-        runs[0],
-        record=record
-        | {
-            "setting": setting_of(record),
-            "categories": {k: v for run in runs for k, v in run.record["categories"].items()},
-            "mean": {
-                metric: float(np.mean([mean[metric] for mean in means]))
-                for metric in record["mean"]
-                if all(mean.get(metric) is not None for mean in means)
-            },
-        },
-    )
+    found = {metric: [run.mean.get(metric) for run in runs] for metric in record["mean"]}
+    whole = {
+        "setting": setting_of(record),
+        "categories": {k: v for run in runs for k, v in run.record["categories"].items()},
+        "mean": {m: float(np.mean(values)) for m, values in found.items() if None not in values},
+    }
+    return replace(runs[0], record=record | whole)
 
 
 def reproduction(sections: Sequence[Section], *, everywhere: bool = False) -> "DataFrame":
@@ -146,49 +146,42 @@ def reproduction(sections: Sequence[Section], *, everywhere: bool = False) -> "D
             here.setdefault(name, []).append(section)
     rows = []
     for data in CATEGORIES if everywhere else here:
-        for method in OURS:
-            for row in claims(data, method):
-                found = [_beside(row, s, arm) for s in here.get(data, []) for arm in s.arms
-                         if _matches(row, s, arm)]  # fmt: skip
-                allowed = tolerance(row)
-                told = {
-                    "data": data,
-                    "method": row.method,
-                    "setting": row.setting,
-                    "metric": row.metric,
-                    "published": row.per_cent,
-                    "mark": row.mark,
-                    "tolerance": None if allowed is None else round(allowed.points, 2),
-                    "reruns_of": "" if allowed is None else allowed.methods,
-                    "tolerance_from": "" if allowed is None else allowed.why,
-                    "source": row.source,
-                }
-                nothing = {"ours": None, "seeds": 0, "state": NOT_RUN, "but": "", "made_with": ""}
-                rows += [told | each for each in found or [nothing]]
+        for row in (row for method in OURS for row in claims(data, method)):
+            allowed = tolerance(row)
+            claim = {
+                "data": data,
+                "method": row.method,
+                "setting": row.setting,
+                "metric": row.metric,
+                "published": row.per_cent,
+                "mark": row.mark,
+                "tolerance": None if allowed is None else round(allowed.points, 2),
+                "reruns_of": "" if allowed is None else allowed.methods,
+                "tolerance_from": "" if allowed is None else allowed.why,
+                "source": row.source,
+            }
+            found = [_ours(row, s, arm) for s in here.get(data, []) for arm in s.ran()
+                     if all((run.record["method"], setting_of(run.record))
+                            == (row.name, row.setting) for run in s.of(arm))]  # fmt: skip
+            nothing = {"ours": None, "seeds": 0, "state": NOT_RUN, "but": "", "made_with": ""}
+            rows += [claim | each for each in found or [nothing]]
     return DataFrame(rows)
 
 
-def _matches(row: Published, section: Section, arm: str) -> bool:
-    runs = section.of(arm)
-    return bool(runs) and all(
-        (run.record["method"], setting_of(run.record)) == (row.name, row.setting) for run in runs
-    )
-
-
-def _beside(row: Published, section: Section, arm: str) -> dict[str, Any]:
+def _ours(row: Published, section: Section, arm: str) -> Row:
     runs = section.of(arm)
     record = runs[0].record
     with_ = f"{arm}; {(record.get('encoder') or {}).get('name')}; {record.get('steps')} steps"
-    told: dict[str, Any] = {"ours": None, "seeds": len(runs), "made_with": with_}
+    found: Row = {"ours": None, "seeds": len(runs), "made_with": with_}
     values = section.means(arm, row.metric)
     if np.isnan(values).any():
-        return told | {"state": "not judged", "but": "no masks"}
+        return found | {"state": "not judged", "but": "no masks"}
     mean = float(values.mean())
     state, but = judge(row, section, mean)
-    return told | {"ours": round(100 * mean, 2), "state": state, "but": but}
+    return found | {"ours": round(100 * mean, 2), "state": state, "but": but}
 
 
-def summary(frame: "DataFrame") -> "DataFrame":
+def claims_table(frame: "DataFrame") -> "DataFrame":
     """The same for reading: for each claim the published row, and below it ours and the verdict."""
     from pandas import DataFrame
 

@@ -3,16 +3,15 @@
 Shown tables hold text in per cent, mean ± standard deviation over seeds; `results` holds fractions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adlib.report.images import Draws, recorded_intervals
-from adlib.report.published import MEAN, METRICS
-from adlib.report.records import DIGITS, Section
-from adlib.report.summary import LEVEL, TITLES, spread
+from adlib.report.paired import KINDS, LEVEL, Draws, Gap, Pair, Ranks, interval, student
+from adlib.report.published import MEAN, METRICS, TITLES
+from adlib.report.records import DIGITS, Row, Run, Section
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,69 +26,129 @@ COSTS = {
 }
 
 
-def metrics_table(section: Section) -> "DataFrame":
-    """One row an arm: how many seeds ran, and the seven metrics in the mean over categories."""
+def table(record: Mapping[str, Any]) -> "DataFrame":
+    """Show a record as the field's tables do: a row a category and their mean, in per cent.
+
+    A metric that no category has (there were no masks) gets no column.
+    """
     from pandas import DataFrame
 
-    rows = [{"arm": arm, **dict(zip(METRICS, row, strict=True))} for arm in section.ran()
-            for row in zip(*(section.means(arm, m) for m in METRICS), strict=True)]  # fmt: skip
-    shown = spread(DataFrame(rows), ["arm"], METRICS)
-    shown["runs"] = [f"{n} of {len(section.seeds)}" for n in shown["runs"]]
-    return _all_arms(shown.rename(columns={"runs": "seeds"}), section)
+    rows = {**record["categories"], "mean": record["mean"]}
+    frame = DataFrame.from_dict(rows, orient="index").rename(columns=TITLES)
+    frame.index.name = "category"
+    return frame.dropna(axis="columns", how="all").astype(float).mul(100).round(1)
+
+
+def runs_table(runs: Iterable[Run]) -> "DataFrame":
+    """One row a run: where it comes from, what it was, what it took, the mean of each metric."""
+    from pandas import DataFrame
+
+    keys = ("seed", "steps", *COSTS, "device", "precision", "commit")
+    return DataFrame(
+        [
+            {
+                "source": run.source,
+                "id": run.id,
+                "arm": run.arm,
+                "method": run.record["method"],
+                "data": run.record["data"]["name"],
+                "data_hash": run.record["data"]["hash"],
+                **{key: run.record.get(key) for key in keys},
+                **{metric: run.mean.get(metric) for metric in METRICS},
+            }
+            for run in runs
+        ]
+    )
+
+
+def spread(frame: "DataFrame", by: Sequence[str], columns: Sequence[str]) -> "DataFrame":
+    """Mean and standard deviation over the runs of each group, as text; and how many there are.
+
+    Metrics are in per cent with one decimal, seconds are whole, the rest has three decimals. Groups
+    keep their first order.
+    """
+
+    def text(values: Any, column: str) -> str:
+        factor, digits = (100.0, 1) if column in TITLES else (1.0, 0 if column == "seconds" else 3)
+        return with_deviation(values.dropna().astype(float), factor, digits)
+
+    groups = frame.groupby(list(by), sort=False, dropna=False)
+    shown = groups.agg({c: lambda v, c=c: text(v, c) for c in columns})
+    shown.insert(0, "runs", groups.size())
+    return shown.rename(columns=TITLES)
+
+
+def with_deviation(values: Any, factor: float = 100.0, digits: int = 1) -> str:
+    """Mean and standard deviation of numbers, such as "76.8 ± 0.2"; a dash where there are none."""
+    if not len(values):
+        return ABSENT
+    mean = f"{factor * np.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {factor * np.std(values, ddof=1):.{digits}f}"
+
+
+def with_interval(section: Section, arm: str, metric: str) -> str:
+    """An arm's mean over seeds and its 95 % interval, such as "76.8 (76.1 to 77.4)".
+
+    The interval is Student's, over seeds; of one seed the record's own over test images, marked *.
+    """
+    values = section.means(arm, metric)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return ABSENT
+    mean, low, high, n = interval(values)
+    if n > 1:
+        return f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    over = images_interval(section, arm, MEAN, metric, {})
+    return f"{100 * mean:.1f}" + (f" ({100 * over[0]:.1f} to {100 * over[1]:.1f}*)" if over else "")
+
+
+def metrics_table(section: Section) -> "DataFrame":
+    """One row an arm: how many seeds ran, and the seven metrics in the mean over categories."""
+    return _each_arm(
+        section,
+        lambda arm: {
+            "seeds": f"{len(section.of(arm))} of {len(section.seeds)}",
+            **{TITLES[m]: _spread(section.means(arm, m)) for m in METRICS},
+        },
+    )
 
 
 def categories_table(section: Section, metric: str) -> "DataFrame":
     """One row an arm, one column a category, and their mean."""
-    from pandas import DataFrame
-
-    shown = {}
-    for i, column in enumerate((*section.categories, MEAN)):
-        rows = [
-            {"arm": arm, metric: value}
-            for arm in section.ran()
-            for value in (
-                section.means(arm, metric) if column == MEAN else section.values(arm, metric)[:, i]
-            )
-        ]
-        shown[column] = spread(DataFrame(rows), ["arm"], [metric])[TITLES[metric]]
-    return _all_arms(DataFrame(shown), section)
+    return _each_arm(
+        section,
+        lambda arm: {
+            **dict(zip(section.categories, map(_spread, section.values(arm, metric).T),
+                       strict=True)),
+            MEAN: _spread(section.means(arm, metric)),
+        },
+    )  # fmt: skip
 
 
 def seeds_table(section: Section, metric: str) -> "DataFrame":
     """One row an arm, one column a seed: the mean over categories of each single run."""
-    from pandas import DataFrame
 
-    rows = {
-        arm: {
-            f"seed {seed}": next(
-                (_percent(run.record["mean"].get(metric)) for run in section.of(arm)
-                 if run.seed == seed), NOT_RUN,
-            )
-            for seed in section.seeds
-        }
-        for arm in section.arms
-    }  # fmt: skip
-    return _named(DataFrame.from_dict(rows, orient="index"))
+    def cells(arm: str) -> dict[str, str]:
+        found = {run.seed: _percent(run.mean.get(metric)) for run in section.of(arm)}
+        return {f"seed {seed}": found.get(seed, NOT_RUN) for seed in section.seeds}
+
+    return _each_arm(section, cells)
 
 
 def cost_table(section: Section) -> "DataFrame":
     """What each arm took: steps, seconds to train and to evaluate, memory, parameters, device."""
-    from pandas import DataFrame
 
-    rows: dict[str, dict[str, str]] = {}
-    for arm in section.arms:
+    def cells(arm: str) -> dict[str, str]:
         records = [run.record for run in section.of(arm)]
-        if not records:
-            continue
         row = {"steps": _joined(r.get("steps") for r in records)}
         for key, title in COSTS.items():
             values = [float(r[key]) for r in records if r.get(key) is not None]
             row[title] = f"{np.mean(values):,.0f}" if values else ABSENT
-        parameters = [cost["parameters"] for r in records if (cost := r.get("cost"))]
-        row["trained parameters"] = _joined(f"{n:,}" for n in parameters) or ABSENT
-        row["device"] = _joined(r.get("device") for r in records)
-        rows[arm] = row
-    return _all_arms(DataFrame.from_dict(rows, orient="index"), section)
+        counts = [(r.get("cost") or {}).get("parameters") for r in records]
+        row["trained parameters"] = _joined(f"{n:,}" for n in counts if n is not None) or ABSENT
+        return row | {"device": _joined(r.get("device") for r in records)}
+
+    return _each_arm(section, cells)
 
 
 def overview(sections: Sequence[Section], metric: str) -> "DataFrame":
@@ -102,8 +161,73 @@ def overview(sections: Sequence[Section], metric: str) -> "DataFrame":
         cells = dict.fromkeys(section.arms, NOT_RUN) | dict.fromkeys(section.ran(), ABSENT)
         cells |= {a: f"{_percent(section.means(a, metric).mean())} ({best.index(a) + 1})"
                   for a in best}  # fmt: skip
-        columns[section.title.removeprefix(f"{section.source}: ")] = cells
-    return _named(DataFrame(columns))
+        columns[section.short] = cells
+    return DataFrame(columns).rename_axis("arm")
+
+
+def pairs_table(pairs: Sequence[Pair]) -> "DataFrame":
+    """One row a pair: its difference in points, and whether each source of chance tells it apart.
+
+    Args:
+        pairs: Of one metric, as `adlib.report.paired.compare` returns them.
+    """
+    from pandas import DataFrame, Index
+
+    def cell(gap: Gap | None) -> str:
+        if gap is None:
+            return ABSENT
+        return f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}, p = {gap.p:.2g} ({gap.n})" + (
+            ", told apart" if gap.significant else ""
+        )
+
+    rows = []
+    for pair in pairs:
+        gaps = [getattr(pair, kind) for kind in KINDS]
+        mean = next(gap.mean for gap in gaps if gap is not None)
+        rows.append([f"{100 * mean:+.1f}", *map(cell, gaps)])
+    columns = ["points", *(f"over {kind}" for kind in KINDS)]
+    return DataFrame(rows, columns=columns, index=Index([f"{p.first} – {p.second}" for p in pairs]))
+
+
+def leader(section: Section, metric: str, pairs: Sequence[Pair]) -> str:
+    """One clause about one metric: who has the highest mean, and whom the seeds tell it from.
+
+    Args:
+        section: Runs under one protocol on the same images.
+        metric: Its name.
+        pairs: Of this metric, as `adlib.report.paired.compare` returns them.
+    """
+    best = section.order(metric)
+    if len(best) < 2:
+        return f"nothing to compare by {TITLES[metric]}"
+    sure = {
+        other
+        for pair in pairs
+        if pair.seeds is not None and pair.seeds.significant
+        for one, other in ((pair.first, pair.second), (pair.second, pair.first))
+        if one == best[0]
+    }
+    named = [arm for arm in best if arm in sure]
+    names = f"{', '.join(named)}, " if 0 < len(named) < 4 else ""
+    return (
+        f"by {TITLES[metric]} {best[0]}, {with_interval(section, best[0], metric)}; the seeds "
+        f"tell it from {names}{len(named) or 'none'} of "
+        f"{len(best) - 1} others"
+    )
+
+
+def ranks_sentence(ranks: Ranks) -> str:
+    """Average ranks over categories, and how far two of them must lie apart."""
+    each = ", ".join(f"{a} {r:.2f}" for a, r in zip(ranks.arms, ranks.average, strict=True))
+    critical = (
+        "with so few categories no difference is significant"
+        if ranks.critical is None
+        else f"significant from a difference of {ranks.critical:.2f}"
+    )
+    return (
+        f"Average ranks by {TITLES[ranks.metric]} over {ranks.categories} categories: {each}; "
+        f"{critical} (Friedman, p = {ranks.p:.2g})."
+    )
 
 
 def results(section: Section, draws: Mapping[str, Draws]) -> "DataFrame":
@@ -113,7 +237,6 @@ def results(section: Section, draws: Mapping[str, Draws]) -> "DataFrame":
     test images where records allow it; fractions.
     """
     from pandas import DataFrame
-    from scipy.stats import t
 
     rows = []
     for arm, category, metric in product(section.ran(), (MEAN, *section.categories), METRICS):
@@ -124,7 +247,7 @@ def results(section: Section, draws: Mapping[str, Draws]) -> "DataFrame":
         n = len(values)
         mean = float(values.mean()) if n else float("nan")
         deviation = float(values.std(ddof=1)) if n > 1 else float("nan")
-        half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * deviation / n**0.5 if n > 1 else None
+        half = student(n) * deviation / n**0.5 if n > 1 else None
         over = images_interval(section, arm, category, metric, draws)
         rows.append(
             {
@@ -159,15 +282,12 @@ def images_interval(
     names = section.categories if category == MEAN else (category,)
     found = []
     for run in section.of(arm):
-        value = (run.record["mean"] if category == MEAN else run.record["categories"][category])[
-            metric
-        ]
-        parts = [(name, recorded_intervals(run, name, metric)) for name in names]
-        sides = [(run.record["categories"][name][metric] - i[0],
-                  i[1] - run.record["categories"][name][metric])
-                 for name, i in parts if i is not None]  # fmt: skip
-        if value is None or len(sides) < len(names):
+        rows, around = run.record["categories"], run.record.get("intervals") or {}
+        value = (run.mean if category == MEAN else rows[category]).get(metric)
+        parts = [(rows[c].get(metric), around.get(c, {}).get(metric)) for c in names]
+        if value is None or any(None in part for part in parts):
             return None
+        sides = [(at - low, high - at) for at, (low, high) in parts]
         below, above = np.sqrt(np.square(sides).sum(axis=0)) / len(names)
         found.append((value - below, value + above))
     return (float(np.mean([f[0] for f in found])), float(np.mean([f[1] for f in found])))
@@ -175,46 +295,19 @@ def images_interval(
 
 def intervals_table(section: Section, draws: Mapping[str, Draws]) -> "DataFrame | None":
     """One row an arm: the interval over test images of each metric; None if no record holds any."""
-    from pandas import DataFrame
 
-    rows = {
-        arm: {
-            TITLES[m]: ABSENT if i is None else f"{100 * i[0]:.1f} to {100 * i[1]:.1f}"
-            for m in METRICS
-            for i in [images_interval(section, arm, MEAN, m, draws)]
-        }
-        for arm in section.arms
-        if section.of(arm)
-    }
-    if all(cell == ABSENT for row in rows.values() for cell in row.values()):
-        return None
-    return _named(DataFrame.from_dict(rows, orient="index"))
+    def cells(arm: str) -> dict[str, str]:
+        found = {m: images_interval(section, arm, MEAN, m, draws) for m in METRICS}
+        return {TITLES[m]: f"{100 * i[0]:.1f} to {100 * i[1]:.1f}" if i else ABSENT
+                for m, i in found.items()}  # fmt: skip
 
-
-def runs(section: Section) -> "DataFrame":
-    """One row a run: where it comes from, what it was, what it took, the mean of each metric."""
-    from pandas import DataFrame
-
-    keys = ("seed", "steps", *COSTS, "device", "precision", "commit")
-    return DataFrame(
-        [
-            {
-                "section": section.title,
-                "id": run.id,
-                "arm": run.arm,
-                "method": run.record["method"],
-                "data_hash": run.record["data"]["hash"],
-                **{key: run.record.get(key) for key in keys},
-                **{metric: run.record["mean"].get(metric) for metric in METRICS},
-            }
-            for run in section.runs
-        ]
-    )
+    shown = _each_arm(section, cells)
+    return None if shown.isin([ABSENT, NOT_RUN]).all(axis=None) else shown
 
 
 def provenance(section: Section) -> str:
     """Say what the runs of a section come from: seeds, data hash, commits, devices, precision."""
-    records = [run.record for run in section.runs]
+    records: list[Row] = [run.record for run in section.runs]
     seeds = sorted({run.seed for run in section.runs})
     commits = _joined(str(r.get("commit"))[:DIGITS] for r in records)
     return (
@@ -226,13 +319,16 @@ def provenance(section: Section) -> str:
     )
 
 
-def _all_arms(frame: "DataFrame", section: Section) -> "DataFrame":
-    """Give each arm of the source a row, in their order; those that did not run say so."""
-    return _named(frame.reindex(list(section.arms), fill_value=NOT_RUN))
+def _each_arm(section: Section, cells: Any) -> "DataFrame":
+    """A row for each arm of the source, in their order; those that did not run say so."""
+    from pandas import DataFrame
+
+    frame = DataFrame.from_dict({arm: cells(arm) for arm in section.ran()}, orient="index")
+    return frame.reindex(list(section.arms), fill_value=NOT_RUN).rename_axis("arm")
 
 
-def _named(frame: "DataFrame") -> "DataFrame":
-    return frame.rename_axis(index="arm", columns=None)
+def _spread(values: "np.ndarray") -> str:
+    return with_deviation(values[~np.isnan(values)])
 
 
 def _percent(value: Any) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from adlib.anomalies.foreground import Foreground, estimate, spread
@@ -21,7 +20,7 @@ WIDTH = 6.6  # inches of the check, which fit a page; ours
 
 
 def pictures(
-    images: Sequence[UInt8[np.ndarray, "_ _ 3"] | Bool[np.ndarray, "_ _"]],
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"] | Bool[np.ndarray, "_ _"] | None],
     titles: Sequence[str],
     *,
     columns: int = 4,
@@ -31,7 +30,8 @@ def pictures(
     """Lay images and masks beside each other.
 
     Args:
-        images: n images in sRGB, or masks, which are white where they are True.
+        images: n images in sRGB, or masks, which are white where they are True; None leaves a
+            place empty.
         titles: One short line for each.
         columns: Images in a row.
         outlines: Masks whose border is drawn on the images.
@@ -44,7 +44,11 @@ def pictures(
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     for axes, image, title in zip(grid.flat, images, titles, strict=False):
-        _show(axes, image, title)
+        if image is None:
+            axes.set_visible(False)
+        else:
+            axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.set_title(title, fontsize=9)
     for axes, mask in zip(grid.flat, outlines or (), strict=False):
         outline(axes, mask)
     for axes in grid.flat[len(images) :]:
@@ -71,19 +75,15 @@ def samples(
     """
     rows = -(-len(images) // columns)
     figure = figure or Figure(figsize=(1.6 * columns, 3.4 * rows), layout="constrained")
-    grid = figure.subplots(2 * rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_visible(False)
-    for i, (image, mask, title) in enumerate(zip(images, masks, titles, strict=True)):
-        row, column = divmod(i, columns)
-        for axes, picture, words in (
-            (grid[2 * row, column], image, title),
-            (grid[2 * row + 1, column], mask, ""),
-        ):
-            axes.set(xticks=[], yticks=[], visible=True)
-            axes.spines[:].set_visible(False)
-            _show(axes, picture, words)
-    return figure
+    laid: list[np.ndarray | None] = []
+    words: list[str] = []
+    for start in range(0, len(images), columns):
+        for line, above in ((images, True), (masks, False)):
+            part = line[start : start + columns]
+            laid += [*part, *[None] * (columns - len(part))]
+            words += titles[start : start + columns] if above else []
+            words += [""] * (len(laid) - len(words))
+    return pictures(laid, words, columns=columns, figure=figure)
 
 
 def foreground_check(images: ImageDataset, frame: ImageTransform, number: int = 4) -> Figure:
@@ -115,8 +115,3 @@ def dim(image: UInt8[np.ndarray, "h w 3"], rule: Foreground) -> UInt8[np.ndarray
     """Darken what a rule takes for ground."""
     light = np.where(rule.mask(image), 1.0, DIMMED)[..., None]
     return np.rint(image * light).astype(np.uint8)
-
-
-def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_title(title, fontsize=9)

@@ -1,7 +1,7 @@
 """The rules by which two defaults are chosen; book/results/README.md has them in words.
 
 Both were written down before the runs that they judge. That of Pro-AD's arm reads the tables of
-`adlib.report.summary`, in which the forms of the constraint that compete are the arms "A4 FORM".
+`adlib.study.summary`, in which the forms of the constraint that compete are the arms "A4 FORM".
 That of PRN's residual reads rows of book/results/prn_residuals.csv.
 """
 
@@ -21,7 +21,7 @@ def scores(runs: "DataFrame") -> "DataFrame":
     """Return an arm's score at each number of steps: (image AUROC + pixel AP) / 2, in per cent.
 
     Args:
-        runs: As `adlib.report.summary.runs_table` gives them; the mean is over seeds.
+        runs: As `adlib.study.summary.runs_table` gives them; the mean is over seeds.
     """
     scored = runs.assign(score=50 * (runs["image_auroc"] + runs["pixel_ap"]))
     table = scored.pivot_table(values="score", index="arm", columns="steps").sort_index(axis=1)

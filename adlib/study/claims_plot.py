@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from adlib.report.published import MEAN, Published, drifts, published
+from adlib.report.published import MEAN, TITLES, Published, drifts, published
 from adlib.report.records import Section
 from adlib.report.reproduction import OURS, reproduction
-from adlib.report.summary import TITLES
 
 DATA = {"mvtec-ad": "MVTec AD", "visa": "VisA", "real-iad": "Real-IAD"}
 VARIANTS = ("", "ViT-B", "DINOv3 ViT-B")  # of methods with several: the one their table leads with

@@ -44,17 +44,12 @@ def guesses(method: str) -> list[Guess]:
         rows = [row for row in csv.DictReader(file) if row["method"] == method]
     if not rows:
         raise ValueError(f"expected pro-ad or prn, got {method!r}")
+    lists = {"names": ",", "instead": ";"}
     return [
-        Guess(
-            method=row["method"],
-            what=row["what"],
-            paper=row["paper"],
-            here=row["here"],
-            names=_listed(row["names"], ","),
-            instead=_listed(row["instead"], ";"),
-        )
+        Guess(**row | {k: tuple(p.strip() for p in row[k].split(mark) if p.strip())
+                       for k, mark in lists.items()})
         for row in rows
-    ]
+    ]  # fmt: skip
 
 
 def guesses_table(
@@ -76,10 +71,6 @@ def guesses_table(
     for guess in chosen:
         for number, other in enumerate(guess.instead or ("",)):
             known = [guess.what, guess.paper, guess.here] if number == 0 else [""] * 3
-            told = effects.get(other, [NOT_MEASURED] + [""] * (len(columns) - 1))
-            rows.append([*known, other, *told])
+            effect = effects.get(other, [NOT_MEASURED] + [""] * (len(columns) - 1))
+            rows.append([*known, other, *effect])
     return DataFrame(rows, columns=["what", "the paper", "here", "instead", *columns])
-
-
-def _listed(cell: str, mark: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in cell.split(mark) if part.strip())

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from adlib.data.tools.catalogue import BENCHMARKS
 from adlib.methods import METHODS
-from adlib.report.published import METRICS
-from adlib.report.records import Section
+from adlib.report.published import METRICS, TITLES
+from adlib.report.records import Row, Section
 from adlib.report.reproduction import printed, reproduction
-from adlib.report.summary import TITLES, Row
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,6 +25,8 @@ TIMED = {"dinomaly": "Dinomaly", "inp-former": "INP-Former", "pro-ad": "Pro-AD, 
 OPTIMISER_BYTES = 16  # a trained weight in a checkpoint: itself and three numbers of StableAdamW
 CHECKPOINTS = 2  # kept while a run trains
 FP16 = 2  # bytes of a cached number
+NOT_MEASURED = "not measured"
+NEEDS = (("GPU, GiB", "memory_gib", 1), ("hours", "hours", 2), ("disk, GB", "disk_gb", 0))
 LARGE_NOISE: dict[str, Any] = {"dropout": 0.4, "steps": 50_000}  # Dinomaly on Real-IAD
 
 
@@ -131,7 +132,7 @@ def needs(run: PaperRun, timed: Iterable[Row]) -> dict[str, Any]:
     counts = BENCHMARKS[run.data].counts
     steps = run.config.steps
     found: dict[str, Any] = {"steps": steps, "hours": None, "memory_gib": None,
-                             "disk_gb": None, "origin": "not measured"}  # fmt: skip
+                             "disk_gb": None, "origin": NOT_MEASURED}  # fmt: skip
     row = next((r for r in timed if r["method"] == TIMED.get(run.method)), None)
     if row is None:
         return found
@@ -159,31 +160,17 @@ def _shape(method: str) -> tuple[int, int]:
     return 2 * tokens * width, trained  # two groups of levels
 
 
-def expected(run: PaperRun, sections: Sequence[Section]) -> list[Row]:
-    """The published means of a run, what a rerun may differ by, and how one here stands to them.
-
-    Returns:
-        A row for each published metric and each arm that ran, with the columns of
-        `adlib.report.reproduction.reproduction`: published, tolerance, ours, state, but.
-    """
-    return _claims(run, reproduction(sections, everywhere=True).to_dict("records"))
-
-
-def _claims(run: PaperRun, rows: Sequence[Row]) -> list[Row]:
-    setting = "supervised" if run.method == "prn" else "multi-class"
-    wanted = run.data, run.method, setting
-    mine = [r for r in rows if (r["data"], r["method"].lower(), r["setting"]) == wanted]
-    return sorted(mine, key=lambda row: METRICS.index(row["metric"]))
-
-
 def papers_table(sections: Sequence[Section], timed: Sequence[Row]) -> "DataFrame":
     """One row a run of the papers: what it needs, what to expect, and what came out here."""
     from pandas import DataFrame
 
     claims = reproduction(sections, everywhere=True).to_dict("records")
+    claims.sort(key=lambda row: METRICS.index(row["metric"]))
     rows = []
     for run in RUNS:
-        need, claimed = needs(run, timed), _claims(run, claims)
+        need, setting = needs(run, timed), "supervised" if run.method == "prn" else "multi-class"
+        wanted = run.data, run.method, setting
+        claimed = [r for r in claims if (r["data"], r["method"].lower(), r["setting"]) == wanted]
         numbers = dict.fromkeys(
             f"{TITLES[row['metric']]} {printed(row['published'])}"
             + ("" if row["tolerance"] != row["tolerance"] else f" ± {row['tolerance']:g}")
@@ -197,15 +184,12 @@ def papers_table(sections: Sequence[Section], timed: Sequence[Row]) -> "DataFram
                 "method": run.method,
                 "data": run.data,
                 "steps": f"{need['steps']:,}" + (" a category" if run.each else ""),
-                "GPU, GiB": _number(need["memory_gib"], 1),
-                "hours": _number(need["hours"], 2),
-                "disk, GB": _number(need["disk_gb"], 0),
+                **{
+                    title: NOT_MEASURED if need[key] is None else f"{need[key]:,.{digits}f}"
+                    for title, key, digits in NEEDS
+                },
                 "published": "; ".join(numbers),
                 "here": "; ".join(states),
             }
         )
     return DataFrame(rows)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "not measured" if value is None else f"{value:,.{digits}f}"

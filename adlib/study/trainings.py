@@ -4,23 +4,33 @@ Less: a few normal images of each category. More: several data sets in one model
 the run of equal seed that was trained on all normal images of this data set alone.
 """
 
-import json
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from adlib.report.records import Run, Section
-from adlib.report.summary import TITLES, interval, name_of, sign
-from adlib.report.tables import ABSENT
+from adlib.report.paired import interval, sign
+from adlib.report.published import TITLES
+from adlib.report.records import Run, Section, as_text, name_of
+from adlib.report.tables import ABSENT, with_deviation
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 ALL = "all of this data set"
 SEVERAL = "several data sets"
+STYLES = (
+    ("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"),
+    ("#56B4E9", "P"),
+)  # fmt: skip
+"""A colour and a mark of each method; Okabe and Ito's colours."""
+WIDTH, HEIGHT = 5.6, 2.4  # inches, of the figure and of a row; legible at half of it, on a phone
+APART = 0.08  # between methods of one training, so that no mark hides another; a tick is 1
 Values = dict[int, float]  # of a metric, by seed
+Gap = tuple[float, float, float, int]
 
 
 class Kind(NamedTuple):
@@ -33,12 +43,19 @@ class Kind(NamedTuple):
     name: str
 
 
-def training_of(run: Run) -> str:
-    """What a run was trained on, in words."""
-    few = run.record.get("few")
-    if few:
-        return f"{few['images']} normal images"
-    return SEVERAL if run.record.get("setting") == "super-multi-class" else ALL
+def by_training(sections: Sequence[Section]) -> dict[Kind, dict[str, list[Run]]]:
+    """Sort runs by what must be the same, and then by what they were trained on, in words."""
+    found: dict[Kind, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in (run for section in sections for run in section.runs):
+        record, few = run.record, run.record.get("few")
+        way = SEVERAL if record.get("setting") == "super-multi-class" else ALL
+        if few:
+            way = f"{few['images']} normal images"
+        weights = str((record.get("encoder") or {}).get("sha256"))
+        kind = Kind(*run.kind[1:3], as_text(record["protocol"]), weights, name_of(record))
+        found[kind][way].append(run)
+    return {kind: {way: found[kind][way] for way in sorted(found[kind], key=_place)}
+            for kind in sorted(found)}  # fmt: skip
 
 
 def trainings(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame":
@@ -51,40 +68,29 @@ def trainings(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame
         sections: Of sources whose runs differ in nothing else, such as equal steps an image.
         metrics: Their names; runs without one show a dash.
     """
-    from pandas import DataFrame, MultiIndex
-
-    found = by_training(sections)
-    places, rows = [], []
-    for kind in sorted(found):
-        ways = found[kind]
-        if len(ways) < 2:
-            continue
-        for way in sorted(ways, key=place_of):
-            row: dict[str, str] = {"seeds": str(len({run.seed for run in ways[way]}))}
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for kind, ways in by_training(sections).items():
+        for way, runs in ways.items() if len(ways) > 1 else ():
+            row = rows[kind.data, kind.name, way] = {"seeds": str(len({r.seed for r in runs}))}
             for metric in metrics:
-                values = values_of(ways[way], metric)
-                row[TITLES[metric]] = _spread(values)
-                gap = None if way == ALL else _gap(values, values_of(ways.get(ALL, []), metric))
-                row[f"{TITLES[metric]}, difference"] = _told(gap)
-            places.append((kind.data, kind.name, way))
-            rows.append(row)
-    names = ["data", "method", "trained on"]
-    return DataFrame(rows, index=MultiIndex.from_tuples(places, names=names) if places else None)
+                gap = None if way == ALL else _from_all(ways, way, metric)
+                row[TITLES[metric]] = with_deviation([*values_of(runs, metric).values()])
+                row[f"{TITLES[metric]}, difference"] = _points(gap)
+    return _frame(rows, "data", "method", "trained on")
 
 
 def counted(sections: Sequence[Section], metric: str) -> str:
-    """Say how many methods the seeds see ahead of, or behind, their training on `ALL`."""
+    """How many methods the seeds see ahead of, or behind, their training on `ALL`."""
     tally: dict[str, list[int]] = defaultdict(list)
     for ways in by_training(sections).values():
-        for way in set(ways) - {ALL}:
-            gap = _gap(values_of(ways[way], metric), values_of(ways.get(ALL, []), metric))
-            if gap is not None:
+        for way in ways:
+            if way != ALL and (gap := _from_all(ways, way, metric)) is not None:
                 tally[way].append(sign(gap))
     if not tally:
         return f"By {TITLES[metric]} nothing can be compared."
     parts = (
         f"trained on {way}, {signs.count(-1)} of {len(signs)} are behind and {signs.count(1)} ahead"
-        for way, signs in sorted(tally.items(), key=lambda item: place_of(item[0]))
+        for way, signs in sorted(tally.items(), key=lambda item: _place(item[0]))
     )
     return (
         f"By {TITLES[metric]}, against {ALL} and as far as the seeds tell: {'; '.join(parts)}. "
@@ -102,62 +108,47 @@ def leaders(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame":
         sections: As of `trainings`.
         metrics: Their names.
     """
-    from pandas import DataFrame, MultiIndex
-
-    rivals: dict[tuple[Any, ...], dict[str, list[Run]]] = defaultdict(dict)
+    rivals: dict[tuple[tuple[str, ...], str], dict[str, list[Run]]] = defaultdict(dict)
     for kind, ways in by_training(sections).items():
         for way, runs in ways.items() if len(ways) > 1 else ():
-            rivals[(*kind[:-1], way)][kind.name] = runs
-    places, rows = [], []
-    for key in sorted(rivals, key=lambda key: (key[:-1], place_of(key[-1]))):
-        row: dict[str, str] = {}
+            rivals[kind[:-1], way][kind.name] = runs
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for same, way in sorted(rivals, key=lambda key: (key[0], _place(key[1]))):
+        row = rows[same[0], way] = {}
         for metric in metrics:
-            scored = {n: v for n, runs in rivals[key].items() if (v := values_of(runs, metric))}
-            order = sorted(scored.items(), key=lambda item: -np.mean([*item[1].values()]))
-            told = (ABSENT, ABSENT)
+            scored = {n: values_of(runs, metric) for n, runs in rivals[same, way].items()}
+            scored = {n: v for n, v in scored.items() if v}
+            order = sorted(scored, key=lambda n: -np.mean([*scored[n].values()]))
+            cells = ABSENT, ABSENT
             if len(order) > 1:
-                (name, best), (other, second) = order[:2]
-                told = (f"{name}, {_spread(best)}", f"{other}, {_told(_gap(second, best))}")
-            row[TITLES[metric]], row[f"{TITLES[metric]}, next"] = told
-        places.append((key[0], key[-1]))
-        rows.append(row)
-    names = ["data", "trained on"]
-    return DataFrame(rows, index=MultiIndex.from_tuples(places, names=names) if places else None)
+                best, second = (scored[n] for n in order[:2])
+                cells = (f"{order[0]}, {with_deviation([*best.values()])}",
+                         f"{order[1]}, {_points(_gap(second, best))}")  # fmt: skip
+            row[TITLES[metric]], row[f"{TITLES[metric]}, next"] = cells
+    return _frame(rows, "data", "trained on")
 
 
-def by_training(sections: Sequence[Section]) -> dict[Kind, dict[str, list[Run]]]:
-    """Sort runs by what must be the same, and then by what they were trained on, in words."""
-    found: dict[Kind, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
-    for run in (run for section in sections for run in section.runs):
-        found[_kind(run)][training_of(run)].append(run)
-    return found
+def values_of(runs: Sequence[Run], metric: str) -> Values:
+    """A metric's mean over categories, of each seed whose run has it; shares, not per cent."""
+    return {run.seed: v for run in runs if (v := run.mean.get(metric)) is not None}
 
 
-def _kind(run: Run) -> Kind:
-    data, arm = run.record["data"], run.record.get("arm")
-    name = name_of(arm) if isinstance(arm, dict) else str(run.record["method"])
-    rules = json.dumps(run.record["protocol"], sort_keys=True)
-    weights = str((run.record.get("encoder") or {}).get("sha256"))
-    return Kind(data["name"], data["hash"], rules, weights, name)
-
-
-def place_of(way: str) -> tuple[int, int]:
+def _place(way: str) -> tuple[int, int]:
     """Key to sort trainings by: few images, by their number, then all, then several data sets."""
     number = way.split()[0]
     return (0, int(number)) if number.isdigit() else (1 + (way == SEVERAL), 0)
 
 
-def values_of(runs: Sequence[Run], metric: str) -> Values:
-    """A metric's mean over categories, of each seed whose run has it; shares, not per cent."""
-    return {r.seed: v for r in runs if (v := r.record["mean"].get(metric)) is not None}
+def _from_all(ways: Mapping[str, Sequence[Run]], way: str, metric: str) -> Gap | None:
+    return _gap(values_of(ways[way], metric), values_of(ways.get(ALL, ()), metric))
 
 
-def _gap(one: Values, other: Values) -> tuple[float, float, float, int] | None:
+def _gap(one: Values, other: Values) -> Gap | None:
     gaps = np.array([one[seed] - other[seed] for seed in one if seed in other])
     return interval(gaps) if len(gaps) else None
 
 
-def _told(gap: tuple[float, float, float, int] | None) -> str:
+def _points(gap: Gap | None) -> str:
     """A difference in points and its interval: "-4.2 (-7.2 to -1.2)"."""
     if gap is None:
         return ABSENT
@@ -166,9 +157,83 @@ def _told(gap: tuple[float, float, float, int] | None) -> str:
     return f"{100 * mean:+.1f} ({around})"
 
 
-def _spread(values: Values) -> str:
-    if not values:
-        return ABSENT
-    numbers = 100 * np.array(list(values.values()))
-    mean = f"{numbers.mean():.1f}"
-    return mean if len(numbers) < 2 else f"{mean} ± {numbers.std(ddof=1):.1f}"
+def _frame(rows: Mapping[tuple[str, ...], dict[str, str]], *names: str) -> "DataFrame":
+    from pandas import DataFrame, MultiIndex
+
+    index = MultiIndex.from_tuples(list(rows), names=names) if rows else None
+    return DataFrame(list(rows.values()), index=index)
+
+
+def trainings_figure(sections: Sequence[Section], metrics: Sequence[str]) -> Figure:
+    """Show each method's mean over seeds, and every seed, by training: a row of panels a data set.
+
+    As in `trainings`, what was trained in one way only is left out.
+
+    Args:
+        sections: Of sources whose runs differ in nothing else, such as equal steps an image.
+        metrics: Their names, a column of panels each.
+    Raises:
+        ValueError: Nothing was trained in two ways.
+    """
+    found = {kind: ways for kind, ways in by_training(sections).items() if len(ways) > 1}
+    if not found:
+        raise ValueError("no method was trained in two ways on one data set; nothing to draw")
+    names = sorted({kind.name for kind in found})
+    blocks = sorted({kind[:-1] for kind in found})  # all but the method's name
+    figure = Figure(figsize=(WIDTH, 0.6 + HEIGHT * len(blocks)), layout="constrained")
+    panels = figure.subplots(len(blocks), len(metrics), squeeze=False)
+    for line, block in zip(panels, blocks, strict=True):
+        mine = {kind.name: ways for kind, ways in found.items() if kind[:-1] == block}
+        ticks = sorted({way for ways in mine.values() for way in ways}, key=_place)
+        for axes, metric in zip(line, metrics, strict=True):
+            for i, name in enumerate(names):
+                _method(axes, mine.get(name, {}), ticks, metric, i - (len(names) - 1) / 2, name,
+                        *STYLES[i % len(STYLES)])  # fmt: skip
+            _style(axes, ticks, metric, block[0])
+    handles = {
+        label: handle
+        for axes in panels.flat
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    drawn = [name for name in names if name in handles]
+    figure.legend(
+        [handles[name] for name in drawn], drawn, loc="outside lower center", ncols=4, frameon=False
+    )
+    return figure
+
+
+def _method(
+    axes: Axes,
+    ways: Mapping[str, Sequence[Run]],
+    ticks: Sequence[str],
+    metric: str,
+    beside: float,
+    name: str,
+    colour: str,
+    mark: str,
+) -> None:
+    """Draw one method's line in a panel."""
+    means: list[tuple[float, float]] = []
+    for tick, way in enumerate(ticks):
+        seeds = [100 * value for value in values_of(ways.get(way, ()), metric).values()]
+        x = tick + APART * beside
+        if seeds:
+            axes.plot([x] * len(seeds), seeds, "o", color=colour, ms=3, alpha=0.5, mew=0)
+            means.append((x, sum(seeds) / len(seeds)))
+    if means:
+        axes.plot(*zip(*means, strict=True), mark + "-", color=colour, ms=6, lw=1.2, label=name)
+
+
+def _style(axes: Axes, ticks: Sequence[str], metric: str, data: str) -> None:
+    few = any(way not in (ALL, SEVERAL) for way in ticks)
+    words = {ALL: "all" if few else ALL.removeprefix("all of "), SEVERAL: SEVERAL}
+    axes.set_xticks(range(len(ticks)), [words.get(way, way.split()[0]) for way in ticks])
+    axes.set_xlim(-0.4, len(ticks) - 0.6)
+    axes.set_xlabel("normal images per category" if few else "trained on")
+    axes.set_title(f"{data}: {TITLES[metric]}, %")
+    axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if not axes.lines:
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "no masks", transform=axes.transAxes, ha="center")

@@ -22,26 +22,30 @@ A row is a number: per cent, as it was printed. Its columns:
 
 import csv
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-METRICS = ("image_auroc", "image_ap", "image_f1_max",
-           "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")  # fmt: skip
-SETTINGS = ("multi-class", "super-multi-class", "one-per-category", "supervised")
-RUNS = ("paper", "weights", "retrained")
-PROTOCOLS = ("dinomaly", "inp-former", "ader", "unknown")
-MARKS = ("primary", "second-hand")
+TITLES = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "image_f1_max": "image F1-max",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_f1_max": "pixel F1-max",
+    "aupro": "AUPRO",
+}
+METRICS = tuple(TITLES)
 MEAN = "mean"  # in place of a category: the mean over all of them
 CATEGORIES = {"mvtec-ad": 15, "visa": 12, "real-iad": 30, "btad": 3}  # how many each data set has
 LEAST = 0.1  # points; ours: a digit of a table that has one decimal
 WORDS = {
-    "setting": SETTINGS,
+    "setting": ("multi-class", "super-multi-class", "one-per-category", "supervised"),
     "metric": METRICS,
-    "run": RUNS,
-    "protocol": PROTOCOLS,
-    "mark": MARKS,
+    "run": ("paper", "weights", "retrained"),
+    "protocol": ("dinomaly", "inp-former", "ader", "unknown"),
+    "mark": ("primary", "second-hand"),
     "data": tuple(CATEGORIES),
 }
 
@@ -104,15 +108,14 @@ def read(path: Path) -> list[Published]:
         rows: dict[tuple[Any, ...], Published] = {}
         for line in lines:
             try:
-                cells = {k: v for k, v in line.items() if k is not None and v is not None}
-                if len(cells) != len(COLUMNS) or None in line:
+                if None in line or None in line.values():
                     raise ValueError(f"expected {len(COLUMNS)} cells, got another number")
-                row = Published(**{**cells, "per_cent": float(cells["per_cent"])})
+                row = Published(**{**line, "per_cent": float(line["per_cent"])})
+                key = tuple(v for k, v in line.items() if k not in ("per_cent", "mark", "note"))
+                if key in rows:
+                    raise ValueError(f"the same number as in an earlier line: {row}")
             except ValueError as error:
                 raise ValueError(f"{path.name}, line {lines.line_num}: {error}") from error
-            key = tuple(v for k, v in asdict(row).items() if k not in ("per_cent", "mark", "note"))
-            if key in rows:
-                raise ValueError(f"{path.name}, line {lines.line_num}: stands there before: {row}")
             rows[key] = row
     return list(rows.values())
 
@@ -178,17 +181,11 @@ def drifts(**wanted: str | None) -> list[Drift]:
 
 
 class Tolerance(NamedTuple):
-    """How far a rerun may land from a published mean: points, whose reruns say so, which they are.
-
-    Attributes:
-        points: In per cent.
-        methods: That were rerun; more than one are separated by commas.
-        why: How many reruns there were, and the farthest of them.
-    """
+    """How far a rerun may land from a published mean: per cent points, and who was rerun."""
 
     points: float
-    methods: str
-    why: str
+    methods: str  # separated by commas
+    why: str  # how many reruns there were, and the farthest of them
 
 
 def tolerance(row: Published) -> Tolerance | None:

@@ -1,7 +1,5 @@
 """Records become tables and sentences, and unlike runs are kept apart."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +9,14 @@ import torch
 from scipy.stats import ttest_rel
 
 from adlib.engine import runs
-from adlib.report import summary as report
+from adlib.report.records import Row
+from adlib.study import summary as report
+from tests.made_records import record as made_record
 
 PROTOCOL = {"name": "ours"}
 
 
-def row(arm: dict[str, Any], seed: int = 0, **changes: Any) -> report.Row:
+def row(arm: dict[str, Any], seed: int = 0, **changes: Any) -> Row:
     """A line of a sweep with made numbers."""
     record = {
         "method": arm["method"],
@@ -43,28 +43,35 @@ def test_a_run_is_a_row() -> None:
     assert frame["arm"].tolist() == ["none", "A0"]
     assert frame["image_auroc"].tolist() == [0.75, 0.76]
     assert frame["ratio"].tolist() == [2.0, 2.0]
-    assert frame["commit"].tolist() == ["0123456", "0123456"]
+    assert frame["parameters"].tolist() == [7, 7]
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("key", "value"),
     [
-        {"protocol": {"name": "mvtec"}},
-        {"data": {"name": "parts", "hash": "b2"}},
-        {"precision": "bfloat16"},
+        ("protocol", {"name": "mvtec"}),
+        ("data", {"name": "parts", "hash": "b2"}),
+        ("precision", "bfloat16"),
     ],
 )
-def test_unlike_runs_are_never_averaged(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="point_1 has another protocol, other data or another"):
-        report.runs_table([row(NONE), row(NONE, 1, **changes)])
+def test_unlike_runs_are_never_averaged(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"point_1 has another {key} than the first"):
+        report.runs_table([row(NONE), row(NONE, 1, **{key: value})])
+    if key != "data":
+        with pytest.raises(ValueError, match=f"point_1 has another {key} than the first"):
+            report.supervised_table([supervised("PRN"), supervised("base", 1, **{key: value})])
 
 
-def test_a_run_without_record_is_named() -> None:
-    with pytest.raises(ValueError, match="point_9 left no record"):
-        report.runs_table([{"id": "point_9", "files": {}}])
+def test_a_plain_record_of_evaluate_is_a_row_and_none_is_named() -> None:
+    frame = report.runs_table([{"id": "a", "files": {"record.json": made_record("prn", seed=3)}}])
+    assert frame[["arm", "seed", "prototypes", "ratio"]].values.tolist() == [["prn", 3, None, None]]
+    for make in (report.runs_table, report.supervised_table):
+        assert make([]).empty
+        with pytest.raises(ValueError, match="point_9 left no record"):
+            make([{"id": "point_9", "files": {}}])
 
 
-def supervised(arm: str, seed: int = 0, **changes: Any) -> report.Row:
+def supervised(arm: str, seed: int = 0, **changes: Any) -> Row:
     record = {"category": "nut", "seen": 10, "test": {"digest": f"d{seed}"}} | changes
     return row({"name": arm, "method": "prn"}, seed, **record)
 
@@ -82,12 +89,6 @@ def test_supervised_runs_are_compared_on_the_same_test_images_only() -> None:
     other = supervised("base", test={"digest": "x"})
     with pytest.raises(ValueError, match=r"tested on other images of nut .* of seed 0"):
         report.supervised_table([supervised("PRN"), other])
-    with pytest.raises(ValueError, match="another protocol"):
-        report.supervised_table([supervised("PRN"), supervised("base", protocol={"name": "m"})])
-    with pytest.raises(ValueError, match="another precision"):
-        report.supervised_table([supervised("PRN"), supervised("base", precision="float32")])
-    with pytest.raises(ValueError, match="point_9 left no record"):
-        report.supervised_table([{"id": "point_9", "files": {}}])
 
 
 def test_one_seed_may_be_tested_on_a_category_of_each_of_two_data_sets() -> None:
@@ -100,13 +101,6 @@ def test_one_seed_may_be_tested_on_a_category_of_each_of_two_data_sets() -> None
         report.supervised_table(
             [supervised("PRN", category=""), supervised("b", category="", test={"digest": "x"})]
         )
-
-
-def test_an_arm_is_named_by_what_sets_it_apart() -> None:
-    assert report.name_of(NONE) == "none"
-    assert report.name_of({"method": "dinomaly"}) == "dinomaly"
-    assert report.name_of({**NONE, "update": "never"}) == "none, update never"
-    assert report.name_of({**NONE, "name": "A3"}) == "A3"
 
 
 def test_spread_is_mean_and_deviation_over_seeds() -> None:
@@ -128,8 +122,8 @@ def test_a_difference_is_the_paired_t_interval() -> None:
     assert report.sign(gap) == 1
     assert report.sign((-0.1, -0.2, -0.05, 3)) == -1
     assert report.sign((-0.1, -0.2, 0.05, 3)) == 0
-    assert report.told(gap).startswith("+13.8 points (95 % interval +")
-    assert report.told((0.25, 0.1, 0.4, 3), percent=False) == (
+    assert report.points(gap).startswith("+13.8 points (95 % interval +")
+    assert report.points((0.25, 0.1, 0.4, 3), percent=False) == (
         "+0.250 (95 % interval +0.100 to +0.400, 3 seeds)"
     )
 
@@ -157,7 +151,7 @@ def test_one_seed_decides_nothing() -> None:
     one = pd.DataFrame({"seed": [0], "x": [0.9]})
     gap = report.difference(one, one.assign(x=0.1), "x")
     assert report.sign(gap) == 0
-    assert report.told(gap) == "+80.0 points (one seed)"
+    assert report.points(gap) == "+80.0 points (one seed)"
 
 
 @pytest.mark.parametrize("seeds", [[5, 6], [0, 0]])
@@ -165,27 +159,6 @@ def test_seeds_must_pair(seeds: list[int]) -> None:
     one = pd.DataFrame({"seed": [0, 1], "x": [0.9, 0.8]})
     with pytest.raises(ValueError, match=r"one run of each seed on both sides, got seeds \[0, 1\]"):
         report.difference(one, pd.DataFrame({"seed": seeds, "x": [0.1, 0.2]}), "x")
-
-
-def test_results_are_read_by_name_and_by_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(report, "results_folder", lambda: tmp_path)
-    (tmp_path / "ladder.jsonl").write_text(json.dumps({"id": "a"}) + "\n")
-    assert report.read_results("ladder") == [{"id": "a"}]
-    assert report.read_results(tmp_path / "ladder.jsonl") == [{"id": "a"}]
-    with pytest.raises(FileNotFoundError, match=r"no records at forms\.jsonl; there: ladder"):
-        report.read_results("forms")
-    (tmp_path / "cut.jsonl").write_text('{"id": "a"}\n{"id": ')
-    with pytest.raises(ValueError, match=r"cut\.jsonl, line 2: "):
-        report.read_results("cut")
-    (tmp_path / "list.jsonl").write_text("[1]\n")
-    with pytest.raises(ValueError, match=r"line 1: expected an object, got '\[1\]'"):
-        report.read_results("list")
-
-
-def test_the_books_records_are_there() -> None:
-    assert (report.results_folder() / "README.md").is_file()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,257 @@
+"""What the chapters say of records; a chapter imports it as `report`.
+
+A sweep leaves a line of JSON for each run (`adlib.sweep`). The lines that the book was made from
+are in its repository under book/results, and travel with the installed package.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from adlib.report.paired import interval, sign
+from adlib.report.published import TITLES
+from adlib.report.records import (
+    DIGITS,
+    Row,
+    Run,
+    name_of,
+    read_results,
+    results_folder,
+)
+from adlib.report.tables import NOT_RUN, spread, table
+from adlib.report.tables import runs_table as plain_table
+
+if TYPE_CHECKING:
+    import torch
+    from pandas import DataFrame
+
+__all__ = [
+    "TITLES", "difference", "interval", "origin", "points", "read_results", "results_folder",
+    "runs_table", "sign", "soft_identity", "spread", "supervised_table", "table", "verdicts",
+]  # fmt: skip
+MECHANISM = (
+    "d_normal", "d_anomalous", "ratio", "gap", "z", "d_held_out", "noise_changed", "noise_unchanged"
+)  # fmt: skip
+AHEAD = {1: "ahead", 0: "open", -1: "behind"}
+
+
+def runs_table(rows: Iterable[Row]) -> "DataFrame":
+    """One row a run: the columns of `adlib.report.tables.runs_table`, and what chapters look at.
+
+    These are `constraint` and `prototypes` of the config, the mechanism's means, `parameters`,
+    `category` and the number of `seen` defects; null where a record has none. Metrics are fractions
+    in [0, 1].
+
+    Raises:
+        ValueError: Two protocols, data sets or precisions among the rows, which must not be
+            averaged, or a run without record.
+    """
+    runs = _runs(rows)
+    _refuse_unlike(runs, "data", "protocol", "precision")
+    return _extended(runs)
+
+
+def supervised_table(rows: Iterable[Row]) -> "DataFrame":
+    """The same for runs that left seen defects out of the test set, each category by itself.
+
+    Args:
+        rows: Lines whose records say which images were tested (`test`). An empty category is a
+            model of all; its metrics are the means over them.
+    Raises:
+        ValueError: Two protocols or precisions among the rows, runs of one category and seed that
+            were tested on different images, or a run without record.
+    """
+    runs = _runs(rows)
+    _refuse_unlike(runs, "protocol", "precision")
+    tests: dict[tuple[str, str, int], str] = {}
+    for run in runs:
+        place = run.record["category"] or run.record["data"]["name"]
+        digest = run.record["test"]["digest"]
+        if tests.setdefault((run.record["data"]["name"], place, run.seed), digest) != digest:
+            raise ValueError(
+                f"the run {run.id} was tested on other images of {place} than another run of seed "
+                f"{run.seed}; their numbers cannot be compared"
+            )
+    return _extended(runs)
+
+
+def _runs(rows: Iterable[Row]) -> list[Run]:
+    found = []
+    for row in rows:
+        record = row["files"].get("record.json")
+        if record is None:
+            raise ValueError(f"the run {row['id']} left no record.json")
+        found.append(Run("", str(row["id"]), record, name_of(record)))
+    return found
+
+
+def _refuse_unlike(runs: Sequence[Run], *keys: str) -> None:
+    for run in runs:
+        for key in keys:
+            one, other = (r.record.get(key) for r in (runs[0], run))
+            if key == "data":
+                one, other = one["hash"], other["hash"]
+            if one != other:
+                raise ValueError(
+                    f"the run {run.id} has another {key} than the first; their numbers cannot be "
+                    "compared"
+                )
+
+
+def _extended(runs: Sequence[Run]) -> "DataFrame":
+    from pandas import DataFrame
+
+    more = []
+    for record in (run.record for run in runs):
+        config, cost = record.get("config") or {}, record.get("cost") or {}
+        mechanism = (record.get("mechanism") or {}).get("mean") or {}
+        more.append(
+            {key: config.get(key) for key in ("constraint", "prototypes")}
+            | {name: mechanism.get(name) for name in MECHANISM}
+            | {"parameters": cost.get("parameters")}
+            | {key: record.get(key) for key in ("category", "seen")}
+        )
+    return plain_table(runs).join(DataFrame(more)) if runs else DataFrame()
+
+
+def difference(
+    one: "DataFrame", other: "DataFrame", column: str
+) -> tuple[float, float, float, int]:
+    """Compare two arms seed by seed: the mean of one minus other, and its interval.
+
+    Returns:
+        Mean, lower and upper end of the 95 % t-interval of the paired differences, and the number
+        of seeds that both have. With one seed the interval is unbounded.
+    Raises:
+        ValueError: No seed in common, or two runs of one seed.
+    """
+    pairs = one.merge(other, on="seed")[[f"{column}_x", f"{column}_y"]].dropna().astype(float)
+    if pairs.empty or any(side["seed"].duplicated().any() for side in (one, other)):
+        raise ValueError(
+            f"expected one run of each seed on both sides, got seeds {sorted(one['seed'])} and "
+            f"{sorted(other['seed'])}"
+        )
+    return interval((pairs[f"{column}_x"] - pairs[f"{column}_y"]).to_numpy())
+
+
+def points(gap: tuple[float, float, float, int], *, percent: bool = True) -> str:
+    """A difference in words: "+1.2 points (95 % interval +0.3 to +2.1, 3 seeds)"."""
+    mean, low, high, n = gap
+    factor, digits, unit = (100, 1, " points") if percent else (1, 3, "")
+    around = f"95 % interval {factor * low:+.{digits}f} to {factor * high:+.{digits}f}, {n} seeds"
+    return f"{factor * mean:+.{digits}f}{unit} ({around if n > 1 else 'one seed'})"
+
+
+def verdicts(
+    pairs: Mapping[str, tuple["DataFrame", "DataFrame"]], columns: Sequence[str]
+) -> "DataFrame":
+    """Whether one arm of a pair is ahead: a row a pair, a column a metric.
+
+    Args:
+        pairs: By what names the row, the runs of two arms.
+        columns: Metrics, in [0, 1].
+    Returns:
+        Cells such as "ahead, +1.2 (+0.3 to +2.1)", in points, with the 95 % t-interval; "open" if
+        it does not leave 0 out or there is one seed, "not run" if no seed is common.
+    Raises:
+        ValueError: Two runs of one seed.
+    """
+    from pandas import DataFrame, Index
+
+    def cell(one: "DataFrame", other: "DataFrame", column: str) -> str:
+        if not set(one["seed"]) & set(other["seed"]):
+            return NOT_RUN
+        gap = difference(one, other, column)
+        mean, low, high = (100 * value for value in gap[:3])
+        around = f"{low:+.1f} to {high:+.1f}" if gap[3] > 1 else "one seed"
+        return f"{AHEAD[sign(gap)]}, {mean:+.1f} ({around})"
+
+    rows = [[cell(*sides, column) for column in columns] for sides in pairs.values()]
+    return DataFrame(rows, index=Index(list(pairs)), columns=[TITLES[c] for c in columns])
+
+
+def soft_identity(frame: "DataFrame", *, constrained: bool = False) -> str:
+    """A sentence on whether more prototypes rebuilt anomalies better, relative to what is normal.
+
+    It is about the ratio of anomalous to normal distance. That a falling ratio stands for the soft
+    identity mapping of Pro-AD's abstract is our reading; the abstract gives no measure.
+
+    Args:
+        frame: Runs of one arm at several numbers of prototypes, the same seeds at each.
+        constrained: The arm has a constraint, of which the abstract says that it prevents this.
+    Raises:
+        ValueError: Fewer than two numbers, or seeds that do not pair.
+    """
+    numbers = sorted({int(n) for n in frame["prototypes"].dropna()})
+    if len(numbers) < 2:
+        raise ValueError(f"expected runs at two numbers of prototypes at least, got {numbers}")
+    few, many = (frame.query("prototypes == @n") for n in (numbers[0], numbers[-1]))
+    gap = difference(many, few, "ratio")
+    claim = "the claim of soft identity mapping"
+    fell, rose = f"as {claim} says", f"against {claim}"
+    if constrained:
+        fell, rose = "which a constraint is said to prevent", "so the constraint held it"
+    outcome = {
+        -1: f"it **fell**, {fell}",
+        0: "which **cannot be told** from no change",
+        1: f"it **rose**, {rose}",
+    }[sign(gap)]
+    distances = (
+        f"{name} from {few[column].mean():.3f} to {many[column].mean():.3f}"
+        for name, column in (("normal", "d_normal"), ("anomalous", "d_anomalous"))
+    )
+    return (
+        f"From {numbers[0]} to {numbers[-1]} prototypes the ratio of anomalous to "
+        f"normal distance changed by {points(gap, percent=False)}: {outcome}. The distance went, "
+        f"for patches that are {', and '.join(distances)}."
+    )
+
+
+def origin(
+    rows: Iterable[Row] = (), seeds: Iterable[int] = (), device: "torch.device | None" = None
+) -> str:
+    """Where the numbers of a page come from, in one or two sentences of Markdown.
+
+    The page itself names its profile, below its parameters (`book.execute`).
+
+    Args:
+        rows: Lines of sweeps (`read_results`) that the page shows, or single records.
+        seeds: Of what the page ran itself; none if it ran nothing.
+        device: Where it ran that. Defaults to the device that `adlib.fit` takes.
+    Raises:
+        ValueError: Neither rows nor seeds.
+    """
+    from adlib.engine.runs import commit
+    from adlib.system.hardware import choose_device, describe
+
+    records = [row["files"]["record.json"] if "files" in row else row for row in rows]
+    own, sentences = sorted(set(seeds)), []
+    if not records and not own:
+        raise ValueError("expected rows of records, or the seeds of what the page ran; got neither")
+    if own:
+        sentences.append(
+            "This page's own numbers: the profile and the values named below its parameters, "
+            f"{_seeds(own)}, commit {_short(commit())}, on {describe(device or choose_device())}."
+        )
+    if records:
+        machines = Counter(
+            " in ".join(str(record[key]) for key in ("device", "precision") if record.get(key))
+            for record in records
+        )
+        sentences.append(
+            f"Records: {len(records)} runs, "
+            f"{_seeds(sorted({record['seed'] for record in records if 'seed' in record}))}, "
+            f"commit {', '.join(sorted({_short(record['commit']) for record in records}))}, "
+            f"on {', '.join(f'{name} ({n})' for name, n in machines.most_common())}."
+        )
+    return f"*{' '.join(sentences)}*"
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else "no seed kept"
+
+
+def _short(commit: str | None) -> str:
+    """A commit as it is shown, with the note of changes that it may carry."""
+    name, plus, note = (commit or "unknown").partition("+")
+    return f"{name[:DIGITS]}{plus}{note}"
