@@ -161,34 +161,6 @@ def test_seeds_must_pair(seeds: list[int]) -> None:
         report.difference(one, pd.DataFrame({"seed": seeds, "x": [0.1, 0.2]}), "x")
 
 
-@pytest.mark.parametrize(
-    ("step", "word"), [(-0.2, "it **fell**"), (0.2, "it **rose**"), (0.0, "**cannot be told**")]
-)
-def test_the_claim_is_judged_by_the_ratio_and_its_interval(step: float, word: str) -> None:
-    rows = [
-        {
-            "prototypes": n,
-            "seed": seed,
-            "ratio": 2 + step * i + (0.01 if i else -0.01) * (seed - 1),
-            "d_normal": 0.1 / (i + 1),
-            "d_anomalous": 0.2 / (i + 1),
-        }
-        for i, n in enumerate((6, 64, 256))
-        for seed in (0, 1, 2)
-    ]
-    said = report.soft_identity(pd.DataFrame(rows))
-    assert word in said
-    assert ("claim" in said) == bool(step)
-    assert said.startswith(f"From 6 to 256 prototypes the ratio of anomalous to normal distance "
-                           f"changed by {2 * step:+.3f} (95 % interval ")  # fmt: skip
-    assert "normal from 0.100 to 0.033, and anomalous from 0.200 to 0.067" in said
-    told = report.soft_identity(pd.DataFrame(rows), constrained=True)
-    assert word in told
-    assert "claim" not in told  # which is of decoders without a constraint
-    with pytest.raises(ValueError, match=r"two numbers of prototypes at least, got \[6\]"):
-        report.soft_identity(pd.DataFrame(rows[:3]))
-
-
 def test_a_page_says_where_its_numbers_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "commit", lambda: "89abcdef0123+changes")
     rows = [row(NONE, 1, device="gpu"), row(NONE, 0, device="gpu"), row(NONE, 2, device="cpu")]

@@ -1,6 +1,7 @@
 """Sections as a forest plot of metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -30,7 +31,6 @@ def forests(
     size = (2.2 + 3.0 * len(metrics), 0.3 + sum(heights))
     figure = Figure(figsize=size, layout="constrained")
     rows = figure.subfigures(len(sections), 1, squeeze=False, height_ratios=heights)[:, 0]
-    panels: list[Axes] = []
     for part, section, arms, drawn in zip(rows, sections, parts, draws, strict=True):
         found = part.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for axes, metric in zip(found, metrics, strict=True):
@@ -41,22 +41,35 @@ def forests(
         found[0].set_ylim(len(arms) - 0.5, -0.5)
         seeds = ", ".join(map(str, sorted({run.seed for run in section.runs})))
         part.suptitle(f"{printable(section.title)}, seeds {seeds}", fontsize=10)
-        panels.extend(found)
-    legends = [axes.get_legend_handles_labels() for axes in panels]
-    handles = {label: handle for pair in legends for handle, label in zip(*pair, strict=True)}
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8,
-        frameon=False,
-    )  # fmt: skip
+    legend_below(figure, figure.axes, ncols=4, fontsize=8)
     return figure
+
+
+def legend_below(
+    figure: Figure, panels: Iterable[Axes], order: Sequence[str] = (), **options: Any
+) -> None:
+    """One legend for all panels, each label once: as found, or in an order."""
+    found: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found[label] = handle
+    names = [name for name in order or found if name in found]
+    handles = [found[name] for name in names]
+    figure.legend(handles, names, loc="outside lower center", frameon=False, **options)
+
+
+def plain_axes(axes: Axes, along: Literal["x", "y"], *hidden: str) -> None:
+    """A light grid behind what is drawn; no ticks at a side without a line."""
+    axes.grid(axis=along, color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[list(hidden)].set_visible(False)
+    if "left" in hidden:
+        axes.tick_params(axis="y", length=0)
 
 
 def _style(axes: Axes, metric: str, drawn: bool) -> None:
     axes.set_xlabel(f"{TITLES[metric]}, %" if drawn else f"no {TITLES[metric]}: no masks")
-    axes.grid(axis="x", color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    plain_axes(axes, "x", "top", "right", "left")
     if not drawn:
         axes.set_xticks([])
 

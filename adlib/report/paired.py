@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 
 from adlib.metrics.draws import drawn_metrics, image_rows
 from adlib.report.published import METRICS
-from adlib.report.records import Run, Section
+from adlib.report.records import Run, Section, by_seed
 
 LEVEL = 0.95  # of the intervals; ours
 ALPHA = 1 - LEVEL
@@ -90,6 +90,14 @@ def interval(gaps: Float[np.ndarray, " n"]) -> tuple[float, float, float, int]:
     return mean, mean - half, mean + half, n
 
 
+def over_common(
+    one: Mapping[int, float], other: Mapping[int, float]
+) -> tuple[float, float, float, int] | None:
+    """The `interval` of one minus other over the seeds that both have; None without any."""
+    gaps = np.array([one[seed] - other[seed] for seed in one if seed in other])
+    return interval(gaps) if len(gaps) else None
+
+
 def sign(gap: tuple[float, float, float, int]) -> int:
     """1 or -1 if the interval leaves 0 out on that side, else 0."""
     _, low, high, _ = gap
@@ -104,14 +112,10 @@ def over_seeds(section: Section, first: str, second: str, metric: str) -> Gap | 
     """
     from scipy.special import stdtr
 
-    one, other = (
-        {run.seed: v for run in section.of(arm) if (v := run.mean.get(metric)) is not None}
-        for arm in (first, second)
-    )
-    gaps = np.array([one[seed] - other[seed] for seed in one if seed in other])
-    if len(gaps) < 2:
+    gap = over_common(*(by_seed(section.of(arm), metric) for arm in (first, second)))
+    if gap is None or gap[3] < 2:
         return None
-    mean, low, high, n = interval(gaps)
+    mean, low, high, n = gap
     error = (high - mean) / student(n)
     if error <= abs(mean) * 1e-12:  # equal differences, up to rounding
         return Gap(mean, low, high, n, float(mean == 0))

@@ -202,6 +202,11 @@ class Section:
         return tuple(sorted((a for a in means if means[a] == means[a]), key=lambda a: -means[a]))
 
 
+def by_seed(runs: Iterable[Run], metric: str) -> dict[int, float]:
+    """A metric's mean over categories, a fraction, of each seed whose run has it."""
+    return {run.seed: v for run in runs if (v := run.mean.get(metric)) is not None}
+
+
 class Found(NamedTuple):
     """What a folder holds: sections, and what was skipped and why, a sentence each."""
 

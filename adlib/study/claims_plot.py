@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from adlib.report.figures import legend_below, plain_axes
 from adlib.report.published import MEAN, TITLES, Published, drifts, published
 from adlib.report.records import Section
 from adlib.report.reproduction import OURS, reproduction
@@ -56,13 +57,7 @@ def claims_figure(metrics: Sequence[str], sections: Sequence[Section] = ()) -> F
             _style(axes, metric, methods)
     for axes, title in zip(panels[0], DATA.values(), strict=True):
         axes.set_title(title, fontsize=12)
-    handles = {
-        label: handle
-        for axes in panels.flat
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2,
-                  fontsize=10, frameon=False)  # fmt: skip
+    legend_below(figure, panels.flat, ncols=2, fontsize=10)
     return figure
 
 
@@ -106,10 +101,7 @@ def _style(axes: Axes, metric: str, methods: list[str]) -> None:
     for label in axes.get_yticklabels():
         label.set_color(BLUE if label.get_text().lower() in OURS else "black")
     axes.set_ylim(len(methods) - 0.4, -0.6)
-    axes.grid(axis="x", color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    plain_axes(axes, "x", "top", "right", "left")
     axes.tick_params(axis="x", labelsize=10)
     if not metric.endswith("auroc"):
         return

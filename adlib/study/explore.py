@@ -92,24 +92,19 @@ class Slides:
         pictures = "\n".join(self.image(p, hidden=p != self.start) for p in places)
         digest = hashlib.sha256(pictures.encode()).hexdigest()[:8]
         name = f"adlib-slide-{digest}-{next(_shown)}"  # kernels may share a page
-        settings = [
+        settings = "\n".join(
             SETTING.format(
-                name=name,
-                i=i,
-                label=escape(label),
-                value=escape(str(values[self.start[i]])),
-                last=len(values) - 1,
-                start=self.start[i],
+                name=name, i=i, label=escape(label), value=escape(str(values[start])),
+                last=len(values) - 1, start=start,
                 values=escape(json.dumps([str(v) for v in values])),
             )
-            for i, (label, values) in enumerate(self.settings.items())
-        ]
+            for i, (start, (label, values)) in enumerate(
+                zip(self.start, self.settings.items(), strict=True)
+            )
+        )  # fmt: skip
+        labels, start = escape(" and ".join(self.settings)), escape(self.words(self.start))
         return PAGE.format(
-            name=name,
-            labels=escape(" and ".join(self.settings)),
-            settings="\n".join(settings),
-            start=escape(self.told(self.start)),
-            pictures=pictures,
+            name=name, labels=labels, settings=settings, start=start, pictures=pictures
         )
 
     def widget(self) -> Any:
@@ -146,19 +141,17 @@ class Slides:
         Raises:
             ValueError: `alt` says nothing, or `draw` makes no figure or one of another size.
         """
-        values = self.values(place)
+        values, words = self.values(place), self.words(place)
         if not (alt := self.alt(*values)).strip():
-            raise ValueError(f"alt must describe the picture, got {alt!r} for {self.told(place)}")
+            raise ValueError(f"alt must describe the picture, got {alt!r} for {words}")
         if place not in self.drawn:
             if not isinstance(figure := self.draw(*values), Figure):
-                raise ValueError(
-                    f"draw must return a Figure, got {figure!r} for {self.told(place)}"
-                )
+                raise ValueError(f"draw must return a Figure, got {figure!r} for {words}")
             picture, first = encode(figure), next(iter(self.drawn), place)
             if (size := picture[1]) != (expected := self.drawn.get(first, picture)[1]):
                 raise ValueError(
                     f"pictures must be of one size, or the page would jump; got {size} for "
-                    f"{self.told(place)}, but {expected} for {self.told(first)} (width, height)"
+                    f"{words}, but {expected} for {self.words(first)} (width, height)"
                 )
             self.drawn[place] = picture
         data, (width, height) = self.drawn[place]
@@ -172,7 +165,7 @@ class Slides:
         """One value of each setting."""
         return [v[i] for v, i in zip(self.settings.values(), place, strict=True)]
 
-    def told(self, place: Place) -> str:
+    def words(self, place: Place) -> str:
         """A combination in words."""
         return ", ".join(f"{k} {v}" for k, v in zip(self.settings, self.values(place), strict=True))
 
@@ -181,9 +174,9 @@ class Slides:
 
         if self.live:
             display(self.widget())
-            return
-        text = self.alt(*self.values(self.start))
-        display({"text/html": self.html(), "text/plain": text}, raw=True)
+        else:
+            text = self.alt(*self.values(self.start))
+            display({"text/html": self.html(), "text/plain": text}, raw=True)
 
 
 def slide(

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from adlib.report.paired import interval, sign
+from adlib.report.paired import over_common, sign
 from adlib.report.records import Run, Section, as_text, name_of
 
 if TYPE_CHECKING:
@@ -161,5 +159,5 @@ def _order(runs: Values) -> list[str]:
 
 
 def _apart(one: dict[int, float], other: dict[int, float]) -> bool:
-    gaps = np.array([one[seed] - other[seed] for seed in one if seed in other])
-    return len(gaps) > 0 and sign(interval(gaps)) != 0
+    gap = over_common(one, other)
+    return gap is not None and sign(gap) != 0

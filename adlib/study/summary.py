@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TITLES", "difference", "interval", "origin", "points", "read_results", "results_folder",
-    "runs_table", "sign", "soft_identity", "spread", "supervised_table", "table", "verdicts",
+    "runs_table", "sign", "spread", "supervised_table", "table", "verdicts",
 ]  # fmt: skip
 MECHANISM = (
     "d_normal", "d_anomalous", "ratio", "gap", "z", "d_held_out", "noise_changed", "noise_unchanged"
@@ -168,43 +168,6 @@ def verdicts(
 
     rows = [[cell(*sides, column) for column in columns] for sides in pairs.values()]
     return DataFrame(rows, index=Index(list(pairs)), columns=[TITLES[c] for c in columns])
-
-
-def soft_identity(frame: "DataFrame", *, constrained: bool = False) -> str:
-    """A sentence on whether more prototypes rebuilt anomalies better, relative to what is normal.
-
-    It is about the ratio of anomalous to normal distance. That a falling ratio stands for the soft
-    identity mapping of Pro-AD's abstract is our reading; the abstract gives no measure.
-
-    Args:
-        frame: Runs of one arm at several numbers of prototypes, the same seeds at each.
-        constrained: The arm has a constraint, of which the abstract says that it prevents this.
-    Raises:
-        ValueError: Fewer than two numbers, or seeds that do not pair.
-    """
-    numbers = sorted({int(n) for n in frame["prototypes"].dropna()})
-    if len(numbers) < 2:
-        raise ValueError(f"expected runs at two numbers of prototypes at least, got {numbers}")
-    few, many = (frame.query("prototypes == @n") for n in (numbers[0], numbers[-1]))
-    gap = difference(many, few, "ratio")
-    claim = "the claim of soft identity mapping"
-    fell, rose = f"as {claim} says", f"against {claim}"
-    if constrained:
-        fell, rose = "which a constraint is said to prevent", "so the constraint held it"
-    outcome = {
-        -1: f"it **fell**, {fell}",
-        0: "which **cannot be told** from no change",
-        1: f"it **rose**, {rose}",
-    }[sign(gap)]
-    distances = (
-        f"{name} from {few[column].mean():.3f} to {many[column].mean():.3f}"
-        for name, column in (("normal", "d_normal"), ("anomalous", "d_anomalous"))
-    )
-    return (
-        f"From {numbers[0]} to {numbers[-1]} prototypes the ratio of anomalous to "
-        f"normal distance changed by {points(gap, percent=False)}: {outcome}. The distance went, "
-        f"for patches that are {', and '.join(distances)}."
-    )
 
 
 def origin(

@@ -12,9 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from adlib.report.paired import interval, sign
+from adlib.report.figures import legend_below, plain_axes
+from adlib.report.paired import over_common
 from adlib.report.published import TITLES
-from adlib.report.records import Run, Section, as_text, name_of
+from adlib.report.records import Run, Section, as_text, by_seed, name_of
 from adlib.report.tables import ABSENT, with_deviation
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ STYLES = (
 """A colour and a mark of each method; Okabe and Ito's colours."""
 WIDTH, HEIGHT = 5.6, 2.4  # inches, of the figure and of a row; legible at half of it, on a phone
 APART = 0.08  # between methods of one training, so that no mark hides another; a tick is 1
-Values = dict[int, float]  # of a metric, by seed
 Gap = tuple[float, float, float, int]
 
 
@@ -73,29 +73,11 @@ def trainings(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame
         for way, runs in ways.items() if len(ways) > 1 else ():
             row = rows[kind.data, kind.name, way] = {"seeds": str(len({r.seed for r in runs}))}
             for metric in metrics:
-                gap = None if way == ALL else _from_all(ways, way, metric)
-                row[TITLES[metric]] = with_deviation([*values_of(runs, metric).values()])
+                values, whole = (by_seed(ways.get(one, ()), metric) for one in (way, ALL))
+                row[TITLES[metric]] = with_deviation([*values.values()])
+                gap = None if way == ALL else over_common(values, whole)
                 row[f"{TITLES[metric]}, difference"] = _points(gap)
     return _frame(rows, "data", "method", "trained on")
-
-
-def counted(sections: Sequence[Section], metric: str) -> str:
-    """How many methods the seeds see ahead of, or behind, their training on `ALL`."""
-    tally: dict[str, list[int]] = defaultdict(list)
-    for ways in by_training(sections).values():
-        for way in ways:
-            if way != ALL and (gap := _from_all(ways, way, metric)) is not None:
-                tally[way].append(sign(gap))
-    if not tally:
-        return f"By {TITLES[metric]} nothing can be compared."
-    parts = (
-        f"trained on {way}, {signs.count(-1)} of {len(signs)} are behind and {signs.count(1)} ahead"
-        for way, signs in sorted(tally.items(), key=lambda item: _place(item[0]))
-    )
-    return (
-        f"By {TITLES[metric]}, against {ALL} and as far as the seeds tell: {'; '.join(parts)}. "
-        "The others cannot be told apart."
-    )
 
 
 def leaders(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame":
@@ -116,36 +98,22 @@ def leaders(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame":
     for same, way in sorted(rivals, key=lambda key: (key[0], _place(key[1]))):
         row = rows[same[0], way] = {}
         for metric in metrics:
-            scored = {n: values_of(runs, metric) for n, runs in rivals[same, way].items()}
+            scored = {n: by_seed(runs, metric) for n, runs in rivals[same, way].items()}
             scored = {n: v for n, v in scored.items() if v}
             order = sorted(scored, key=lambda n: -np.mean([*scored[n].values()]))
             cells = ABSENT, ABSENT
             if len(order) > 1:
                 best, second = (scored[n] for n in order[:2])
                 cells = (f"{order[0]}, {with_deviation([*best.values()])}",
-                         f"{order[1]}, {_points(_gap(second, best))}")  # fmt: skip
+                         f"{order[1]}, {_points(over_common(second, best))}")  # fmt: skip
             row[TITLES[metric]], row[f"{TITLES[metric]}, next"] = cells
     return _frame(rows, "data", "trained on")
-
-
-def values_of(runs: Sequence[Run], metric: str) -> Values:
-    """A metric's mean over categories, of each seed whose run has it; shares, not per cent."""
-    return {run.seed: v for run in runs if (v := run.mean.get(metric)) is not None}
 
 
 def _place(way: str) -> tuple[int, int]:
     """Key to sort trainings by: few images, by their number, then all, then several data sets."""
     number = way.split()[0]
     return (0, int(number)) if number.isdigit() else (1 + (way == SEVERAL), 0)
-
-
-def _from_all(ways: Mapping[str, Sequence[Run]], way: str, metric: str) -> Gap | None:
-    return _gap(values_of(ways[way], metric), values_of(ways.get(ALL, ()), metric))
-
-
-def _gap(one: Values, other: Values) -> Gap | None:
-    gaps = np.array([one[seed] - other[seed] for seed in one if seed in other])
-    return interval(gaps) if len(gaps) else None
 
 
 def _points(gap: Gap | None) -> str:
@@ -190,15 +158,7 @@ def trainings_figure(sections: Sequence[Section], metrics: Sequence[str]) -> Fig
                 _method(axes, mine.get(name, {}), ticks, metric, i - (len(names) - 1) / 2, name,
                         *STYLES[i % len(STYLES)])  # fmt: skip
             _style(axes, ticks, metric, block[0])
-    handles = {
-        label: handle
-        for axes in panels.flat
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    drawn = [name for name in names if name in handles]
-    figure.legend(
-        [handles[name] for name in drawn], drawn, loc="outside lower center", ncols=4, frameon=False
-    )
+    legend_below(figure, panels.flat, ncols=4, order=names)
     return figure
 
 
@@ -215,7 +175,7 @@ def _method(
     """Draw one method's line in a panel."""
     means: list[tuple[float, float]] = []
     for tick, way in enumerate(ticks):
-        seeds = [100 * value for value in values_of(ways.get(way, ()), metric).values()]
+        seeds = [100 * value for value in by_seed(ways.get(way, ()), metric).values()]
         x = tick + APART * beside
         if seeds:
             axes.plot([x] * len(seeds), seeds, "o", color=colour, ms=3, alpha=0.5, mew=0)
@@ -231,9 +191,7 @@ def _style(axes: Axes, ticks: Sequence[str], metric: str, data: str) -> None:
     axes.set_xlim(-0.4, len(ticks) - 0.6)
     axes.set_xlabel("normal images per category" if few else "trained on")
     axes.set_title(f"{data}: {TITLES[metric]}, %")
-    axes.grid(axis="y", color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain_axes(axes, "y", "top", "right")
     if not axes.lines:
         axes.set_yticks([])
         axes.text(0.5, 0.5, "no masks", transform=axes.transAxes, ha="center")
