@@ -5,7 +5,7 @@ records.py       a folder -> records -> sections of runs that may be averaged, a
 paired.py        two arms on the same seeds, categories and images: differences, intervals, tests
 tables.py        a section -> tables: metrics with spread, categories, seeds, pairs, cost
 reproduction.py  beside the published numbers: within, below, above, not run
-figures.py       sections as a forest plot
+figures.py       sections as a forest plot; what figures of records share
 document.py      all of it in order, as text, Markdown, CSV, PNG and SVG
 command.py       the command, and the one screen that it prints
 published/       numbers that others published, each with its source

@@ -162,7 +162,7 @@ def compose(found: Found, *, against: str | None = None) -> Document:
 
     known = list(dict.fromkeys(run.arm for s in found.sections for run in s.runs))
     if against is not None and against not in known:
-        raise ValueError(f"no arm {against!r}; there are {'; '.join(known)}")
+        raise ValueError(printable(f"no arm {against!r}; there are {'; '.join(known)}"))
     document = Document([Heading(1, "Benchmark report"), *found.skipped])
     by_source: dict[str, list[Section]] = {}
     for section in found.sections:

@@ -250,12 +250,11 @@ def read_folder(folder: Path) -> Found:
         FileNotFoundError: No such folder, or no record in it.
         NotADirectoryError: It is a file.
     """
+    shown = printable(folder)
     if folder.is_file():
-        raise NotADirectoryError(
-            f"{folder} is a file; expected the folder that holds it: {folder.parent}"
-        )
+        raise NotADirectoryError(f"{shown} is a file; expected the folder that holds it")
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}; expected one that holds records")
+        raise FileNotFoundError(f"no folder {shown}; expected one that holds records")
     found = Found([], [])
     sources: dict[str, list[Run]] = defaultdict(list)
     for path in _files(folder, "*.jsonl", f"*/{LINES}"):
@@ -275,7 +274,7 @@ def read_folder(folder: Path) -> Found:
         found.sections.extend(divide(runs, found.skipped))
     if not found.sections:
         raise FileNotFoundError(
-            f"no record in {folder}; expected *.jsonl of sweeps, or record.json of evaluated runs"
+            f"no record in {shown}; expected *.jsonl of sweeps, or record.json of evaluated runs"
             + "".join(f"; {note}" for note in found.skipped)
         )
     return found
