@@ -44,7 +44,7 @@ def test_a_change_of_places_is_named_with_what_it_was(tmp_path: Path) -> None:
         "seeds tell apart, under both conditions, methods that changed places: parts, protocol "
         "mvtec, vit-tiny, 800 steps (dinomaly 81.0 > pro-ad 71.0)."
     )
-    assert changes_sentence(frame[:1]).startswith("There is one condition")
+    assert changes_sentence(frame.head(1)).startswith("There is one condition")
 
 
 def test_a_method_without_training_stands_at_every_number_of_steps(tmp_path: Path) -> None:

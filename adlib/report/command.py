@@ -127,7 +127,7 @@ def _leaders(sections: Sequence[Section], sources: Sequence[str], most: int) -> 
     lines = ["", _line(["section", "metric", "leads", "mean", "apart"], widths)]
     for title, section in shown.items():
         for metric in LEADING:
-            order = section.order(metric)
+            order = list(section.order(metric))
             if order:
                 apart = f"{len(_apart(section, metric).get(order[0], []))} of {len(order) - 1}"
                 if len(order) < 2 or len({run.seed for run in section.runs}) < 2:

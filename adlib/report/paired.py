@@ -254,10 +254,11 @@ def draw(section: Section, *, resamples: int = RESAMPLES, seed: int = 0) -> dict
     """
     arms = {arm: section.of(arm) for arm in section.ran()}
     arms = {a: runs for a, runs in arms.items() if all(run.record.get("images") for run in runs)}
+    if not arms:
+        return {}
     parts: dict[str, list[dict[str, np.ndarray]]] = {arm: [] for arm in arms}
-    first = next((runs[0] for runs in arms.values()), None)
-    images = 0
-    for i, category in enumerate(section.categories if first else ()):
+    first, images = next(iter(arms.values()))[0], 0
+    for i, category in enumerate(section.categories):
         labels = _scored(first, category)[0]
         images += len(labels)
         strata = [np.flatnonzero(labels == kind) for kind in (False, True)]

@@ -119,8 +119,8 @@ class Run:
         return self.record["seed"]
 
     @property
-    def mean(self) -> dict[str, float | None]:
-        """The metrics in the mean over categories."""
+    def mean(self) -> dict[str, Any]:
+        """The metrics in the mean over categories, fractions or None."""
         return self.record["mean"]
 
     @property

@@ -122,11 +122,11 @@ def join_categories(sections: Sequence[Section]) -> list[Section]:
 def _mean_run(runs: Sequence[Run]) -> Run:
     """One run of several, each of a category of its own."""
     record = runs[0].record
-    found = {metric: [run.mean.get(metric) for run in runs] for metric in record["mean"]}
+    common = [m for m in record["mean"] if all(run.mean.get(m) is not None for run in runs)]
     whole = {
         "setting": setting_of(record),
         "categories": {k: v for run in runs for k, v in run.record["categories"].items()},
-        "mean": {m: float(np.mean(values)) for m, values in found.items() if None not in values},
+        "mean": {m: float(np.mean([run.mean[m] for run in runs])) for m in common},
     }
     return replace(runs[0], record=record | whole)
 

@@ -44,12 +44,14 @@ def guesses(method: str) -> list[Guess]:
         rows = [row for row in csv.DictReader(file) if row["method"] == method]
     if not rows:
         raise ValueError(f"expected pro-ad or prn, got {method!r}")
-    lists = {"names": ",", "instead": ";"}
-    return [
-        Guess(**row | {k: tuple(p.strip() for p in row[k].split(mark) if p.strip())
-                       for k, mark in lists.items()})
-        for row in rows
-    ]  # fmt: skip
+    found = []
+    for row in rows:
+        lists = {
+            key: tuple(part.strip() for part in row.pop(key).split(mark) if part.strip())
+            for key, mark in (("names", ","), ("instead", ";"))
+        }
+        found.append(Guess(**row, names=lists["names"], instead=lists["instead"]))
+    return found
 
 
 def guesses_table(

@@ -90,7 +90,7 @@ def _refuse_unlike(runs: Sequence[Run], *keys: str) -> None:
         for key in keys:
             one, other = (r.record.get(key) for r in (runs[0], run))
             if key == "data":
-                one, other = one["hash"], other["hash"]
+                one, other = (r.record["data"]["hash"] for r in (runs[0], run))
             if one != other:
                 raise ValueError(
                     f"the run {run.id} has another {key} than the first; their numbers cannot be "

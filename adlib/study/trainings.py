@@ -52,7 +52,13 @@ def by_training(sections: Sequence[Section]) -> dict[Kind, dict[str, list[Run]]]
         if few:
             way = f"{few['images']} normal images"
         weights = str((record.get("encoder") or {}).get("sha256"))
-        kind = Kind(*run.kind[1:3], as_text(record["protocol"]), weights, name_of(record))
+        kind = Kind(
+            record["data"]["name"],
+            record["data"]["hash"],
+            as_text(record["protocol"]),
+            weights,
+            name_of(record),
+        )
         found[kind][way].append(run)
     return {kind: {way: found[kind][way] for way in sorted(found[kind], key=_place)}
             for kind in sorted(found)}  # fmt: skip
