@@ -490,23 +490,24 @@ def predict(command: Predict) -> None:
 def sweep(command: Sweep) -> None:
     """Check, run or merge a sweep."""
     try:
-        from adlib.sweep import session
+        from adlib.sweep import run as sweeps
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}; pip install 'adlib[sweep]' brings it") from error
-    settings = session.Settings(
-        out=command.out or Path("runs") / f"sweep-{command.file.stem}",
-        workers=command.workers,
-        threads=command.threads_per_worker,
-        scheduler=command.scheduler,
-        shard=command.shard,
-        retries=command.retries,
-    )
+    out = command.out or Path("runs") / f"sweep-{command.file.stem}"
     if command.check:
-        print(session.describe(command.file, settings))
+        print(sweeps.describe(command.file, out, command.shard))
     elif command.merge:
-        session.run_merge(command.file, command.merge, settings)
+        sweeps.run_merge(command.file, command.merge, out, command.shard)
     else:
-        session.run_sweep(command.file, settings)
+        sweeps.run_sweep(
+            command.file,
+            out,
+            command.shard,
+            workers=command.workers,
+            threads=command.threads_per_worker,
+            scheduler=command.scheduler,
+            retries=command.retries,
+        )
 
 
 def export(command: Export) -> None:

@@ -14,9 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from adlib.sweep.folder import finished_ids
-from adlib.sweep.ledger import write_records
-from tests.small_notebook import write_notebook
+from adlib.sweep.results import finished_ids, write_records
+from tests.small_notebook import wait_for, write_notebook
 
 PARAMETERS = "a = 1  # a\nb = 1  # b\nlog = ''  # a folder beside all points\nout = None  # f"
 # Goes on where it was killed; notes if a second kernel is in its folder; writes its record in two
@@ -47,11 +46,13 @@ with open(folder / "record.json", "w") as file:
 
 
 def start(path: Path, out: Path) -> subprocess.Popen[bytes]:
-    """A sweep on two workers, in a process group of its own."""
+    """A sweep on two workers, in a process group and with temporary files of its own."""
     command = [sys.executable, "-m", "adlib", "sweep", str(path), "--out", str(out)]
+    (path.parent / "t").mkdir(exist_ok=True)
     return subprocess.Popen(
-        [*command, "--workers", "2"], start_new_session=True, stdout=subprocess.DEVNULL
-    )
+        [*command, "--workers", "2"], start_new_session=True, stdout=subprocess.DEVNULL,
+        env=os.environ | {"TMPDIR": str(path.parent / "t")},
+    )  # fmt: skip
 
 
 def records(out: Path) -> dict[str, Any]:
@@ -69,15 +70,7 @@ def files(out: Path) -> dict[Path, bytes]:
     return {p: p.read_bytes() for folder in folders for p in folder.rglob("*") if p.is_file()}
 
 
-def wait_for(condition: Any, what: str) -> Any:
-    deadline = time.monotonic() + 90
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"no {what}"
-        time.sleep(0.02)
-    return found
-
-
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_records_are_those_of_an_undisturbed_sweep_whatever_was_killed(tmp_path: Path) -> None:
     write_notebook(tmp_path / "n.ipynb", PARAMETERS, CODE)
     path = tmp_path / "s.yml"
@@ -110,15 +103,15 @@ def test_records_are_those_of_an_undisturbed_sweep_whatever_was_killed(tmp_path:
     try:
 
         def busy_worker() -> psutil.Process | None:
-            for child in psutil.Process(sweep.pid).children():
-                with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            with contextlib.suppress(psutil.NoSuchProcess):  # one has just ended
+                for child in psutil.Process(sweep.pid).children():
                     if any("adlib.sweep.execution" in c.cmdline() for c in child.children()):
                         return child
             return None
 
         if len(finished_ids(out)) < 8:
             wait_for(busy_worker, "worker at work").kill()
-        assert sweep.wait(timeout=120) == 0
+        assert sweep.wait(timeout=300) == 0
     finally:
         if sweep.poll() is None:
             os.killpg(sweep.pid, signal.SIGKILL)
@@ -128,5 +121,6 @@ def test_records_are_those_of_an_undisturbed_sweep_whatever_was_killed(tmp_path:
     assert not (tmp_path / "overlap").exists()
     assert not list((out / "failed").iterdir())
     assert not list((out / "points").glob("*.work"))
+    assert not [*out.rglob(".*-*"), *(tmp_path / "t").glob("adlib-*")]  # nothing is left behind
     attempts = [json.loads(p.read_text())["attempts"] for p in out.glob("points/*/point.json")]
     assert max(attempts) > 1  # something was killed indeed

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +14,10 @@ import pytest
 import yaml
 
 import adlib
-from adlib.sweep.folder import finished_ids
-from adlib.sweep.ledger import metrics_of
+from adlib.sweep.results import finished_ids, metrics_of
 from adlib.system.disk import write_json
 from tests.conftest import tiny_config
-from tests.small_notebook import write_notebook
+from tests.small_notebook import wait_for, write_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = "notebooks/sweeps/first_detection.yml"
@@ -29,11 +27,6 @@ GUIDE = (ROOT / "book/sweeps.md").read_text(encoding="utf-8")
 def blocks(language: str) -> list[str]:
     """The guide's blocks of code in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_the_guide_shows_the_file_as_it_is() -> None:
@@ -54,7 +47,7 @@ def test_the_workflow_runs_the_commands_of_the_guide_on_a_file_that_is_there() -
     assert shards == list(range(1, len(shards) + 1))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_commands_of_the_guide_run(tmp_path: Path) -> None:
     plan = yaml.safe_load((ROOT / EXAMPLE).read_text())
     names = [*plan["fixed"], *plan["grid"], "out"]
@@ -81,6 +74,10 @@ def test_the_commands_of_the_guide_run(tmp_path: Path) -> None:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
+    def answers() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
     def finish(commands: str) -> str:
         process = start(commands)
         told = process.communicate()[0]
@@ -93,10 +90,7 @@ def test_the_commands_of_the_guide_run(tmp_path: Path) -> None:
     daemons = []
     try:
         daemons.append(start(scheduler))
-        deadline = time.monotonic() + 60
-        while not answers(port):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_for(answers, "scheduler")
         daemons += [start(worker), start(gpu)]
         assert "2/2 seed=" in finish(cluster)
     finally:

@@ -2,12 +2,9 @@
 
 ```text
 plan.py        a YAML file -> points, each with an id
-parameters.py  the points against the notebook's parameters cell, before anything runs
-folder.py      where a point lies on disk: its lock, its work, its result
-execution.py   one notebook in a process of its own, which dies with its parent
-attempt.py     one attempt at one point, as a worker makes it
-cluster.py     all points, on Dask
-ledger.py      finished points -> records.jsonl, table.csv; merging the folders of shards
-session.py     the whole: what `adlib sweep` does
+parameters.py  the plan's values against the notebook's parameters cell, before anything runs
+execution.py   one attempt at one point, in a process that dies with its parent
+run.py         all points, on Dask: what `adlib sweep` does
+results.py     where a point lies on disk; finished points -> records.jsonl, table.csv; merging
 ```
 """

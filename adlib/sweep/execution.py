@@ -1,100 +1,212 @@
-"""One notebook in a process of its own: `python -P -m adlib.sweep.execution`, JSON on stdin.
+"""One attempt at one point: its notebook, in a process of its own that dies with its parent.
 
-Neither this process nor its kernel outlives its parent, not even one that is killed.
+A Dask worker calls `attempt`, which starts `python -P -m adlib.sweep.execution FOLDER`.
 """
 
-import ctypes
+import hashlib
 import json
+import math
 import os
 import re
-import signal
+import shutil
+import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
-import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-PR_SET_PDEATHSIG = 1  # of linux/prctl.h
-PAUSE = 0.2  # seconds between two looks at the parent where the system does not tell; ours
-LAST_LINES = 20  # of a traceback; ours
+import adlib
+from adlib.sweep.plan import Point, SweepError, Values
+from adlib.sweep.results import Result, Slot, read_files
+from adlib.system.progress import LOG
+
+PAUSE = 0.2  # seconds between two looks at a process
+LAST_LINES = 20  # of a traceback
+KERNEL_REFUSES = (
+    "MPLBACKEND",  # pictures inline
+    "JPY_SESSION_NAME",
+    LOG,  # nobody watches
+    # Dask's, for its workers: memory is given back at once, and training, which asks for it again
+    # at each step, spent half of its time on that.
+    "MALLOC_TRIM_THRESHOLD_",
+)
+KERNEL_ENVIRONMENT = {
+    "TQDM_DISABLE": "1",  # a bar is for a person who waits
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a note of the debugger on stderr
+    "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the home folder's
+}
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What all points of a sweep share; of plain values, so that other machines can be sent it.
+
+    Args:
+        out: The sweep's folder, which every worker must see under this path.
+        takes_out: Whether the notebook has a parameter `out`, to be given the point's folder.
+        notebook: The notebook's file name, and its SHA-256, under which it lies in OUT/notebooks.
+        timeout: Seconds that an attempt may take; None for no limit.
+        threads: CPU threads of the kernel's libraries; None leaves them as the worker has them.
+        gpus: CUDA_VISIBLE_DEVICES of each worker of this machine; empty leaves it alone.
+    """
+
+    out: str
+    takes_out: bool
+    notebook: dict[str, str]
+    timeout: float | None = None
+    threads: int | None = None
+    gpus: tuple[str, ...] = ()
+
+
+def attempt(
+    job: Job, point: Point, *, wanted: Callable[[], bool] = lambda: True, worker: int = 0
+) -> Result:
+    """Run a point's notebook once, unless it is finished or somebody else works on it.
+
+    Args:
+        job: What is asked of all points.
+        point: This one.
+        wanted: Asked time and again; False ends the attempt.
+        worker: The worker's number on its machine, by which it takes its GPUs.
+    Returns:
+        The content of point.json, whose status is "finished" or "failed"; or only the id and the
+        status "busy" (another process has the lock) or "stopped" (no longer wanted).
+    Raises:
+        FileNotFoundError: This machine does not see the sweep's folder.
+    """
+    from adlib.engine.runs import commit  # not above: the notebook's process needs no torch
+
+    slot = Slot(Path(job.out), point.id)
+    if not slot.log.parent.is_dir():
+        raise FileNotFoundError(
+            f"{socket.gethostname()} sees no folder {job.out}; every worker of a cluster needs "
+            "the sweep's folder under the same path"
+        )
+    with slot.lock() as log:
+        if slot.finished.is_dir():  # asked after the lock: it may have just been released
+            return slot.result() or {}
+        if log is None:
+            return {"id": point.id, "status": "busy"}
+        made = {"adlib": adlib.__version__, "commit": commit(), "notebook": job.notebook}
+        result = slot.begin({"id": point.id, "parameters": point.parameters}, made)
+        started = time.perf_counter()
+        outcome = _execute(job, point, slot.work, log, wanted, worker)
+        if outcome is None:
+            return {"id": point.id, "status": "stopped"}
+        result["seconds"] = round(time.perf_counter() - started, 3)
+        result["ended"] = datetime.now(UTC).isoformat()
+        return slot.settle(result | outcome)
+
+
+def _execute(
+    job: Job, point: Point, work: Path, log: int, wanted: Callable[[], bool], worker: int
+) -> Values | None:
+    """Execute the notebook in a process of its own; its error, or None if no longer wanted."""
+    # The name is the point's own, so that the next attempt removes what a killed one left.
+    name = hashlib.sha256(f"{os.getuid()} {work.resolve()}".encode()).hexdigest()[:16]
+    runtime = Path(tempfile.gettempdir(), f"adlib-{name}")
+    environment = {k: v for k, v in os.environ.items() if k not in KERNEL_REFUSES}
+    environment |= KERNEL_ENVIRONMENT | {"IPYTHONDIR": str(runtime)}  # no start-up files of a user
+    if job.threads is not None:
+        environment |= dict.fromkeys(THREADS, str(job.threads))
+    if job.gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = job.gpus[worker]
+    parameters = point.parameters | ({"out": str(work.resolve())} if job.takes_out else {})
+    deadline = time.monotonic() + (job.timeout or math.inf)
+    shutil.rmtree(runtime, ignore_errors=True)
+    runtime.mkdir(mode=0o700)
+    try:
+        kept = Path(job.out, "notebooks", f"{job.notebook['sha256']}.ipynb")
+        shutil.copyfile(kept, runtime / "notebook.ipynb")
+        asked = json.dumps({"parent": os.getpid(), "parameters": parameters})
+        (runtime / "asked.json").write_text(asked, encoding="utf-8")
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "adlib.sweep.execution", str(runtime)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,  # it and its kernel hold the lock as long as they live
+            stderr=log,
+            cwd=work,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the sweep, which ends this process
+        )
+        try:
+            while process.poll() is None:
+                if time.monotonic() > deadline:
+                    return _failed(f"it took longer than the timeout of {job.timeout:g} s")
+                if not wanted():
+                    return None
+                time.sleep(PAUSE)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+                time.sleep(2 * PAUSE)  # its kernel ends after it, and then leaves its files alone
+        if not (runtime / "outcome.json").is_file():
+            return _failed(f"its process ended with {process.returncode}; its log says more")
+        outcome = json.loads((runtime / "outcome.json").read_text(encoding="utf-8"))
+        if not outcome["error"]:
+            read_files(work)
+        return outcome
+    except SweepError as error:
+        return _failed(f"the notebook wrote a file that is no JSON: {error}")
+    finally:
+        shutil.rmtree(runtime, ignore_errors=True)
+
+
+def _failed(error: str, text: str = "") -> Values:
+    lines = re.sub(r"\x1b\[[\d;]*m", "", text).splitlines()[-LAST_LINES:]  # without colours
+    return {"error": error, "traceback": lines}
 
 
 def tie(parent: int) -> None:
-    """Let this process be killed when `parent` ends, which must be its parent."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    else:
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:  # it ended before the line above
+    """Let this process end soon after `parent`, which started it, however that ends."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PAUSE)
         os._exit(1)
 
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(PAUSE)
-    os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
 
 
-def execute(notebook: str, parameters: dict[str, Any], runtime: str) -> dict[str, Any] | None:
-    """Execute a notebook here, as `executed.ipynb`; None, or what went wrong.
-
-    Args:
-        notebook: The source, which is not touched.
-        parameters: Values to set below its `parameters` cell.
-        runtime: A folder of a short name, for the sockets of the kernel.
-    """
+def main(runtime: Path) -> None:
+    """Execute the notebook in `runtime` as executed.ipynb, and leave the outcome there."""
+    asked = json.loads((runtime / "asked.json").read_text(encoding="utf-8"))
+    tie(asked["parent"])
     # An optional check of jsonschema compiles a grammar of URIs when imported, for a second.
     sys.modules.setdefault("rfc3987_syntax", None)  # pyright: ignore[reportArgumentType]
     import papermill
     from traitlets.config import Config
 
+    outcome = {"error": None}
     line = f"__import__('adlib.sweep.execution').sweep.execution.tie({os.getpid()})"
+    # Sockets are files: no TCP port is open, and none can be taken by another kernel.
+    places = {"ip": f"{runtime}/kernel", "connection_file": f"{runtime}/kernel.json"}
     try:
         papermill.execute_notebook(
-            notebook,
+            str(runtime / "notebook.ipynb"),
             "executed.ipynb",
-            parameters=parameters,
+            parameters=asked["parameters"],
             kernel_name="python3",
             progress_bar=False,
-            # Sockets are files: no TCP port is open, and none can be taken by another kernel.
-            config=Config(
-                KernelManager={
-                    "transport": "ipc",
-                    "ip": f"{runtime}/kernel",
-                    "connection_file": f"{runtime}/kernel.json",
-                }
-            ),
+            config=Config(KernelManager={"transport": "ipc", **places}),
             extra_arguments=[f"--IPKernelApp.exec_lines={line}"],
         )
     except papermill.PapermillExecutionError as error:
-        return {
-            "error": f"cell [{error.exec_count}]: {error.ename}: {error.evalue}",
-            "traceback": _plain("\n".join(error.traceback)),
-        }
+        name = f"cell [{error.exec_count}]: {error.ename}: {error.evalue}"
+        outcome = _failed(name, "\n".join(error.traceback))
     except Exception as error:  # the kernel died, or never started
-        return {
-            "error": f"{type(error).__name__}: {error}",
-            "traceback": _plain(traceback.format_exc()),
-        }
-    return None
-
-
-def _plain(text: str) -> list[str]:
-    """The last lines, without colours."""
-    return re.sub(r"\x1b\[[\d;]*m", "", text).splitlines()[-LAST_LINES:]
-
-
-def main() -> int:
-    """Do as the JSON on stdin says; 1, and the outcome in a file, if the notebook failed."""
-    order = json.load(sys.stdin)
-    tie(order["parent"])
-    outcome = execute(order["notebook"], order["parameters"], order["runtime"])
-    if outcome is None:
-        return 0
-    Path(order["outcome"]).write_text(json.dumps(outcome), encoding="utf-8")
-    return 1
+        outcome = _failed(f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        (runtime / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(Path(sys.argv[1]))

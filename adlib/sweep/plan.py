@@ -1,27 +1,18 @@
-"""A sweep's YAML file and the points that it asks for.
+"""A sweep's YAML file, as book/sweeps.md describes it, and the points that it asks for."""
 
-```yaml
-notebook: ../01_first_detection.ipynb  # seen from this file
-profile: smoke                         # optional: values of profiles/smoke.yml beside the notebook
-fixed: {parts_steps: 40}               # the same at every point
-grid: {steps: [40, 80], seed: [0, 1]}  # every combination; the last name varies fastest
-include: [{steps: 160, seed: 0}]       # optional: further points
-exclude: [{steps: 80, seed: 1}]        # optional: combinations to leave out
-resources: {GPU: 1}                    # optional: what a point occupies of its worker
-timeout: 3600                          # optional: seconds that an attempt at a point may take
-```
-"""
-
+import hashlib
 import itertools
+import json
 import math
-from dataclasses import dataclass
+import re
+import reprlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
-
-from adlib.sweep.point import Point, SweepError, Values, as_json, point_of
 
 KEYS = {  # what each key must hold
     "notebook": (str, "the path of a notebook, seen from this file"),
@@ -33,30 +24,45 @@ KEYS = {  # what each key must hold
     "resources": (dict, "a mapping such as {GPU: 1}"),
     "timeout": (int | float, "a number of seconds above 0"),
 }
+MOST_POINTS = 10_000
+MOST_VALUES = 100_000  # in a file; an anchor counts wherever it is used
+DEEPEST = 20  # lists and mappings inside one another
+SLUG = 60  # characters of an id that show values; the hash tells apart what is cut off
+DIGITS = 8  # of the hash; a plan in which two points had one id would be refused
+Values = dict[str, Any]
 Lines = dict[tuple[Any, ...], int]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """A value that the file gives a parameter, and where it stands."""
+class SweepError(ValueError):
+    """A sweep that cannot be run as it was asked for."""
 
-    name: str
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One run of the notebook.
+
+    Args:
+        id: Readable, and the same on every machine: a slug of `values` and a hash of `parameters`.
+        values: Its place in the grid.
+        parameters: All that the notebook is given, but `out`, which is the point's own folder.
+    """
+
+    id: str
+    values: Values
+    parameters: Values
+
+
+class Site(NamedTuple):
+    """A value that a file gives a parameter, and the file and line where it stands."""
+
+    name: Any
     value: Any
     place: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a YAML file asks for.
-
-    Args:
-        path: The file.
-        notebook: The notebook that it names.
-        points: In the order of the file.
-        sites: Every value in the file, for the check against the notebook.
-        resources: Dask worker resources that a point occupies.
-        timeout: Seconds an attempt at a point may take; None for no limit.
-    """
+    """A sweep's file, read: its points in the file's order, and every value for the check."""
 
     path: Path
     notebook: Path
@@ -70,75 +76,88 @@ def read_plan(path: Path) -> Plan:
     """Read a sweep's YAML file.
 
     Raises:
-        SweepError: There is no such file, a key is unknown, or what it asks for contradicts itself.
+        SweepError: There is no such file, a key is unknown, or its entries contradict one another.
     """
     raw, lines = read_mapping(path)
 
     def at(*where: Any) -> str:
-        return f"{path.name}, line {lines.get(where, lines.get(where[:1], 1))}"
+        return f"{path}, line {lines.get(where, lines.get(where[:1], 1))}"
+
+    def refuse(problem: str, *where: Any) -> NoReturn:
+        raise SweepError(f"{at(*where)}: {problem}")
 
     for key, value in raw.items():
         if key not in KEYS:
-            near = get_close_matches(str(key), KEYS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise SweepError(f"{at(str(key))}: unknown key {key!r}{hint} Known: {', '.join(KEYS)}")
+            refuse(f"unknown key {key!r}{closest(key, KEYS)} Known: {', '.join(KEYS)}", str(key))
         kind, words = KEYS[key]
-        if not isinstance(value, kind) or isinstance(value, bool) or not value:
-            raise SweepError(f"{at(key)}: {key} must be {words}, got {value!r}")
+        wrong = not isinstance(value, kind) or isinstance(value, bool) or not value
+        if wrong or (key == "timeout" and not 0 < value < math.inf):
+            refuse(f"{key} must be {words}, got {reprlib.repr(value)}", key)
     if "notebook" not in raw:
-        raise SweepError(f"{path.name} names no notebook; expected a line `notebook: PATH`")
+        raise SweepError(f"{path} names no notebook; expected a line `notebook: PATH`")
     notebook = path.parent / raw["notebook"]
     if not notebook.is_file():
-        raise SweepError(f"{at('notebook')}: no notebook at {notebook}")
+        refuse(f"no notebook at {notebook}", "notebook")
     fixed, grid = raw.get("fixed", {}), raw.get("grid", {})
     include, exclude = raw.get("include", []), raw.get("exclude", [])
     profile = _read_profile(notebook, raw["profile"], at("profile")) if "profile" in raw else []
 
-    sites = [*profile, *(Site(name=n, value=v, place=at("fixed", n)) for n, v in fixed.items())]
+    sites = [*profile, *(Site(n, v, at("fixed", n)) for n, v in fixed.items())]
     for n, values in grid.items():
         if not isinstance(values, list) or not values:
-            raise SweepError(f"{at('grid', n)}: {n} must be a list of values, got {values!r}")
+            refuse(f"{n} must be a list of values, got {reprlib.repr(values)}", "grid", n)
         if n in fixed:
-            raise SweepError(f"{at('grid', n)}: {n} is fixed already, in {at('fixed', n)}")
-        sites += [Site(name=n, value=v, place=at("grid", n, i)) for i, v in enumerate(values)]
+            refuse(f"{n} is fixed already, in {at('fixed', n)}", "grid", n)
+        sites += [Site(n, v, at("grid", n, i)) for i, v in enumerate(values)]
     for key, entries in (("include", include), ("exclude", exclude)):
         for i, entry in enumerate(entries):
             if not isinstance(entry, dict) or not entry:
-                raise SweepError(f"{at(key, i)}: expected parameters and values, got {entry!r}")
-            sites += [Site(name=n, value=v, place=at(key, i, n)) for n, v in entry.items()]
-    for site in sites:
-        if not isinstance(site.name, str) or not site.name.isidentifier():
-            raise SweepError(f"{site.place}: {site.name!r} is no name of a parameter")
-        if not is_plain(site.value):
+                refuse(f"expected parameters and values, got {reprlib.repr(entry)}", key, i)
+            sites += [Site(n, v, at(key, i, n)) for n, v in entry.items()]
+    for name, value, place in sites:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise SweepError(f"{place}: {name!r} is no name of a parameter")
+        try:
+            as_json(value)
+        except (ValueError, TypeError) as error:  # infinity, a date
             raise SweepError(
-                f"{site.place}: {site.name} must be made of finite numbers, text, true, false, "
-                f"null, lists and mappings, got {site.value!r}; quote what is meant as text"
-            )
+                f"{place}: {name} must be made of finite numbers, text, true, false, null, lists "
+                f"and mappings, got {reprlib.repr(value)}; quote what is meant as text"
+            ) from error
+    resources = raw.get("resources", {})
+    for name, amount in resources.items():
+        if type(amount) not in (int, float) or not 0 < amount < math.inf:
+            refuse(f"resource {name} must be a number above 0, got {amount!r}", "resources")
+        if name == "GPU" and amount > 1 and amount % 1:
+            refuse(f"GPU must be whole, or a share below 1, got {amount}", "resources")
 
-    combinations = [dict(zip(grid, c, strict=True)) for c in itertools.product(*grid.values())]
+    count = math.prod(map(len, grid.values())) + len(include)
+    if count > MOST_POINTS:
+        key = "grid" if grid else "include"
+        refuse(f"{key} asks for {count:,} points; at most {MOST_POINTS:,} are taken", key)
+    chosen = [dict(zip(grid, c, strict=True)) for c in itertools.product(*grid.values()) if grid]
     for i, entry in enumerate(exclude):
-        if not any(_has(c, entry) for c in combinations):
-            raise SweepError(f"{at('exclude', i)}: no combination of the grid has {entry}")
-    chosen = [c for c in combinations if grid and not any(_has(c, e) for e in exclude)]
+        pattern = _pairs(entry)
+        kept = [values for values in chosen if not pattern <= _pairs(values)]
+        if len(kept) == len(chosen):
+            refuse(f"no combination of the grid has {reprlib.repr(entry)}", "exclude", i)
+        chosen = kept
     base = {site.name: site.value for site in profile} | fixed
     points: dict[str, Point] = {}
     for values in [*chosen, *include]:
         point = point_of(notebook, values, base)
         if point.id in points:
-            raise SweepError(f"{path.name} asks twice for the point {values}")
+            raise SweepError(f"{path} asks twice for the point {reprlib.repr(values)}")
         points[point.id] = point
     if not points:
-        raise SweepError(f"{path.name} asks for no point; expected `grid:` or `include:`")
-    timeout = raw.get("timeout")
-    if timeout is not None and not 0 < timeout < math.inf:
-        raise SweepError(f"{at('timeout')}: timeout must be {KEYS['timeout'][1]}, got {timeout}")
+        raise SweepError(f"{path} asks for no point; expected `grid:` or `include:`")
     return Plan(
         path=path,
         notebook=notebook,
         points=tuple(points.values()),
         sites=tuple(sites),
-        resources=_read_resources(raw.get("resources", {}), at("resources")),
-        timeout=None if timeout is None else float(timeout),
+        resources={str(name): float(amount) for name, amount in resources.items()},
+        timeout=float(raw["timeout"]) if "timeout" in raw else None,
     )
 
 
@@ -146,69 +165,104 @@ def read_mapping(path: Path) -> tuple[Values, Lines]:
     """Read a mapping in YAML, and the line of each entry by the keys that lead to it.
 
     Raises:
-        SweepError: There is no such file, it is not a mapping in YAML, or a key stands in it twice.
+        SweepError: There is no such file, it is no mapping in YAML, a key stands in it twice, or
+            it unfolds to more values than a sweep can have.
     """
     if not path.is_file():
         raise SweepError(f"no file {path}; expected a sweep in YAML")
-    text = path.read_text(encoding="utf-8")
     lines: Lines = {}
 
     def walk(node: yaml.Node | None, where: tuple[Any, ...]) -> None:
         entries = []
         if isinstance(node, yaml.MappingNode):
-            entries = [(key.value, key, value) for key, value in node.value]
+            entries = [(str(key.value), key, value) for key, value in node.value]
         elif isinstance(node, yaml.SequenceNode):
             entries = [(i, item, item) for i, item in enumerate(node.value)]
         for name, marked, value in entries:
             here, line = (*where, name), marked.start_mark.line + 1
             if here in lines:  # YAML itself would take the last one and say nothing
-                first = f"it stands in line {lines[here]} already"
-                raise SweepError(f"{path.name}, line {line}: {name!r} again; {first}")
+                again = f"{name!r} again; it stands in line {lines[here]} already"
+                raise SweepError(f"{path}, line {line}: {again}")
             lines[here] = line
+            if len(lines) > MOST_VALUES or len(here) > DEEPEST:
+                raise SweepError(
+                    f"{path}, line {line}: expected at most {MOST_VALUES:,} values, nested at most "
+                    f"{DEEPEST} deep; anchors that use one another unfold to more"
+                )
             walk(value, here)
 
+    loader = None
     try:
-        walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SweepError(f"{path.name} is not YAML: {error}") from error
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        walk(node, ())  # before the values are built: merged anchors would grow there
+        raw = None if node is None else loader.construct_document(node)
+    except SweepError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        line = 0 if loader is None else loader.line
+        line = getattr(getattr(error, "problem_mark", None), "line", line) + 1
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise SweepError(f"{path}, line {line}: it is not YAML: {problem}") from error
     if not isinstance(raw, dict):
-        raise SweepError(f"{path.name} must hold a mapping, got {type(raw).__name__}")
+        raise SweepError(f"{path} must hold a mapping, got {type(raw).__name__}")
     return raw, lines
+
+
+def point_of(notebook: Path, values: Values, base: Values) -> Point:
+    """Name a point by its values and by a hash of all parameters and the notebook's file name."""
+    parameters = base | values
+    digest = hashlib.sha256(as_json([notebook.name, parameters]).encode()).hexdigest()[:DIGITS]
+    shown = {n: v if isinstance(v, str) else json.dumps(v) for n, v in sorted(values.items())}
+    slug = "_".join(f"{n}={re.sub(r'[^A-Za-z0-9.+-]+', '-', v)}" for n, v in shown.items())[:SLUG]
+    return Point(id=f"{slug or 'point'}_{digest}", values=values, parameters=parameters)
+
+
+def as_finished(points: Iterable[Point], finished: Iterable[str]) -> list[Point]:
+    """The points under the ids that they were finished under, when the grid was another.
+
+    The hash is over all parameters, so it stays when one of them moves from `fixed` to `grid`.
+    """
+    ids = set(finished)
+    same = {name[-DIGITS:]: name for name in ids}
+    return [p if p.id in ids else replace(p, id=same.get(p.id[-DIGITS:], p.id)) for p in points]
+
+
+def is_id(name: str) -> bool:
+    """Whether a folder's name is a point's id; `ID.work` and the like are not."""
+    return re.fullmatch(rf"[^/\\]+_[0-9a-f]{{{DIGITS}}}", name) is not None
+
+
+def take_shard(points: tuple[Point, ...], shard: str) -> tuple[Point, ...]:
+    """Every n-th point from the k-th on, for `k/n`; SweepError unless 1 <= k <= n."""
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    k, n = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= k <= n:
+        raise SweepError(f"--shard: expected k/n with 1 <= k <= n, such as 2/3; got {shard!r}")
+    return points[k - 1 :: n]
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON with sorted keys, by which 1, 1.0 and true differ."""
+    return json.dumps(value, sort_keys=True, allow_nan=False)
+
+
+def _pairs(values: Values) -> set[tuple[str, str]]:
+    return {(name, as_json(value)) for name, value in values.items()}
+
+
+def closest(word: Any, known: Iterable[str]) -> str:
+    """A question after the known word most like the given one, or a full stop."""
+    near = get_close_matches(str(word), list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def _read_profile(notebook: Path, name: str, place: str) -> list[Site]:
     """Values of profiles/NAME.yml beside the notebook, the files that the book is built from."""
     path = notebook.parent / "profiles" / f"{name}.yml"
     raw, lines = read_mapping(path) if path.is_file() else ({}, {})
-    values = raw.get(notebook.stem, {}) or {}
-    if notebook.stem not in raw or not isinstance(values, dict):
+    values = raw.get(notebook.stem)
+    if not values or not isinstance(values, dict):
         raise SweepError(f"{place}: expected values for {notebook.stem} in {path}, found none")
-    where = f"{path.name}, line {lines[(notebook.stem,)]}"
-    return [Site(name=n, value=v, place=where) for n, v in values.items()]
-
-
-def _read_resources(raw: Values, place: str) -> dict[str, float]:
-    for name, amount in raw.items():
-        number = isinstance(amount, int | float) and not isinstance(amount, bool)
-        if not number or not 0 < amount < math.inf:
-            raise SweepError(f"{place}: resource {name} must be a number above 0, got {amount!r}")
-        if name == "GPU" and amount > 1 and amount % 1:
-            raise SweepError(f"{place}: GPU must be whole, or a share below 1, got {amount}")
-    return {str(name): float(amount) for name, amount in raw.items()}
-
-
-def is_plain(value: Any) -> bool:
-    """Whether JSON has it, and so a notebook's parameter can be it; a date, say, cannot."""
-    if isinstance(value, list):
-        return all(is_plain(item) for item in value)
-    if isinstance(value, dict):
-        return all(isinstance(k, str) and is_plain(v) for k, v in value.items())
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, str | bool | int)
-
-
-def _has(values: Values, pattern: Values) -> bool:
-    """Whether a combination has all that `pattern` names."""
-    return all(n in values and as_json(values[n]) == as_json(v) for n, v in pattern.items())
+    where = f"{path}, line {lines[(notebook.stem,)]}"
+    return [Site(n, v, where) for n, v in values.items()]

@@ -1,0 +1,254 @@
+"""Where a point lies on disk, and the tables of all; book/sweeps.md draws the folder.
+
+A point is finished if and only if its folder exists: the work folder is renamed when all is in it.
+"""
+
+import csv
+import io
+import json
+import os
+import reprlib
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from adlib.sweep.plan import SweepError, Values, is_id
+from adlib.system.disk import locked, remove_leftovers, sync_folder, write_json, write_text
+
+try:
+    import fcntl
+except ImportError as error:  # Windows
+    raise SweepError(
+        "a sweep needs the file locks of Linux or macOS; on Windows use WSL"
+    ) from error
+
+OUTCOME = ("status", "seconds", "attempts", "error")  # columns between parameters and metrics
+Result = dict[str, Any]  # the content of point.json
+
+
+class Slot:
+    """The places of one point below a sweep's folder, and who may write there."""
+
+    def __init__(self, out: Path, point: str) -> None:
+        self.finished = out / "points" / point
+        self.work = out / "points" / f"{point}.work"
+        self.failed = out / "failed" / f"{point}.json"
+        self.log = out / "logs" / f"{point}.log"
+
+    @contextmanager
+    def lock(self) -> Iterator[int | None]:
+        """Give the log, open and locked, or None while somebody else works on the point.
+
+        The lock belongs to the open file. Processes that are started with it as their output hold
+        it, too, so it is free when the last one that could write is gone, however it ended.
+        """
+        log = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+            else:
+                yield log
+        finally:
+            os.close(log)
+
+    def result(self) -> Result | None:
+        """How the point finished, else how its last attempt failed, else None."""
+        done = self.finished.is_dir()
+        path = self.finished / "point.json" if done else self.failed
+        return read_json(path, check_result) if done or path.is_file() else None
+
+    def begin(self, point: Values, made: Values) -> Result:
+        """Note an attempt that begins now, and count it; only for the holder of the lock."""
+        self.work.mkdir(exist_ok=True)
+        for path in (self.work / "point.json", self.failed):
+            remove_leftovers(path.parent, path.name)
+        result = {**point, "status": "begun", "attempts": self.begun() + 1, **made}
+        write_json(self.work / "point.json", result)
+        return result
+
+    def begun(self) -> int:
+        """How many attempts were begun in the work folder."""
+        path = self.work / "point.json"
+        return read_json(path)["attempts"] if path.is_file() else 0
+
+    def settle(self, result: Result) -> Result:
+        """Note how an attempt ended: the work folder becomes the finished one, or stays."""
+        result["status"] = "failed" if result["error"] else "finished"
+        if result["error"]:
+            write_json(self.failed, result)
+            return result
+        write_json(self.work / "point.json", result)
+        for path in self.work.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        self.work.rename(self.finished)
+        sync_folder(self.finished.parent)
+        self.failed.unlink(missing_ok=True)
+        return result
+
+
+def open_folder(out: Path) -> None:
+    """Make a sweep's folder, or take the one that is there; SweepError if it is no sweep's."""
+    if out.exists() and not out.is_dir():
+        raise SweepError(f"{out} is a file; expected a folder, or a new name")
+    if out.is_dir() and any(out.iterdir()) and not (out / "points").is_dir():
+        raise SweepError(f"{out} holds something else than a sweep; name another folder")
+    for name in ("points", "failed", "logs", "notebooks"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+
+
+def finished_ids(out: Path) -> list[str]:
+    """The finished points below a sweep's folder, sorted."""
+    return sorted(p.name for p in (out / "points").glob("*") if is_id(p.name) and p.is_dir())
+
+
+def failed_ids(out: Path) -> list[str]:
+    """Points that failed and have not finished since, sorted."""
+    failed = {p.stem for p in (out / "failed").glob("*.json") if is_id(p.stem)}
+    return sorted(failed - set(finished_ids(out)))
+
+
+def check_result(value: Any) -> Result:
+    """Return the content of a point.json; ValueError if it is none."""
+    if not isinstance(value, dict) or not isinstance(value.get("parameters"), dict):
+        raise ValueError(f"expected a point with its parameters, got {reprlib.repr(value)}")
+    return value
+
+
+def read_json(path: Path, check: Callable[[Any], Any] = lambda value: value) -> Any:
+    """Read a JSON file; SweepError if it is none, holds NaN, or `check` raises a ValueError."""
+    try:
+        return check(_parse(path.read_bytes()))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SweepError(f"{path} cannot be read: {error}") from error
+
+
+def read_files(folder: Path) -> Values:
+    """The content of the JSON files that a notebook left in its folder, by their names."""
+    return {p.name: read_json(p) for p in sorted(folder.glob("*.json")) if p.name != "point.json"}
+
+
+def metrics_of(record: Any) -> dict[str, float]:
+    """The main numbers of a record: its `mean` over categories, else the numbers at its top."""
+    source = record.get("mean", record) if isinstance(record, dict) else {}
+    numbers = source.items() if isinstance(source, dict) else ()
+    return {k: float(v) for k, v in numbers if type(v) in (int, float)}  # no truth values
+
+
+def write_records(out: Path) -> dict[str, Values]:
+    """Make records.jsonl and table.csv anew from the points in a sweep's folder, sorted by id.
+
+    A line of records.jsonl is the content of point.json, with the notebook's own JSON files by
+    their names under `files`. The table has the failed points, too.
+
+    Returns:
+        Of each point in the table, by id: parameters, status, seconds, attempts, error, metrics.
+    """
+    finished = finished_ids(out)
+    lines, rows = [], {}
+    for point in sorted([*finished, *failed_ids(out)]):
+        slot = Slot(out, point)
+        result, files = slot.result() or {}, read_files(slot.finished)
+        if point in finished:
+            lines.append(json.dumps({**result, "files": files}, allow_nan=False) + "\n")
+        row = {name: result.get(name) for name in ("parameters", *OUTCOME)}
+        rows[point] = row | {"metrics": metrics_of(files.get("record.json"))}
+    names, metrics = (
+        list(dict.fromkeys(name for row in rows.values() for name in row[key]))
+        for key in ("parameters", "metrics")
+    )
+    table = [["id", *names, *OUTCOME, *metrics]]
+    for point, row in rows.items():
+        values = [point, *map(row["parameters"].get, names), *map(row.get, OUTCOME)]
+        values += map(row["metrics"].get, metrics)
+        table.append([json.dumps(v) if isinstance(v, list | dict | bool) else v for v in values])
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
+    with locked(out / ".lock", wait=True):
+        for name, content in (("records.jsonl", "".join(lines)), ("table.csv", text.getvalue())):
+            remove_leftovers(out, name)
+            write_text(out / name, content)
+    return rows
+
+
+def merge(out: Path, sources: Sequence[Path]) -> list[str]:
+    """Copy the finished points of other sweeps' folders to this one, and note what failed there.
+
+    A point that lies here already is passed over if it is the same result, down to when and for how
+    long it ran. A line of a records.jsonl that is no point is passed over with a warning.
+
+    Args:
+        out: This sweep's folder.
+        sources: Sweeps' folders, or their records.jsonl, which bring all but the notebooks.
+    Returns:
+        The ids that were copied, sorted.
+    Raises:
+        SweepError: A source is neither, a point is not whole or has two different results
+            (nothing is copied then), or somebody works on a point at this moment.
+    """
+    found: dict[str, tuple[Path, Result, Values | None]] = {}  # files: None to copy the folder
+    failures: dict[str, Result] = {}
+    for source in [out, *sources]:
+        if source.is_file():
+            points = list(_read_lines(source))
+        elif source != out and not any((source / n).is_dir() for n in ("points", "failed")):
+            expected = f"expected {source}/points, or a records.jsonl"
+            raise SweepError(f"{source} is no sweep's folder; {expected}")
+        else:
+            slots = [Slot(source, point) for point in finished_ids(source)]
+            points = [(slot.finished, slot.result() or {}, None) for slot in slots]
+            failures |= {p: Slot(source, p).result() or {} for p in failed_ids(source)}
+        for place, result, files in points:
+            first = found.setdefault(place.name, (place, result, files))
+            if first[1] != result:
+                both = f"{first[0]} and {place}; remove the one that is not to count"
+                raise SweepError(f"two results of one point: {both}")
+    copied = sorted(set(found) - set(finished_ids(out)))
+    open_folder(out)
+    for point in copied:
+        place, result, files = found[point]
+        target, partial = Slot(out, point), out / "points" / f"{point}.merge"
+        with target.lock() as log:
+            if log is None or target.finished.exists():
+                raise SweepError(f"another sweep works on {target.finished}; merge after it")
+            shutil.rmtree(partial, ignore_errors=True)  # of a merge that was cut off
+            if files is None:
+                shutil.copytree(place, partial)
+            else:
+                partial.mkdir()
+                for name, content in (files | {"point.json": result}).items():
+                    write_json(partial / name, content)
+            partial.rename(target.finished)
+            target.failed.unlink(missing_ok=True)
+    for point in set(failures) - set(found):
+        write_json(Slot(out, point).failed, failures[point])
+    return copied
+
+
+def _parse(text: bytes) -> Any:
+    def refuse(word: str) -> None:
+        raise ValueError(f"it holds {word}, which JSON does not have")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def _read_lines(path: Path) -> Iterator[tuple[Path, Result, Values]]:
+    """The points of a records.jsonl; their place is the path, with the id as its last part."""
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):  # bytes: not at U+2028
+        try:
+            result = check_result(_parse(line))
+            files, point = result.pop("files", None), str(result.get("id"))
+            if not is_id(point) or result.get("status") != "finished":
+                raise ValueError(f"expected a finished point, got {reprlib.repr(point)}")
+            if not isinstance(files, dict) or any(Path(n).name != n or n == ".." for n in files):
+                raise ValueError(f"expected files by their names, got {reprlib.repr(files)}")
+        except (ValueError, RecursionError) as error:
+            warnings.warn(f"{path}, line {number} is passed over: {error}", stacklevel=2)
+        else:
+            yield path / point, result, files
