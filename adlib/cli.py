@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import warnings
@@ -29,6 +30,7 @@ from adlib.data_commands import about_data
 from adlib.engine.runs import check_free
 from adlib.report.command import Report, report
 from adlib.system.disk import check_new, write_json
+from adlib.system.printable import printable
 from adlib.system.progress import LOG
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -178,6 +180,8 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    if arguments is None:  # a process of its own: SIGTERM cleans up as Ctrl-C does
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault(LOG, "log")
     try:
@@ -608,5 +612,5 @@ def _silent(text: str) -> None:
 
 
 def _complain(error: BaseException | str, status: int) -> int:
-    print(f"adlib: error: {error}", file=sys.stderr)
+    print("adlib: error:", printable(str(error), keep="\n"), file=sys.stderr)
     return status

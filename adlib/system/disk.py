@@ -5,8 +5,11 @@ one or the new one, whatever moment the power goes.
 """
 
 import dataclasses
+import errno
 import json
 import os
+import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,6 +22,9 @@ from filelock import FileLock, Timeout
 TENSORS_HALF_WRITTEN = ".tmp??????"  # beside the file that safetensors writes, from 0.8 on
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, or this user's share of it
+
+
 class BusyError(OSError):
     """Another process holds the lock."""
 
@@ -28,6 +34,36 @@ def free_mib(folder: Path) -> float:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free / 2**20
+
+
+def _start_of(process: int) -> str:
+    """When a process began: "" if it has ended, "0" where the system does not say (not Linux)."""
+    try:
+        if os.name == "posix":  # on Windows this would end the process
+            os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except ProcessLookupError:
+        return ""
+    except OSError:
+        return "0"
+
+
+def temporary_prefix(path: Path) -> str:
+    """Begin the name of a temporary file or folder beside `path` that this process owns."""
+    return f".{path.name}-{platform.node()}-{os.getpid()}-{_start_of(os.getpid())}-"
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove temporary files and folders beside `path` whose owner, on this machine, has ended."""
+    if not path.parent.is_dir():
+        return
+    ours = re.compile(re.escape(f".{path.name}-{platform.node()}-") + r"(\d+)-(\d+)-[^-]+")
+    for left in path.parent.iterdir():
+        if (found := ours.fullmatch(left.name)) and _start_of(int(found[1])) not in (found[2], "0"):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -42,7 +78,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     work = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path))
         os.close(handle)
         work = Path(name)
         yield work
@@ -132,26 +168,34 @@ def check_new(out: Path) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """Give a folder to fill that becomes `out` by one rename when all went well, else vanishes.
 
-    With it vanish the folders above it that had to be made and hold nothing else.
+    With it vanish the folders above it that had to be made and hold nothing else. The folder of an
+    earlier process that was killed is removed first.
 
     Raises:
         FileExistsError: `out` exists and is not an empty folder; nothing was touched.
+        OSError: The disk is full; says where and how much is free.
     """
     check_new(out)
+    remove_abandoned(out)
     made = [above for above in out.parents if not above.exists()]  # nearest first
     out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    work = Path(tempfile.mkdtemp(dir=out.parent, prefix=temporary_prefix(out)))
     try:
         yield work
         work.chmod(0o755)
         if out.exists():
             out.rmdir()  # empty, or check_new would have refused it
         work.replace(out)
-    except BaseException:
+    except BaseException as error:
+        free = free_mib(out.parent)
         shutil.rmtree(work, ignore_errors=True)
         with suppress(OSError):  # one of them holds something by now
             for above in made:
                 above.rmdir()
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise OSError(
+                f"{out} could not be written: {error} ({free:,.1f} MiB free there); nothing is left"
+            ) from error
         raise
 
 

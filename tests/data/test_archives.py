@@ -1,5 +1,6 @@
 """Archives unpack whole or not at all, and never write outside of their folder."""
 
+import gzip
 import io
 import random
 import shutil
@@ -64,27 +65,21 @@ def refused(place: Path, archive: Path, words: str, **limits: int) -> None:
 @pytest.mark.parametrize("form", ["zip", *TARS])
 def test_each_form_comes_out_whole(place: Path, form: str) -> None:
     archive = pack(place / f"bad.{form}", FILES)
-    assert unpack([archive], place / "target") == 3
-    assert tree(place / "target") == FILES
-
-
-def test_several_archives_fill_one_folder(place: Path) -> None:
-    one = pack(place / "bad.1.zip", {"a/x": b"1"})
-    two = pack(place / "bad.tar.gz", {"b/x": b"2"})
-    assert unpack([one, two], place / "target") == 2
-    assert tree(place / "target") == {"a/x": b"1", "b/x": b"2"}
+    more = pack(place / "bad.1.zip", {"b/x": b"2"})
+    assert unpack([archive, more], place / "target") == 4
+    assert tree(place / "target") == FILES | {"b/x": b"2"}
 
 
 @pytest.mark.parametrize("form", ["zip", "tar", "tar.gz"])
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("/etc/cron.d/x", "holds an absolute path, '/etc/cron.d/x'"),
-        ("../../secret", r"holds a path with '\.\.', '\.\./\.\./secret'"),
-        ("set/../../../secret", r"holds a path with '\.\.'"),
-        ("C:/Windows/x", "holds an absolute path"),
-        ("..\\..\\secret", r"holds a path with '\.\.'"),
-        ("set\\x", "holds a name that not every system reads alike"),
+        ("/etc/cron.d/x", "an absolute path, '/etc/cron.d/x'"),
+        ("../../secret", r"a path with '\.\.', '\.\./\.\./secret'"),
+        ("set/../../../secret", r"a path with '\.\.'"),
+        ("C:/Windows/x", "an absolute path"),
+        ("..\\..\\secret", r"a path with '\.\.'"),
+        ("set\\x", "not every system"),
     ],
 )
 def test_paths_that_lead_out(place: Path, form: str, name: str, words: str) -> None:
@@ -94,12 +89,12 @@ def test_paths_that_lead_out(place: Path, form: str, name: str, words: str) -> N
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        (tarfile.SYMTYPE, "holds a symbolic link, 'set/link'"),
-        (tarfile.LNKTYPE, "holds a hard link, 'set/link'"),
-        (tarfile.CHRTYPE, "holds a device file, 'set/link'"),
-        (tarfile.BLKTYPE, "holds a device file"),
-        (tarfile.FIFOTYPE, "holds a pipe"),
-        (b"Q", "holds something of type b'Q'"),
+        (tarfile.SYMTYPE, "a symbolic link, 'set/link'"),
+        (tarfile.LNKTYPE, "a hard link, 'set/link'"),
+        (tarfile.CHRTYPE, "a device"),
+        (tarfile.BLKTYPE, "a device"),
+        (tarfile.FIFOTYPE, "pipe"),
+        (b"Q", "type b'Q'"),
     ],
 )
 def test_links_and_devices(place: Path, kind: bytes, words: str) -> None:
@@ -110,35 +105,48 @@ def test_links_and_devices(place: Path, kind: bytes, words: str) -> None:
     refused(place, place / "bad.tar", words)
 
 
-def test_links_in_a_zip(place: Path) -> None:
-    for kind, words in ((stat.S_IFLNK, "a symbolic link"), (stat.S_IFCHR, "a device file")):
-        with zipfile.ZipFile(place / "bad.zip", "w") as file:
-            link = zipfile.ZipInfo("set/link")
-            link.external_attr = (kind | 0o777) << 16
-            file.writestr(link, "../../../secret")
-        refused(place, place / "bad.zip", f"holds {words}, 'set/link'")
+@pytest.mark.parametrize(
+    ("kind", "words"), [(stat.S_IFLNK, "a symbolic link"), (stat.S_IFCHR, "a device")]
+)
+def test_links_and_devices_in_a_zip(place: Path, kind: int, words: str) -> None:
+    with zipfile.ZipFile(place / "bad.zip", "w") as file:
+        link = zipfile.ZipInfo("set/link")
+        link.external_attr = (kind | 0o777) << 16
+        file.writestr(link, "../../../secret")
+    refused(place, place / "bad.zip", words)
+
+
+def test_a_zip_under_a_password(place: Path) -> None:
+    raw = bytearray(pack(place / "bad.zip", FILES).read_bytes())
+    raw[raw.index(b"PK\x01\x02") + 8] |= 1  # the flag in the directory, by which a reader goes
+    (place / "bad.zip").write_bytes(raw)
+    refused(place, place / "bad.zip", "a file under a password")
 
 
 @pytest.mark.parametrize("form", ["zip", "tar.gz", "tar.xz"])
 def test_zeros_past_the_limit(place: Path, form: str) -> None:
     archive = pack(place / f"bad.{form}", {"a": b"x", "zeros": bytes(3 * 2**20)})
     assert archive.stat().st_size < 20_000
-    words = r"grows past 0\.00195 GiB when it is unpacked; nothing was kept.*raise --max-gib"
-    refused(place, archive, words, most_bytes=2 * 2**20)
+    refused(place, archive, r"grows past 0\.00195 GiB.* raise --max-gib", most_bytes=2 * 2**20)
     assert unpack([archive], place / "target", most_bytes=4 * 2**20) == 2
+
+
+def test_zeros_after_the_last_member_count_as_well(place: Path) -> None:
+    inner = pack(place / "bad.tar", FILES).read_bytes()
+    (place / "bad.tar.gz").write_bytes(gzip.compress(inner + bytes(3 * 2**20)))
+    refused(place, place / "bad.tar.gz", "grows past", most_bytes=2 * 2**20)
 
 
 def test_ten_gigabytes_of_zeros_are_refused_unread(place: Path) -> None:
     """A real one: 10 GB that take no room on this disk."""
     assert MOST_BYTES < 10**10
-    archive = place / "bad.tar"
     header = tarfile.TarInfo("zeros")
     header.size = 10**10
-    with archive.open("wb") as file:
+    with (place / "bad.tar").open("wb") as file:
         file.write(header.tobuf(tarfile.GNU_FORMAT))
         file.truncate(512 + 10**10 + 1024)
-    refused(place, archive, "grows past 8 GiB")
-    archive.unlink()
+    refused(place, place / "bad.tar", "grows past 8 GiB")
+    (place / "bad.tar").unlink()
 
 
 def test_200_000_files_are_refused_unread(place: Path) -> None:
@@ -149,19 +157,18 @@ def test_200_000_files_are_refused_unread(place: Path) -> None:
         entry.pack(b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0) + b"%06d" % k
         for k in range(200_000)
     )
-    end = struct.pack(
-        "<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 200_000, 200_000, len(directory), 4
-    )
+    sizes = 44, 45, 45, 0, 0, 200_000, 200_000, len(directory), 4
+    end = struct.pack("<4sQ2H2I4Q", b"PK\6\6", *sizes)
     end += struct.pack("<4sIQI", b"PK\6\7", 0, 4 + len(directory), 1)
     end += struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
     (place / "bad.zip").write_bytes(b"PK\3\4" + directory + end)
-    refused(place, place / "bad.zip", "holds more than 100,000 files; .* raise --max-files")
+    refused(place, place / "bad.zip", "more than 100,000 files.* raise --max-files")
 
 
 @pytest.mark.parametrize("form", ["zip", "tar", "tar.gz"])
 def test_more_files_than_allowed(place: Path, form: str) -> None:
     many = pack(place / f"bad.{form}", {f"d/{k}": b"" for k in range(60)})
-    refused(place, many, "holds more than 50 files; nothing was kept", most_files=50)
+    refused(place, many, "more than 50 files", most_files=50)
     assert unpack([many], place / "target", most_files=60) == 60
 
 
@@ -172,15 +179,15 @@ def test_limits_hold_for_all_archives_together(place: Path) -> None:
     assert not (place / "target").exists()
 
 
-def test_a_name_of_gigabytes_is_not_held_in_memory(place: Path) -> None:
-    for kind in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE):
-        header = tarfile.TarInfo("././@LongLink")
-        header.type, header.size = kind, 10**9
-        with (place / "bad.tar").open("wb") as file:
-            file.write(header.tobuf(tarfile.GNU_FORMAT))
-            file.truncate(512 + 10**9)
-        refused(place, place / "bad.tar", "a header of 1,000,000,000 bytes")
-        (place / "bad.tar").unlink()
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_name_of_gigabytes_is_not_held_in_memory(place: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = kind, 10**9
+    with (place / "bad.tar").open("wb") as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        file.truncate(512 + 10**9)
+    refused(place, place / "bad.tar", "a header of 1,000,000,000 bytes")
+    (place / "bad.tar").unlink()
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("a", "a/b"), ("a/b", "a")])
@@ -188,12 +195,12 @@ def test_one_name_twice(place: Path, names: tuple[str, str]) -> None:
     with tarfile.open(place / "bad.tar", "w") as file:
         for name in names:
             add(file, name, b"x")
-    refused(place, place / "bad.tar", r"holds '.*' twice, or as a file and a folder")
+    refused(place, place / "bad.tar", r"'.*' twice, or as a file and a folder")
     if names[0] != names[1]:  # zipfile does not write the other without a warning
         refused(place, pack(place / "bad.zip", dict.fromkeys(names, b"x")), "as a file and a fold")
 
 
-@pytest.mark.parametrize("form", ["zip", "tar", "tar.gz", "tar.xz", "tar.bz2"])
+@pytest.mark.parametrize("form", ["zip", *TARS])
 def test_damage_is_refused(place: Path, form: str) -> None:
     """Cut short or with bytes changed at random: an error that says so, or all of it unhurt."""
     whole = pack(place / f"bad.{form}", FILES).read_bytes()
@@ -211,15 +218,35 @@ def test_damage_is_refused(place: Path, form: str) -> None:
             refusals += 1
             assert not (place / "target").exists()
         else:
+            if form != "tar":  # which has no checksum of its content
+                assert tree(place / "target") == FILES
             shutil.rmtree(place / "target")
     assert refusals > 15
 
 
-def test_what_is_no_archive_or_not_there(place: Path) -> None:
+@pytest.mark.parametrize(("form", "at"), [("zip", 16), ("gz", -8), ("xz", -36), ("bz2", -5)])
+def test_a_wrong_checksum_is_refused(place: Path, form: str, at: int) -> None:
+    """Each form's own, while the content is as it was packed."""
+    archive = pack(place / f"bad.{'tar.' * (form != 'zip')}{form}", FILES)
+    raw = bytearray(archive.read_bytes())
+    raw[at if at < 0 else raw.index(b"PK\x01\x02") + at] ^= 1
+    archive.write_bytes(raw)
+    refused(place, archive, "is damaged")
+
+
+def test_a_file_that_is_no_archive_or_not_there(place: Path) -> None:
     (place / "bad.zip").write_bytes(b"\x89PNG" + bytes(600))
     refused(place, place / "bad.zip", "bad.zip is damaged, or no zip or tar archive")
-    with pytest.raises(FileNotFoundError, match=r"no archive .*nowhere"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         unpack([place / "nowhere"], place / "target")
+
+
+def test_names_do_not_reach_the_terminal_as_they_are(place: Path) -> None:
+    name = "set/\x1b[2J\u202egnp.exe\n/../x"
+    with pytest.raises(ArchiveError) as caught:
+        unpack([pack(place / "bad.tar", {name: b"x"})], place / "target")
+    assert r"\x1b[2J\u202egnp.exe\n" in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_a_folder_that_holds_something_is_left_alone(place: Path) -> None:
@@ -236,22 +263,3 @@ def test_folders_made_on_the_way_vanish_with_a_refused_archive(place: Path) -> N
     with pytest.raises(ArchiveError, match=r"a path with '\.\.'"):
         unpack([bad], place / "old/new/newer/target")
     assert list((place / "old").iterdir()) == []
-
-
-def test_a_zip_under_a_password(place: Path) -> None:
-    archive = pack(place / "bad.zip", FILES)
-    raw = bytearray(archive.read_bytes())
-    at = raw.index(b"PK\x01\x02")
-    raw[at + 8] |= 1  # the flag in the directory, by which a reader goes
-    archive.write_bytes(raw)
-    refused(place, archive, "holds a file under a password")
-
-
-def test_an_interrupt_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("adlib.data.tools.archives._write", stop)
-    with pytest.raises(KeyboardInterrupt):
-        unpack([pack(place / "bad.zip", FILES)], place / "target")
-    assert not (place / "target").exists()

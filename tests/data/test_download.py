@@ -1,4 +1,4 @@
-"""A download goes on where it stopped, and nothing is kept whose hash is another."""
+"""A download continues where it stopped, and nothing is kept whose hash is another."""
 
 import hashlib
 import threading
@@ -56,33 +56,27 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        monkeypatch.setitem(
-            catalogue.BENCHMARKS,
-            "visa",
-            replace(
-                BENCHMARKS["visa"],
-                address=f"http://127.0.0.1:{running.server_port}/set.tar",
-                known_hash=f"sha256:{hashlib.sha256(CONTENT).hexdigest()}",
-            ),
-        )
+        address = f"http://127.0.0.1:{running.server_port}/set.tar"
+        known_hash = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+        here = replace(BENCHMARKS["visa"], address=address, known_hash=known_hash)
+        monkeypatch.setitem(catalogue.BENCHMARKS, "visa", here)
         yield running
         running.shutdown()
         thread.join()
 
 
 def test_it_is_fetched_once(server: Server, tmp_path: Path) -> None:
-    found = fetch("visa", tmp_path / "new")
-    assert found == tmp_path / "new/set.tar"
-    assert found.read_bytes() == CONTENT
-    assert fetch("visa", tmp_path / "new") == found
+    for _ in range(2):
+        found = fetch("visa", tmp_path / "new")
+        assert found == tmp_path / "new/set.tar"
+        assert found.read_bytes() == CONTENT
     assert server.asked == [None]
-    assert agrees(found, BENCHMARKS["visa"]) is True
     assert [p.name for p in found.parent.iterdir()] == ["set.tar"]
 
 
-def test_a_broken_connection_is_gone_on_with(server: Server, tmp_path: Path) -> None:
+def test_a_broken_connection_is_continued(server: Server, tmp_path: Path) -> None:
     server.hang_up_after = 1_100_000
-    with pytest.raises(OSError, match=r"set\.tar stopped after 1 MiB.*run the same command again"):
+    with pytest.raises(OSError, match=r"set\.tar stopped after 1 MiB.*set\.tar\.part.*again"):
         fetch("visa", tmp_path)
     part = tmp_path / "set.tar.part"
     have = part.stat().st_size
@@ -94,25 +88,20 @@ def test_a_broken_connection_is_gone_on_with(server: Server, tmp_path: Path) -> 
     assert [p.name for p in tmp_path.iterdir()] == ["set.tar"]
 
 
-def test_a_server_that_cannot_go_on_starts_again(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "set.tar.part").write_bytes(CONTENT[:1000])
-    server.resumes = False
+@pytest.mark.parametrize("have", [1000, len(CONTENT)])  # the server starts again; nothing is left
+def test_a_part_is_completed(server: Server, tmp_path: Path, have: int) -> None:
+    (tmp_path / "set.tar.part").write_bytes(CONTENT[:have])
+    server.resumes = have == len(CONTENT)
     assert fetch("visa", tmp_path).read_bytes() == CONTENT
-
-
-def test_a_whole_part_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "set.tar.part").write_bytes(CONTENT)
-    assert fetch("visa", tmp_path).read_bytes() == CONTENT
-    assert server.asked == [f"bytes={len(CONTENT)}-"]
+    assert server.asked == [f"bytes={have}-"]
 
 
 def test_another_content_is_removed(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "set.tar").write_bytes(b"an older version")
     (tmp_path / "set.tar.part").write_bytes(b"?" * 1000)  # the rest is right, the whole is not
-    with pytest.raises(
-        ValueError, match=r"does not hold the file that adlib knows .*see https://g"
-    ):
+    with pytest.raises(ValueError, match=r"127\.0\.0\.1.* by its hash.*see https://g"):
         fetch("visa", tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["set.tar"]
     assert fetch("visa", tmp_path).read_bytes() == CONTENT
 
 
@@ -120,18 +109,17 @@ def test_nothing_is_fetched_where_the_network_is_forbidden(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ADLIB_OFFLINE", "1")
-    with pytest.raises(ValueError, match=r"ADLIB_OFFLINE is set.*adlib data get visa --archive"):
+    with pytest.raises(ValueError, match=r"ADLIB_OFFLINE.*adlib data get visa --archive"):
         fetch("visa", tmp_path)
     assert server.asked == []
 
 
 @pytest.mark.parametrize("name", [n for n, b in BENCHMARKS.items() if b.address is None])
 def test_where_no_address_is_known_it_says_how(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no stable address of") as caught:
+    with pytest.raises(ValueError, match=f"adlib data get {name} --archive FILE") as caught:
         fetch(name, tmp_path)
     assert str(caught.value) == by_hand(name)
     assert BENCHMARKS[name].home in by_hand(name)
-    assert f"adlib data get {name} --archive FILE --to DIR" in by_hand(name)
 
 
 def test_hashes_are_compared(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ Everything is written into a new folder beside the target, which takes the targe
 only plain files and folders, and no more of them than stated, ever come out.
 """
 
+import bz2
+import gzip
 import lzma
 import stat
 import tarfile
@@ -11,46 +13,23 @@ import zipfile
 import zlib
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from pathlib import Path, PurePosixPath
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from adlib.system.disk import new_folder
+from adlib.system.printable import printable
 
 MOST_BYTES = 8 * 2**30  # unpacked; the largest benchmark in one archive has about 6 GB; ours
 MOST_FILES = 100_000  # and folders; the largest has 18,000; ours
 CHUNK = 2**20  # bytes copied at a time
 LONGEST_NAME = 2**16  # bytes of a tar header that extends another, which Python holds in memory
-BROKEN = (  # what Python raises on bytes that it cannot follow
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-)
-KINDS = {
-    tarfile.SYMTYPE: "a symbolic link",
-    tarfile.LNKTYPE: "a hard link",
-    tarfile.CHRTYPE: "a device file",
-    tarfile.BLKTYPE: "a device file",
-    tarfile.FIFOTYPE: "a pipe",
-}
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open, b"]\0": lzma.open}
+KINDS = {tarfile.SYMTYPE: "a symbolic link", tarfile.LNKTYPE: "a hard link"}
 
-
-@runtime_checkable
-class Content(Protocol):
-    """An open member of an archive."""
-
-    def read(self, size: int, /) -> bytes:
-        """At most so many bytes; none at its end."""
-        ...
-
-
-Members = Generator[tuple[str, int, Content | None], None, None]  # name, size, content of a file
+Members = Generator[tuple[str, int, Any], None, None]  # name, size, an open file or None
 
 
 class ArchiveError(ValueError):
@@ -58,30 +37,22 @@ class ArchiveError(ValueError):
 
 
 class Budget:
-    """What may still come out; shared by all archives that go into one folder."""
+    """How many bytes and files may still come out of all archives of one folder."""
 
     def __init__(self, most_bytes: int, most_files: int) -> None:
         self.most_bytes, self.most_files = most_bytes, most_files
         self.bytes = self.files = 0
 
     def take(self, archive: Path, size: int = 0, files: int = 0) -> None:
-        """Count what is about to be written.
-
-        Raises:
-            ArchiveError: It is too much; nothing of that was written.
-        """
-        self.bytes += size
-        self.files += files
+        """Count bytes and files that are about to be written; raise ArchiveError past a limit."""
+        self.bytes, self.files = self.bytes + size, self.files + files
         if self.bytes > self.most_bytes:
-            raise ArchiveError(
-                f"{archive} grows past {self.most_bytes / 2**30:,.3g} GiB when it is unpacked; "
-                "nothing was kept. If you trust it and know its size, raise --max-gib"
-            )
-        if self.files > self.most_files:
-            raise ArchiveError(
-                f"{archive} holds more than {self.most_files:,} files; nothing was kept. If you "
-                "trust it and know their number, raise --max-files"
-            )
+            found, option = f"grows past {self.most_bytes / 2**30:,.3g} GiB unpacked", "--max-gib"
+        elif self.files > self.most_files:
+            found, option = f"holds more than {self.most_files:,} files", "--max-files"
+        else:
+            return
+        raise ArchiveError(f"{archive} {found}; nothing was kept. If you trust it, raise {option}")
 
 
 class _Header(tarfile.TarInfo):
@@ -115,36 +86,32 @@ def unpack(
         How many files and folders came out.
     Raises:
         FileExistsError: The target holds something.
-        FileNotFoundError: An archive is not there.
         ArchiveError: It holds something else than files and folders, or a path that leads out of
             the target, or more than the limits, or it is damaged. Nothing was kept.
-        OSError: It could not be written. Nothing was kept.
+        OSError: An archive is not there, or could not be written. Nothing was kept.
     """
-    for archive in archives:
-        if not archive.is_file():
-            raise FileNotFoundError(f"no archive {archive}")
     budget = Budget(most_bytes, most_files)
     with new_folder(target) as work:
         for archive in archives:
-            members = _zip(archive, budget) if _starts_as_zip(archive) else _tar(archive, budget)
+            with archive.open("rb") as file:
+                start = file.read(4)
+            read = _zip if start in (b"PK\x03\x04", b"PK\x05\x06") else _tar
             bar = tqdm(desc=f"unpacking {archive.name}", unit="file", delay=2, leave=False)
             try:
-                with closing(members), bar:
+                with closing(read(archive, budget)) as members, bar:
                     for name, size, content in members:
                         _write(archive, work, name, size, content, budget)
                         bar.update()
             except ArchiveError:
                 raise
-            except BROKEN as error:
+            except (*BROKEN, OSError, RuntimeError, ValueError, OverflowError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # of the disk; those of gzip and bz2 have no number
                 raise ArchiveError(
-                    f"{archive} is damaged, or no zip or tar archive: {error}; nothing was kept"
+                    f"{archive} is damaged, or no zip or tar archive: {printable(str(error))}; "
+                    "nothing was kept"
                 ) from error
     return budget.files
-
-
-def _starts_as_zip(archive: Path) -> bool:
-    with archive.open("rb") as file:
-        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def _zip(archive: Path, budget: Budget) -> Members:
@@ -155,11 +122,11 @@ def _zip(archive: Path, budget: Budget) -> Members:
         for member in members:
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                what = "a symbolic link" if kind == stat.S_IFLNK else "a device file"
-                raise _refusal(archive, member.filename, what)
+                link = KINDS[tarfile.SYMTYPE] if kind == stat.S_IFLNK else "a device or pipe"
+                raise _refusal(archive, member.filename, link)
             if member.flag_bits & 1:
                 raise _refusal(archive, member.filename, "a file under a password")
-            check_name(archive, member.filename)
+            _check_name(archive, member.filename)
         for member in members:
             if member.is_dir():
                 yield member.filename, 0, None
@@ -170,25 +137,25 @@ def _zip(archive: Path, budget: Budget) -> Members:
 
 def _tar(archive: Path, budget: Budget) -> Members:
     """Name, size and content of each member, read from front to end."""
-    with tarfile.open(archive, "r|*", tarinfo=_Header) as opened:
-        for member in opened:
-            opened.members = []  # or it keeps them all  # pyright: ignore[reportAttributeAccessIssue]
-            if not (member.isreg() or member.isdir()):
-                kind = KINDS.get(member.type, f"something of type {member.type!r}")
-                raise _refusal(archive, member.name, kind)
-            check_name(archive, member.name)
-            budget.take(archive, max(member.size, 0), 1)
-            yield member.name, member.size, opened.extractfile(member) if member.isreg() else None
+    with archive.open("rb") as file:
+        expand = COMPRESSED.get(file.read(2))
+    with (expand or open)(archive, "rb") as stream:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as opened:
+            for member in opened:
+                opened.members = []  # or it keeps them all  # pyright: ignore[reportAttributeAccessIssue]
+                if not (member.isreg() or member.isdir()):
+                    kind = KINDS.get(member.type, f"a device or pipe, type {member.type!r}")
+                    raise _refusal(archive, member.name, kind)
+                _check_name(archive, member.name)
+                budget.take(archive, max(member.size, 0), 1)
+                yield member.name, member.size, opened.extractfile(member)
+        while expand and (rest := stream.read(CHUNK)):  # to the checksum at its end
+            budget.take(archive, len(rest))
 
 
-def check_name(archive: Path, name: str) -> None:
-    """Refuse a path that could lead out of the folder, on any system.
-
-    Raises:
-        ArchiveError: It is absolute, or holds "..", a drive or a backslash.
-    """
-    path = PurePosixPath(name)
-    if path.is_absolute() or name.startswith("\\") or name[1:2] == ":":
+def _check_name(archive: Path, name: str) -> None:
+    """Refuse a path that could lead out of the folder, on any system."""
+    if name.startswith(("/", "\\")) or name[1:2] == ":":
         raise _refusal(archive, name, "an absolute path")
     if ".." in name.replace("\\", "/").split("/"):
         raise _refusal(archive, name, "a path with '..'")
@@ -203,16 +170,13 @@ def _refusal(archive: Path, name: str, what: str) -> ArchiveError:
     )
 
 
-def _write(
-    archive: Path, work: Path, name: str, size: int, content: Content | None, budget: Budget
-) -> None:
+def _write(archive: Path, work: Path, name: str, size: int, content: Any, budget: Budget) -> None:
     """Write a member of a checked name; each folder on the way is a real one, since we made it."""
     path = work / name
     try:
+        (path if content is None else path.parent).mkdir(parents=True, exist_ok=True)
         if content is None:
-            path.mkdir(parents=True, exist_ok=True)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         written = 0
         with path.open("xb") as file:
             while chunk := content.read(CHUNK):

@@ -1,9 +1,8 @@
-"""Fetching a benchmark's archive: by pooch, against a hash, going on where it stopped."""
+"""Downloading a benchmark's archive: it continues where it stopped, and its hash is checked."""
 
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -14,7 +13,7 @@ TIMEOUT = (10, 60)  # seconds to connect, and without a byte; ours
 
 
 def by_hand(name: str) -> str:
-    """How to come by a benchmark that cannot be fetched, in words."""
+    """Say how to get a benchmark that adlib cannot download."""
     benchmark = BENCHMARKS[name]
     return (
         f"no stable address of {benchmark.title} is known to adlib: get it from {benchmark.home} "
@@ -23,7 +22,7 @@ def by_hand(name: str) -> str:
 
 
 def fetch(name: str, folder: Path) -> Path:
-    """Download the archive of a benchmark, or go on with it; what is there already is not fetched.
+    """Download the archive of a benchmark, or the rest of it, unless it is there already.
 
     Args:
         name: Of the benchmark.
@@ -32,86 +31,62 @@ def fetch(name: str, folder: Path) -> Path:
         The archive, whose hash is the known one.
     Raises:
         ValueError: It has no stable address, the network is forbidden, or the hash is another.
-        OSError: The connection failed; what came so far is kept beside it and is gone on with.
+        OSError: The connection failed, or the disk is full; the part that came is kept beside it
+            in `*.part`, and the next call continues it.
     """
-    import pooch
-
     benchmark = BENCHMARKS[name]
-    if benchmark.address is None or benchmark.known_hash is None:
+    address = benchmark.address
+    if address is None or benchmark.known_hash is None:
         raise ValueError(by_hand(name))
     if os.environ.get("ADLIB_OFFLINE", "") not in ("", "0"):
         raise ValueError(
-            f"ADLIB_OFFLINE is set, so nothing is downloaded; get {benchmark.address} by other "
-            f"means, then run: adlib data get {name} --archive FILE --to DIR"
+            f"ADLIB_OFFLINE is set, so nothing is downloaded; get {address} by other means, then "
+            f"run: adlib data get {name} --archive FILE --to DIR"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    file = benchmark.address.rpartition("/")[2]
+    archive = folder / address.rpartition("/")[2]
+    if archive.is_file() and agrees(archive, benchmark):
+        return archive
+    part = archive.with_name(f"{archive.name}.part")
     try:
-        found = pooch.retrieve(
-            benchmark.address,
-            known_hash=benchmark.known_hash,
-            fname=file,
-            path=folder,
-            # its own stub calls the arguments of a downloader by other names than its documentation
-            downloader=Resuming(folder / f"{file}.part"),  # pyright: ignore[reportArgumentType]
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"{benchmark.address} does not hold the file that adlib knows ({error}); it was "
-            f"removed. {benchmark.title} may have moved or changed: see {benchmark.home}"
+        _receive(address, part)
+    except OSError as error:  # of the connection or of the disk
+        so_far = part.stat().st_size / 2**20 if part.is_file() else 0
+        raise OSError(
+            f"{address} stopped after {so_far:,.0f} MiB, which are kept in {part}: {error}; run "
+            "the same command again, and it goes on from there"
         ) from error
-    return Path(found)
-
-
-class Resuming:
-    """A downloader for pooch that keeps what came so far, and asks for the rest of it.
-
-    Args:
-        part: The file in which an unfinished download waits.
-    """
-
-    def __init__(self, part: Path) -> None:
-        self.part = part
-
-    def __call__(
-        self, url: str, output_file: str | os.PathLike[str], pooch: Any, check_only: bool = False
-    ) -> None:
-        """Fetch `url` into `output_file`; what pooch does with it then is to check its hash."""
-        import requests
-
-        have = self.part.stat().st_size if self.part.is_file() else 0
-        # bytes as they lie there: compressed on the way, lengths would not fit
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        try:
-            with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-                if answer.status_code == 416 and have:  # nothing is left to ask for
-                    answer.close()
-                else:
-                    answer.raise_for_status()
-                    self._receive(answer, have if answer.status_code == 206 else 0)
-        except requests.RequestException as error:
-            so_far = self.part.stat().st_size / 2**20 if self.part.is_file() else 0
-            raise OSError(
-                f"{url} stopped after {so_far:,.0f} MiB: {error}; run the same command again, and "
-                "it goes on from there"
-            ) from error
-        self.part.replace(output_file)
-
-    def _receive(self, answer: Any, have: int) -> None:
-        left = int(answer.headers.get("content-length", 0))
-        bar = tqdm(
-            desc=self.part.stem,
-            initial=have,
-            total=have + left if left else None,
-            unit="B",
-            unit_scale=True,
+    if not agrees(part, benchmark):
+        part.unlink()
+        raise ValueError(
+            f"{address} does not hold the file that adlib knows, by its hash; it was removed. "
+            f"{benchmark.title} may have moved or changed: see {benchmark.home}"
         )
-        with bar, self.part.open("ab" if have else "wb") as file:
+    part.replace(archive)
+    return archive
+
+
+def _receive(address: str, part: Path) -> None:
+    """Append to a file what it lacks, or fill it anew where the server cannot continue."""
+    import requests
+
+    have = part.stat().st_size if part.is_file() else 0
+    # bytes as they lie there: compressed on the way, lengths would not fit
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(address, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        if answer.status_code == 416 and have:  # nothing is left to ask for
+            return
+        answer.raise_for_status()
+        have = have if answer.status_code == 206 else 0
+        left = int(answer.headers.get("content-length", 0))
+        total = have + left if left else None
+        bar = tqdm(desc=part.stem, initial=have, total=total, unit="B", unit_scale=True)
+        with bar, part.open("ab" if have else "wb") as file:
             for chunk in answer.iter_content(CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))
-        if left and self.part.stat().st_size < have + left:
-            raise OSError(f"{self.part} is shorter than announced; run the same command again")
+    if total and part.stat().st_size < total:
+        raise OSError("the connection ended early")
 
 
 def agrees(archive: Path, benchmark: Benchmark) -> bool | None:
