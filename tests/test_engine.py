@@ -15,7 +15,7 @@ from PIL import Image
 
 import adlib
 from adlib import engine, metrics
-from adlib.anomalies.recipe import Recipe
+from adlib.anomalies.composition import AnomalyConfig
 from adlib.data.dataset import DataSplits, ImageDataset, ImageRef
 from adlib.data.order import batch_order, hold_out, noise_seed
 from adlib.engine import evaluation, prediction, runs, scoring
@@ -500,7 +500,12 @@ def test_a_protocol_may_choose_the_image_score(folder: Folder) -> None:
         lambda: ProAD(tiny_config(dropout=0.0)),
         lambda: PatchCore(tiny_patchcore(memory=40)),
         lambda: PRN(
-            tiny_prn(steps=2, prototypes=None, ratio=1.0, recipe=Recipe(seen=False, extended=False))
+            tiny_prn(
+                steps=2,
+                prototypes=None,
+                ratio=1.0,
+                recipe=AnomalyConfig(seen=False, extended=False),
+            )
         ),
     ],
     ids=["pro-ad", "patchcore", "prn"],

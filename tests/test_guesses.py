@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adlib.anomalies.recipe import Recipe
+from adlib.anomalies.composition import AnomalyConfig
 from adlib.methods.prn import PRNConfig
 from adlib.methods.pro_ad import ProADConfig
 from adlib.report.records import name_of, read_results
@@ -19,9 +19,8 @@ PARTS = {  # the modules that each method is made of
     "pro-ad": "methods/pro_ad nn/attention nn/constraint nn/dictionary nn/reconstruction "
     "nn/stable_adamw",
     "prn": "methods/prn nn/fusion nn/patch_attention nn/prototype_maps nn/segmentation_loss "
-    "nn/convolution anomalies/training_set anomalies/cutouts anomalies/extended "
-    "anomalies/foreground anomalies/perlin anomalies/recipe anomalies/simulated anomalies/slots "
-    "data/split anomalies/textures",
+    "nn/convolution anomalies/training_set anomalies/extended anomalies/foreground "
+    "anomalies/perlin anomalies/composition anomalies/simulated data/split anomalies/textures",
 }
 MARKED = re.compile(r"ours|inferred|unofficial|DiffusionAD|DRAEM|Dinomaly|INP-Former|PyDeepFakeDet")
 FREE = {"textures.KEPT"}  # bounds memory, changes no result
@@ -31,7 +30,7 @@ def fields_of(method: str) -> set[str]:
     if method == "pro-ad":
         return {f.name for f in fields(ProADConfig)}
     own = {f.name for f in fields(PRNConfig)} - {"recipe"}
-    return own | {f"recipe.{f.name}" for f in fields(Recipe)}
+    return own | {f"recipe.{f.name}" for f in fields(AnomalyConfig)}
 
 
 def constants_of(method: str) -> dict[str, str]:

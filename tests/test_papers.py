@@ -55,7 +55,7 @@ def test_words_are_those_of_what_differs() -> None:
     words = flags(dataclasses.replace(changed, weights="random"))
     assert words == ["--weights", "random", "--size", "98", "196", "--no-normalise", "--reweight"]
     recipe = PRNConfig().recipe
-    with pytest.raises(ValueError, match="recipe Recipe"):
+    with pytest.raises(ValueError, match="recipe AnomalyConfig"):
         flags(PRNConfig(recipe=dataclasses.replace(recipe, simulated=False)))
 
 

@@ -1,26 +1,50 @@
-"""Extended anomalies: seen defects, cut out, mildly changed and pasted into normal images."""
+"""Extended anomalies: seen defects, cut out, mildly changed and pasted into normal images.
+
+The unofficial code draws three of a long list of changes (after BGAD), strong ones among them, such
+as optical distortion and embossing. The ten kept here are geometry and light within what another
+photograph of the same kind of defect may show; so they and their ranges are ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from PIL import Image
 
-from adlib.anomalies.cutouts import COUNT, Cutout, change, cut_out
-from adlib.anomalies.simulated import differing, last_resort
+from adlib.anomalies.simulated import Mask, differing, last_resort
+from adlib.anomalies.textures import Picture
 
+COUNT = 3  # changes of the ten below; unofficial code
+MARGIN = 4  # pixels kept around a defect, so that its edge is mixed with what was there; ours
+SHIFT = 0.06  # of each side, to either direction; unofficial code
+SCALE = 0.2  # by which it grows or shrinks at most; unofficial code
+TURN = 45.0  # degrees to either side; unofficial code
+LIGHT = 0.1  # by which brightness and contrast change at most; ours
+NOISE = (1.0, 4.0)  # standard deviation in levels; ours
+BLUR = (0.3, 1.0)  # sigma in pixels; ours
 IN_PLACE = 2 / 3  # of the mask on the foreground, above which it stays; unofficial code
 ATTEMPTS = 20  # before the last resort; ours
 PIECES = 64  # of a defect that are moved one by one, the largest ones; ours
 
 
+@dataclass(frozen=True)
+class Cutout:
+    """A defect cut from its image, with a margin around it, and which of its pixels are defect.
+
+    `centre` says where its middle belongs, as shares of the image (y, x).
+    """
+
+    pixels: Picture
+    mask: Mask
+    centre: tuple[float, float]
+
+
+Change = Callable[[Cutout, np.random.Generator], Cutout]
+
+
 def extended(
-    target: UInt8[np.ndarray, "h w 3"],
-    defect: UInt8[np.ndarray, "h w 3"],
-    mask: Bool[np.ndarray, "h w"],
-    foreground: Bool[np.ndarray, "h w"],
-    rng: np.random.Generator,
-    *,
-    in_place: float = IN_PLACE,
-    changes: int = COUNT,
-) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
+    target: Picture, defect: Picture, mask: Mask, foreground: Mask, rng: np.random.Generator
+) -> tuple[Picture, Mask]:
     """A normal image with a seen defect pasted in, and the mask of the pixels that changed.
 
     Where nothing changes, because nothing of the mask is left or it shows what was there, all is
@@ -32,8 +56,6 @@ def extended(
         mask: Its defective pixels; not empty.
         foreground: Of the target; nowhere counts as everywhere.
         rng: Draws changes and places.
-        in_place: As in `paste`.
-        changes: As in `change`.
     Source: the unofficial code, after BGAD; that only mild changes are made, and that the mask is
         what changed, is ours.
     """
@@ -41,23 +63,41 @@ def extended(
         foreground = np.ones(mask.shape, dtype=bool)
     whole = cut_out(defect, mask)
     for _ in range(ATTEMPTS):
-        made = paste(target, change(whole, rng, changes), foreground, rng, in_place)
+        made = paste(target, change(whole, rng), foreground, rng)
         changed = differing(made, target)
         if changed.any():
             return made, changed
     return last_resort(target, foreground, rng)
 
 
-def paste(
-    target: UInt8[np.ndarray, "h w 3"],
-    cutout: Cutout,
-    foreground: Bool[np.ndarray, "h w"],
-    rng: np.random.Generator,
-    in_place: float = IN_PLACE,
-) -> UInt8[np.ndarray, "h w 3"]:
+def cut_out(image: Picture, mask: Mask) -> Cutout:
+    """The smallest rectangle around a mask that is not empty, and `MARGIN` pixels more.
+
+    What the margin needs beyond the image is continued from its edge.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    around = ((MARGIN, MARGIN), (MARGIN, MARGIN))
+    high, wide = slice(top, bottom + 2 * MARGIN), slice(left, right + 2 * MARGIN)
+    h, w = mask.shape
+    return Cutout(
+        pixels=np.pad(image, (*around, (0, 0)), mode="edge")[high, wide],
+        mask=np.pad(mask, around)[high, wide],
+        centre=(float(top + bottom) / 2 / h, float(left + right) / 2 / w),
+    )
+
+
+def change(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    """Apply `COUNT` different mild changes of place, shape or light, in drawn order."""
+    for k in rng.permutation(len(CHANGES))[:COUNT]:
+        cutout = CHANGES[k](cutout, rng)
+    return cutout
+
+
+def paste(target: Picture, cutout: Cutout, foreground: Mask, rng: np.random.Generator) -> Picture:
     """Copy a defect into an image, hard-edged; what leaves the image is cut off.
 
-    It stays where its centre says if more than the share `in_place` of its mask falls on the
+    It stays where its centre says if more than the share `IN_PLACE` of its mask falls on the
     foreground. Else each connected piece (by sides or corners) of it goes to a foreground point of
     its own, drawn anew.
     """
@@ -67,51 +107,110 @@ def paste(
     made = target.copy()
     high, wide = cutout.mask.shape
     top, left = round(cutout.centre[0] * h - high / 2), round(cutout.centre[1] * w - wide / 2)
-    here, there = _overlap((h, w), (high, wide), top, left)
+    here, there = _overlap((h, w), (high, wide), (top, left))
     inside = np.count_nonzero(foreground[here] & cutout.mask[there])
-    if inside > in_place * np.count_nonzero(cutout.mask):
-        _stamp(made, cutout.pixels, cutout.mask, top, left)
+    if inside > IN_PLACE * np.count_nonzero(cutout.mask):
+        _stamp(made, cutout.pixels, cutout.mask, (top, left))
         return made
     numbers, count = ndimage.label(cutout.mask, np.ones((3, 3)))  # pyright: ignore[reportGeneralTypeIssues]
-    boxes = ndimage.find_objects(numbers)
-    places = np.flatnonzero(foreground)
-    for k in _largest(numbers, count):
-        box = boxes[k - 1]
-        piece = numbers[box] == k
+    boxes, places = ndimage.find_objects(numbers), np.flatnonzero(foreground)
+    areas = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
+    for k in sorted(np.argsort(-areas, kind="stable")[:PIECES].tolist()):  # the largest
+        piece = numbers[boxes[k]] == k + 1
         y, x = divmod(int(rng.choice(places)), w)
-        _stamp(made, cutout.pixels[box], piece, y - piece.shape[0] // 2, x - piece.shape[1] // 2)
+        corner = (y - piece.shape[0] // 2, x - piece.shape[1] // 2)
+        _stamp(made, cutout.pixels[boxes[k]], piece, corner)
     return made
 
 
-def _largest(numbers: Int[np.ndarray, "h w"], count: int) -> list[int]:
-    """Numbers of the largest pieces, in their order."""
-    areas = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
-    return sorted((np.argsort(-areas, kind="stable")[:PIECES] + 1).tolist())
-
-
 def _overlap(
-    size: tuple[int, int], piece: tuple[int, int], top: int, left: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    size: tuple[int, ...], piece: tuple[int, ...], corner: tuple[int, int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Where a piece lies in the image, and what of the piece lies in it."""
-    corner = top, left
-    here = [
-        slice(min(max(0, c), s), max(0, min(s, c + p)))
-        for c, p, s in zip(corner, piece, size, strict=True)
-    ]
-    there = [
-        slice(part.start - c, max(part.start, part.stop) - c)
-        for part, c in zip(here, corner, strict=True)
-    ]
-    return (here[0], here[1]), (there[0], there[1])
+    here, there = [], []
+    for c, p, s in zip(corner, piece, size, strict=True):
+        start, stop = min(max(0, c), s), max(0, min(s, c + p))
+        here.append(slice(start, stop))
+        there.append(slice(start - c, max(start, stop) - c))
+    return tuple(here), tuple(there)
 
 
-def _stamp(
-    made: UInt8[np.ndarray, "h w 3"],
-    pixels: UInt8[np.ndarray, "h2 w2 3"],
-    mask: Bool[np.ndarray, "h2 w2"],
-    top: int,
-    left: int,
-) -> None:
-    size, piece = (made.shape[0], made.shape[1]), (mask.shape[0], mask.shape[1])
-    here, there = _overlap(size, piece, top, left)
+def _stamp(made: Picture, pixels: np.ndarray, mask: np.ndarray, corner: tuple[int, int]) -> None:
+    here, there = _overlap(made.shape[:2], mask.shape, corner)
     made[here][mask[there]] = pixels[there][mask[there]]
+
+
+def _quarter_turns(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    for _ in range(int(rng.integers(1, 3, endpoint=True))):
+        y, x = cutout.centre
+        cutout = Cutout(np.rot90(cutout.pixels), np.rot90(cutout.mask), (1 - x, y))
+    return cutout
+
+
+def _left_to_right(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    y, x = cutout.centre
+    return Cutout(cutout.pixels[:, ::-1], cutout.mask[:, ::-1], (y, 1 - x))
+
+
+def _upside_down(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    y, x = cutout.centre
+    return Cutout(cutout.pixels[::-1], cutout.mask[::-1], (1 - y, x))
+
+
+def _shift(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    dy, dx = rng.uniform(-SHIFT, SHIFT, size=2)
+    y, x = cutout.centre
+    return replace(cutout, centre=(float(y + dy), float(x + dx)))
+
+
+def _scale(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    factor = rng.uniform(1 - SCALE, 1 + SCALE)
+    h, w = (max(1, round(factor * side)) for side in cutout.mask.shape)
+    return _resampled(cutout, lambda image, how: image.resize((w, h), how))
+
+
+def _turn(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    degrees = rng.uniform(-TURN, TURN)
+    return _resampled(cutout, lambda image, how: image.rotate(degrees, how, expand=True))
+
+
+def _resampled(
+    cutout: Cutout, move: Callable[[Image.Image, Image.Resampling], Image.Image]
+) -> Cutout:
+    pixels = Image.fromarray(np.ascontiguousarray(cutout.pixels))
+    mask = Image.fromarray(np.ascontiguousarray(cutout.mask).view(np.uint8))
+    return replace(
+        cutout,
+        pixels=np.array(move(pixels, Image.Resampling.BILINEAR)),
+        mask=np.array(move(mask, Image.Resampling.NEAREST)) > 0,
+    )
+
+
+def _brightness(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    return _relight(cutout, cutout.pixels * rng.uniform(1 - LIGHT, 1 + LIGHT))
+
+
+def _contrast(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    mean = cutout.pixels.mean()
+    return _relight(cutout, mean + (cutout.pixels - mean) * rng.uniform(1 - LIGHT, 1 + LIGHT))
+
+
+def _noise(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    grain = rng.standard_normal(cutout.pixels.shape) * rng.uniform(*NOISE)
+    return _relight(cutout, cutout.pixels + grain)
+
+
+def _blur(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    from scipy import ndimage
+
+    sigma, levels = rng.uniform(*BLUR), cutout.pixels.astype(float)
+    blurred = ndimage.gaussian_filter(levels, (sigma, sigma, 0), mode="nearest", truncate=3)
+    return _relight(cutout, blurred)
+
+
+def _relight(cutout: Cutout, levels: np.ndarray) -> Cutout:
+    return replace(cutout, pixels=np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+
+
+GEOMETRY: tuple[Change, ...] = (_quarter_turns, _left_to_right, _upside_down, _shift, _scale, _turn)
+CHANGES: tuple[Change, ...] = (*GEOMETRY, _brightness, _contrast, _noise, _blur)

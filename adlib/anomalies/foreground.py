@@ -25,19 +25,12 @@ SPECK = 0.05  # of the largest piece: smaller pieces are dropped
 
 @dataclass(frozen=True, kw_only=True)
 class Foreground:
-    """How to tell the product from the ground in the images of one category.
+    """How to tell the product from the ground in the images of one category."""
 
-    Attributes:
-        kind: "object" on a plain ground, or "texture" that fills the whole image.
-        threshold: Distance in levels from the border's colours above which a pixel is product.
-        border: Share of the border above it, the median over images.
-        centre: Share of the middle half (by height and width) above it, likewise.
-    """
-
-    kind: Literal["object", "texture"]
-    threshold: float = 0.0
-    border: float = 1.0
-    centre: float = 1.0
+    kind: Literal["object", "texture"]  # an object on a plain ground; else the whole image
+    threshold: float = 0.0  # levels from the border's colours above which a pixel is product
+    border: float = 1.0  # share of the border above it, the median over images
+    centre: float = 1.0  # share of the middle half (by height and width) above it, likewise
 
     def mask(self, image: UInt8[np.ndarray, "h w 3"]) -> Bool[np.ndarray, "h w"]:
         """True on the product; the whole image for a texture, and where no product is found."""
@@ -48,12 +41,10 @@ class Foreground:
         return found if found.any() else whole
 
     def describe(self) -> str:
-        """One line: what was decided, and from what."""
-        what = "an object on a plain ground" if self.kind == "object" else "the whole image"
-        return (
-            f"{what} ({self.border:.0%} of the border and {self.centre:.0%} of the middle differ "
-            f"by {self.threshold:.0f} levels)"
-        )
+        """Say in one line what was decided, and from what."""
+        where = "an object on a plain ground" if self.kind == "object" else "the whole image"
+        measured = f"{self.border:.0%} of the border and {self.centre:.0%} of the middle"
+        return f"{where} ({measured} differ by {self.threshold:.0f} levels)"
 
 
 WHOLE = Foreground(kind="texture")  # every pixel, without a look
@@ -68,23 +59,18 @@ def estimate(images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Foreground:
     sides differ visibly. Otherwise the border holds the colours of the product itself, and the
     whole image is foreground. That is the safe side: then anomalies may come anywhere.
 
-    Raises:
-        ValueError: There are no images.
     Source: ours; Otsu, IEEE Trans. SMC 9 (1979). The root keeps a thin bright part from being
         lost beside a broad black one.
     """
     from skimage.filters import threshold_otsu
 
-    if len(images) == 0:
-        raise ValueError("a foreground is estimated from at least one image, got none")
     distance = np.stack([border_distance(image) for image in images])  # n h w
     if distance.max() == distance.min():
         return WHOLE
     threshold = float(threshold_otsu(np.sqrt(distance))) ** 2
     far = distance > threshold
     h, w = distance.shape[1:]
-    ring = _ring((h, w))
-    border = float(np.median(far[:, ring].mean(axis=1)))
+    border = float(np.median(far[:, _ring((h, w))].mean(axis=1)))
     middle = far[:, h // 4 : h - h // 4, w // 4 : w - w // 4]
     centre = float(np.median(middle.mean(axis=(1, 2))))
     plain = border <= MOST_BORDER and centre >= max(LEAST_CENTRE, 3 * border)
@@ -137,11 +123,10 @@ def _tidy(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
     reach = max(1, round(min(mask.shape) / CLOSING))
     wide = np.pad(mask, reach, mode="edge")
-    closed = ndimage.binary_closing(wide, iterations=reach)[reach:-reach, reach:-reach]
-    closed = closed | mask
+    closed = ndimage.binary_closing(wide, iterations=reach)[reach:-reach, reach:-reach] | mask
     holes, areas = _pieces(~closed)
-    rim = [holes[0], holes[-1], holes[:, 0], holes[:, -1]]
-    areas[np.unique(np.concatenate(rim))] = np.inf  # what reaches the edge is no hole
+    rim = np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]])
+    areas[rim] = np.inf  # ground that reaches the edge is no hole
     closed = closed | (holes > 0) & (areas <= HOLE * mask.size)[holes]
     pieces, areas = _pieces(closed)
     return (areas >= SPECK * areas.max())[pieces] & (pieces > 0)

@@ -8,7 +8,7 @@ The noise is zero at every lattice point, and continuous with its first two deri
 import math
 
 import numpy as np
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Float
 
 STEEPNESS = 2**0.5  # noise of unit vectors stays below 1 / sqrt 2; DRAEM's code scales it so
 EXPONENTS = (0, 5)  # cells an axis: 1, 2, 4, ..., 32; unofficial code and DiffusionAD (as in DRAEM)
@@ -45,13 +45,14 @@ def noise(
     i = np.minimum(v.astype(np.int64), rows - 2)
     j = np.minimum(u.astype(np.int64), columns - 2)
     s, t = (v - i).astype(v.dtype), (u - j).astype(v.dtype)
-    down, right = _fade(s), _fade(t)
+    down, right = (x * x * x * (x * (x * 6 - 15) + 10) for x in (s, t))  # f, in both directions
     at = i * columns + j
-    top, bottom = (
-        _along(flat.take(at + a * columns), flat.take(at + a * columns + 1), s - a, t, right)
-        for a in (0, 1)
-    )
-    return STEEPNESS * (top + down * (bottom - top))
+    sides = []  # the upper and the lower side of each cell, from its left and its right corner
+    for a in (0, 1):
+        g0, g1 = flat.take(at + a * columns), flat.take(at + a * columns + 1)
+        left = np.real(g0) * (s - a) + np.imag(g0) * t
+        sides.append(left + right * (np.real(g1) * (s - a) + np.imag(g1) * (t - 1) - left))
+    return STEEPNESS * (sides[0] + down * (sides[1] - sides[0]))
 
 
 def field(
@@ -61,7 +62,7 @@ def field(
 
     Args:
         rng: Draws the vectors.
-        size: Height and width in pixels.
+        size: Height and width.
         cells: How many cells the image would be high and wide if the lattice were not turned.
         degrees: By how much it is turned. The noise goes on beyond the image, so that no corner
             of a turned one stays empty; ours.
@@ -79,34 +80,14 @@ def field(
 
 
 def perlin_mask(
-    rng: np.random.Generator,
-    size: tuple[int, int],
-    exponents: tuple[int, int] = EXPONENTS,
-    threshold: float = THRESHOLD,
+    rng: np.random.Generator, size: tuple[int, int], exponents: tuple[int, int] = EXPONENTS
 ) -> Bool[np.ndarray, "h w"]:
-    """Where a noise of drawn coarseness and direction exceeds a threshold; may be empty.
+    """Where a noise of drawn coarseness and direction exceeds `THRESHOLD`; may be empty.
 
     Args:
         rng: Draws both numbers of cells, the angle and the noise.
-        size: Height and width in pixels.
+        size: Height and width.
         exponents: Cells along y and x are 2 to the power of a whole number from this range.
-        threshold: In [0, 1); larger gives fewer and smaller patches.
     """
     a, b = rng.integers(exponents[0], exponents[1], size=2, endpoint=True)
-    return field(rng, size, (2 ** int(a), 2 ** int(b)), rng.uniform(-TURN, TURN)) > threshold
-
-
-def _along(
-    g0: Complex[np.ndarray, "h w"],
-    g1: Complex[np.ndarray, "h w"],
-    s: Float[np.ndarray, "h w"],
-    t: Float[np.ndarray, "h w"],
-    right: Float[np.ndarray, "h w"],
-) -> Float[np.ndarray, "h w"]:
-    """Mix what the left and the right corner of one side of the cell say."""
-    left = np.real(g0) * s + np.imag(g0) * t
-    return left + right * (np.real(g1) * s + np.imag(g1) * (t - 1) - left)
-
-
-def _fade(t: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    return t * t * t * (t * (t * 6 - 15) + 10)
+    return field(rng, size, (2 ** int(a), 2 ** int(b)), rng.uniform(-TURN, TURN)) > THRESHOLD

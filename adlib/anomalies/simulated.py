@@ -1,27 +1,27 @@
 """Simulated anomalies: patches of foreign or shuffled texture, blended into a normal image."""
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 
-from adlib.anomalies.perlin import EXPONENTS, THRESHOLD, perlin_mask
-from adlib.anomalies.textures import Textures, distort, shuffled
+from adlib.anomalies.perlin import perlin_mask
+from adlib.anomalies.textures import Picture, Textures, distort, shuffled
 
 BETA = (0.2, 0.8)  # how much of the image shows through; DiffusionAD (unofficial code: 0 to 0.8)
 ATTEMPTS = 20  # before the last resort; ours
 SMALLEST = 1e-4  # of the image, 7 pixels of 256 x 256: less is drawn again; ours
 
+Mask = Bool[np.ndarray, "h w"]
+
 
 def simulated(
-    image: UInt8[np.ndarray, "h w 3"],
-    foreground: Bool[np.ndarray, "h w"],
+    image: Picture,
+    foreground: Mask,
     textures: Textures,
     rng: np.random.Generator,
     *,
     beta: tuple[float, float] = BETA,
     own: float = 0.0,
-    exponents: tuple[int, int] = EXPONENTS,
-    threshold: float = THRESHOLD,
-) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
+) -> tuple[Picture, Mask]:
     """A normal image with a simulated anomaly, and the mask of the pixels that changed.
 
     A Perlin mask, cut by the foreground, says where; a texture, or with the chance `own` the
@@ -36,8 +36,6 @@ def simulated(
         rng: Draws everything.
         beta: Range of the share in which the image shows through.
         own: Chance in [0, 1] of the image's own tiles instead of a texture.
-        exponents: As in `perlin_mask`.
-        threshold: As in `perlin_mask`.
     Source: DiffusionAD, the next public code of PRN's first author; the paper's recipe is unknown.
     """
     size = image.shape[:2]
@@ -45,7 +43,7 @@ def simulated(
         foreground = np.ones(size, dtype=bool)
     least = max(1, round(SMALLEST * foreground.size))
     for _ in range(ATTEMPTS):
-        mask = perlin_mask(rng, size, exponents, threshold) & foreground
+        mask = perlin_mask(rng, size) & foreground
         if np.count_nonzero(mask) < least:
             continue
         if rng.random() < own:
@@ -59,12 +57,7 @@ def simulated(
     return last_resort(image, foreground, rng)
 
 
-def blend(
-    image: UInt8[np.ndarray, "h w 3"],
-    source: UInt8[np.ndarray, "h w 3"],
-    mask: Bool[np.ndarray, "h w"],
-    beta: float,
-) -> UInt8[np.ndarray, "h w 3"]:
+def blend(image: Picture, source: Picture, mask: Mask, beta: float) -> Picture:
     r"""$x (1 - M) + (1 - \beta) M a + \beta M x$, with both in levels of 255; rounded.
 
     Equation :eq:`eq-blend`, chapter 8.
@@ -79,23 +72,14 @@ def blend(
     return made
 
 
-def differing(
-    a: UInt8[np.ndarray, "h w 3"], b: UInt8[np.ndarray, "h w 3"]
-) -> Bool[np.ndarray, "h w"]:
+def differing(a: Picture, b: Picture) -> Mask:
     """Pixels in which two images differ, in any channel."""
     differ = a != b  # h w 3
     return differ[..., 0] | differ[..., 1] | differ[..., 2]  # ten times faster than `any`
 
 
-def last_resort(
-    image: UInt8[np.ndarray, "h w 3"],
-    foreground: Bool[np.ndarray, "h w"],
-    rng: np.random.Generator,
-) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
-    """A patch around a point of the foreground, every level in it moved by 128: certain to change.
-
-    Only images on which nothing else can be seen come here, such as a foreground of three pixels.
-    """
+def last_resort(image: Picture, foreground: Mask, rng: np.random.Generator) -> tuple[Picture, Mask]:
+    """A patch around a foreground point, every level in it moved by 128: certain to change."""
     h, w = image.shape[:2]
     y, x = divmod(int(rng.choice(np.flatnonzero(foreground))), w)
     down, right = max(1, h // 16), max(1, w // 16)  # an eighth of each side; ours

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageEnhance, ImageOps
 
-from adlib.anomalies.framed import Shelf
+from adlib.anomalies.transformed_images import ArrayCache
 from adlib.data.image_io import check_header, is_image, read_image
 
 # In scikit-image's wheel, all CC0 as its docstrings say: three gray textures (brick and gravel of
@@ -23,6 +23,7 @@ DISTORTIONS = 3  # of the ten below; unofficial code and DiffusionAD
 GRID = 8  # tiles along each side; DiffusionAD
 
 Picture = UInt8[np.ndarray, "h w 3"]
+Change = Callable[[Picture, np.random.Generator], Picture]
 
 
 class Textures:
@@ -30,17 +31,17 @@ class Textures:
 
     Args:
         folder: Any folder of images, such as the Describable Textures Dataset, searched with all
-            folders in it. None takes the five pictures that scikit-image carries.
+            folders in it. Defaults to the five pictures that scikit-image carries.
     Raises:
         FileNotFoundError: The folder is not there, or scikit-image lacks its pictures.
         ValueError: The folder holds no image, or one that cannot be read.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.files = packaged_files() if folder is None else folder_files(folder)
+        self.files = packaged_files() if folder is None else _folder_files(folder)
         for file in self.files:
             check_header(file)
-        self._shelf = Shelf(KEPT)
+        self._cache = ArrayCache(KEPT)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -48,44 +49,31 @@ class Textures:
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Picture:
         """A drawn window of a drawn picture, squeezed to a height and width."""
         number = int(rng.integers(len(self.files)))
-        picture = self._shelf.get(number, partial(read_image, self.files[number]))
+        picture = self._cache.get(number, partial(read_image, self.files[number]))
         high, wide = (side * rng.uniform(*WINDOW) for side in picture.shape[:2])
         top = rng.uniform(0, picture.shape[0] - high)
         left = rng.uniform(0, picture.shape[1] - wide)
         window = (left, top, left + wide, top + high)
-        return np.array(
-            Image.fromarray(picture).resize(
-                (size[1], size[0]), Image.Resampling.BILINEAR, box=window
-            )
-        )
+        squeezed = (size[1], size[0])
+        image = Image.fromarray(picture).resize(squeezed, Image.Resampling.BILINEAR, box=window)
+        return np.array(image)
 
 
 def packaged_files() -> tuple[Path, ...]:
-    """The pictures inside the installed scikit-image, found without running its code.
-
-    Raises:
-        FileNotFoundError: One is not there.
-    """
+    """The pictures inside the installed scikit-image, found without running its code."""
     spec = find_spec("skimage")
-    places = spec.submodule_search_locations if spec else None
-    folder = Path(places[0]) / "data" if places else Path("skimage/data")
-    files = tuple(folder / f"{name}.png" for name in PACKAGED)
+    places = (spec and spec.submodule_search_locations) or ["skimage"]
+    files = tuple(Path(places[0]) / f"data/{name}.png" for name in PACKAGED)
     for file in files:
         if not file.is_file():
             raise FileNotFoundError(
-                f"{file} is missing from scikit-image; install scikit-image again, or name a "
-                "folder of textures"
+                f"{file} is missing from scikit-image; install it again, or name a folder of images"
             )
     return files
 
 
-def folder_files(folder: Path) -> tuple[Path, ...]:
-    """The images in a folder and in those below it, in the order of their names.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: There is no image in it.
-    """
+def _folder_files(folder: Path) -> tuple[Path, ...]:
+    """The images in a folder and in those below it, in the order of their names."""
     if not folder.is_dir():
         raise FileNotFoundError(f"textures: expected a folder of images, but {folder} is none")
     files = tuple(sorted(path for path in folder.rglob("*") if is_image(path)))
@@ -94,31 +82,26 @@ def folder_files(folder: Path) -> tuple[Path, ...]:
     return files
 
 
-def distort(picture: Picture, rng: np.random.Generator, count: int = DISTORTIONS) -> Picture:
-    """Apply so many different changes of colour or direction, in drawn order.
+def distort(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Apply `DISTORTIONS` different changes of colour or direction, in drawn order.
 
-    Args:
-        picture: Any picture.
-        rng: Draws which of the ten, and how strongly.
-        count: From 0 to 10.
     Source: the ten and their ranges as in DRAEM's code, which the unofficial code and DiffusionAD
         share; written anew, and each always acts where there some act by chance.
     """
-    for k in rng.permutation(len(CHANGES))[:count]:
+    for k in rng.permutation(len(CHANGES))[:DISTORTIONS]:
         picture = CHANGES[k](picture, rng)
     return picture
 
 
-def shuffled(picture: Picture, rng: np.random.Generator, grid: int = GRID) -> Picture:
-    """Cut a picture into grid x grid tiles and put them back in drawn order.
+def shuffled(picture: Picture, rng: np.random.Generator) -> Picture:
+    """Cut a picture into `GRID` x `GRID` tiles and put them back in drawn order.
 
-    A side that `grid` does not divide is first continued from its other end, and what is too much
-    is cut off again.
+    A side that they do not divide is first continued from its other end, then cut off again.
 
     Source: DiffusionAD ("self-augmentation"); any size is ours.
     """
     h, w = picture.shape[:2]
-    rows, columns = min(grid, h), min(grid, w)
+    rows, columns = min(GRID, h), min(GRID, w)
     high, wide = -(-h // rows), -(-w // columns)  # of a tile
     whole = np.pad(picture, ((0, rows * high - h), (0, columns * wide - w), (0, 0)), mode="wrap")
     tiles = whole.reshape(rows, high, columns, wide, 3).swapaxes(1, 2)
@@ -189,21 +172,9 @@ def _turn(picture: Picture, rng: np.random.Generator) -> Picture:
     # from a place (x, y) of the result to that of the padded picture, middle to middle
     x = right + w / 2 - c * w / 2 + s * h / 2
     y = down + h / 2 - s * w / 2 - c * h / 2
-    turned = Image.fromarray(wide).transform(
-        (w, h), Image.Transform.AFFINE, (c, -s, x, s, c, y), Image.Resampling.BILINEAR
-    )
-    return np.array(turned)
+    affine = Image.Transform.AFFINE, (c, -s, x, s, c, y), Image.Resampling.BILINEAR
+    return np.array(Image.fromarray(wide).transform((w, h), *affine))
 
 
-CHANGES: tuple[Callable[[Picture, np.random.Generator], Picture], ...] = (
-    _gamma,
-    _brightness,
-    _sharpness,
-    _hue_and_saturation,
-    _solarize,
-    _posterize,
-    _invert,
-    _autocontrast,
-    _equalize,
-    _turn,
-)
+TONES: tuple[Change, ...] = (_gamma, _brightness, _sharpness, _hue_and_saturation, _solarize)
+CHANGES: tuple[Change, ...] = (*TONES, _posterize, _invert, _autocontrast, _equalize, _turn)

@@ -16,17 +16,16 @@ from jaxtyping import Bool, Float32, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from adlib.anomalies.composition import KINDS, AnomalyConfig, BatchComposition, Kind, share_out
 from adlib.anomalies.extended import extended
 from adlib.anomalies.foreground import WHOLE, Foreground, estimate, spread
-from adlib.anomalies.framed import KEPT, Shelf, TransformedImages
-from adlib.anomalies.recipe import Recipe, share_out
 from adlib.anomalies.simulated import simulated
-from adlib.anomalies.slots import KINDS, Kind, Slots
 from adlib.anomalies.textures import Textures
+from adlib.anomalies.transformed_images import KEPT, ArrayCache, TransformedImages
 from adlib.data.dataset import ImageDataset
 from adlib.data.transform import ImageTransform
 
-__all__ = ["Plan", "Recipe", "TrainingSet"]
+__all__ = ["AnomalyConfig", "Plan", "TrainingSet"]
 
 OWN = 0.5  # chance of the image's own tiles instead of a texture, on objects; DiffusionAD
 LENGTH = 2**40  # samples: more than any run asks for
@@ -43,7 +42,7 @@ class Plan:
 
 
 class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
-    """Framed images in [0, 1] with their masks; sample i is slot i % batch of step i // batch.
+    """Transformed images in [0, 1] with their masks; sample i is place i % batch of a step.
 
     All of a sample follows from the seed and its index, whatever was asked for before, and by which
     process. Normal images come each once before one comes again, and so do seen ones. The share of
@@ -62,7 +61,7 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         missing: Those of the notes that nobody asked for: there is no seen defect, or one lies
             outside the frame.
     Raises:
-        FileNotFoundError: As from `Textures`.
+        FileNotFoundError: There are no textures.
         ValueError: There is nothing to make anomalies of, a seen image has no mask or shows no
             defect, a normal one is a defect, or textures cannot be read.
     """
@@ -75,7 +74,7 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         frame: ImageTransform,
         batch: int,
         seed: int,
-        recipe: Recipe,
+        recipe: AnomalyConfig,
     ) -> None:
         if len(normal) == 0:
             raise ValueError("a training set needs normal images, got none")
@@ -91,16 +90,19 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         self._of = {name: np.flatnonzero(names == name) for name in normal.categories}
         self._visible, lost = self._look_at_seen() if recipe.seen or recipe.extended else ([], [])
         shares, moved = share_out(recipe, bool(self._visible))
-        self.slots, self.notes = Slots(batch, shares), (*lost, *moved)
+        self.composition, self.notes = BatchComposition(batch, shares), (*lost, *moved)
         defects = recipe.seen or recipe.extended
         self.missing = (*lost, *(moved if defects and not self._visible else ()))
         made = {kind for kind, share in zip(KINDS, shares, strict=True) if share}
         self.textures = Textures(recipe.textures) if "simulated" in made else None
         looks = (recipe.foreground or recipe.self_augmentation) and made & {"extended", "simulated"}
         self.foregrounds = {
-            name: self._estimate(mine) if looks else WHOLE for name, mine in self._of.items()
+            name: estimate([self.normal.pixels(int(mine[i])) for i in spread(len(mine))])
+            if looks
+            else WHOLE
+            for name, mine in self._of.items()
         }
-        self._found = Shelf(KEPT)
+        self._found = ArrayCache(KEPT)
 
     def __len__(self) -> int:
         return LENGTH
@@ -115,29 +117,27 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
     def make(self, index: int) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
         """The sample as bytes, before it is scaled, and the mask of its anomalous pixels."""
         plan = self.plan(index)
+        if plan.seen is not None:
+            defect = self.seen.pixels(plan.seen), self.seen.mask(plan.seen)
         if plan.normal is None:
-            return self._defect(plan)
+            return defect
         image = self.normal.pixels(plan.normal)
         if plan.kind == "normal":
             return image, np.zeros(self.size, dtype=bool)
         rng = np.random.default_rng([self.seed, PIXELS, index])
         foreground = self.foreground(plan.normal)
         if plan.kind == "extended":
-            return extended(image, *self._defect(plan), foreground, rng)
+            return extended(image, *defect, foreground, rng)
         assert self.textures is not None, "without textures no sample is planned as simulated"
         is_object = self._rule(plan.normal).kind == "object"
         own = OWN if self.recipe.self_augmentation and is_object else 0.0
         return simulated(image, foreground, self.textures, rng, beta=self.recipe.beta, own=own)
 
     def plan(self, index: int) -> Plan:
-        """What the sample of an index is made of; decodes nothing.
-
-        Raises:
-            IndexError: It lies outside of 0 ... len - 1.
-        """
+        """What the sample of an index is made of; decodes nothing."""
         if not 0 <= index < LENGTH:
             raise IndexError(f"samples are numbered from 0 to {LENGTH - 1}, got {index}")
-        kind, number = self.slots.of(index)
+        kind, number = self.composition.kind_of(index)
         if kind == "seen":
             return Plan(kind, seen=self._visible[self._nth(kind, number, len(self._visible))])
         if kind == "extended":
@@ -150,13 +150,13 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
     def source(self, index: int) -> str:
         """Kind and files of a sample, for messages."""
         plan = self.plan(index)
-        files = [] if plan.seen is None else [self.seen.references[plan.seen].path]
-        files += [] if plan.normal is None else [self.normal.references[plan.normal].path]
+        used = ((self.seen, plan.seen), (self.normal, plan.normal))
+        files = [images.references[i].path for images, i in used if i is not None]
         return f"{plan.kind}: {' in '.join(files)}"
 
     def describe(self) -> str:
         """A few lines: what a batch holds, what is missing and why, where anomalies may lie."""
-        lines = [self.slots.describe(), *self.notes]
+        lines = [self.composition.describe(), *self.notes]
         if self.textures is not None:
             lines.append(f"textures: {len(self.textures)}")
         if self.recipe.foreground:
@@ -168,13 +168,6 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         if not self.recipe.foreground:
             return np.ones(self.size, dtype=bool)
         return self._found.get(i, lambda: self._rule(i).mask(self.normal.pixels(i)))
-
-    def _defect(self, plan: Plan) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
-        assert plan.seen is not None, "seen and extended samples are planned with a defect"
-        return self.seen.pixels(plan.seen), self.seen.mask(plan.seen)
-
-    def _estimate(self, mine: Int[np.ndarray, " n"]) -> Foreground:
-        return estimate([self.normal.pixels(int(mine[i])) for i in spread(len(mine))])
 
     def _rule(self, i: int) -> Foreground:
         return self.foregrounds[self.normal.references[i].category]

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
-from adlib.anomalies.training_set import Recipe, TrainingSet
+from adlib.anomalies.training_set import AnomalyConfig, TrainingSet
 from adlib.data.dataset import ImageDataset
 from adlib.data.transform import ImageTransform
 from adlib.methods.config import check, encoder_of
@@ -79,7 +79,7 @@ class PRNConfig:
     decay: float = 1e-2  # of weights; unofficial code
     clip: float = NO_CLIP  # gradient norm; none in the unofficial code
     top: int = 100  # pixels whose mean is the image score; inferred; 50 in the author's next code
-    recipe: Recipe = field(default_factory=Recipe)  # how anomalies are made
+    recipe: AnomalyConfig = field(default_factory=AnomalyConfig)  # how anomalies are made
 
     residuals: Residual | Literal["off"] = "scaled"
     """D_j beside F_j (MP). The square, as inferred, is of another size than the features and drowns

@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 from matplotlib.figure import Figure, FigureBase
 
 from adlib.anomalies.foreground import Foreground, estimate, spread
-from adlib.anomalies.framed import frame_pixels
+from adlib.anomalies.transformed_images import transform_pixels
 from adlib.data.dataset import ImageDataset
 from adlib.data.transform import ImageTransform
 from adlib.figures import outline
@@ -101,7 +101,7 @@ def foreground_check(images: ImageDataset, frame: ImageTransform, number: int = 
     rows = np.atleast_1d(np.array(figure.subfigures(len(names), 1), dtype=object))
     for row, name in zip(rows, names, strict=True):
         mine = images.of(name)
-        looked_at = [frame_pixels(mine[i].image, frame) for i in spread(len(mine))]
+        looked_at = [transform_pixels(mine[i].image, frame) for i in spread(len(mine))]
         rule = estimate(looked_at)
         shown = [looked_at[i] for i in spread(len(looked_at), number)]
         pictures(

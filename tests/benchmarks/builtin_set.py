@@ -23,6 +23,7 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,9 @@ def patchcore(train: Any, test: Any, size: int, seed: int, weights: Any = None) 
     return torch.cat([method.maps(part) for part in features(test).split(config.batch)]).numpy()
 
 
-def random_patchcore(train: Any, test: Any, size: int, seed: int) -> Maps:
-    return patchcore(train, test, size, seed, weights="random")
-
-
 METHODS: dict[str, Maker] = {
     "Gaussian": gaussian,
-    "PatchCore, random": random_patchcore,
+    "PatchCore, random": partial(patchcore, weights="random"),
     "PatchCore": patchcore,
 }
 
@@ -147,10 +144,7 @@ def table(rows: list[dict[str, Any]], settings: dict[str, str]) -> str:
         f"{100 * float(r['pixel_ap']):.1f}"
         for r in mine
     }
-    lines = [
-        "| category | " + " | ".join(METHODS) + " |",
-        "|---|" + "---:|" * len(METHODS),
-    ]
+    lines = ["| category | " + " | ".join(METHODS) + " |", "|---|" + "---:|" * len(METHODS)]
     for category in SCENES:
         if any((category, name) in cell for name in METHODS):
             values = (cell.get((category, name), "") for name in METHODS)

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 import adlib
-from adlib.anomalies.training_set import Recipe, TrainingSet
+from adlib.anomalies.training_set import AnomalyConfig, TrainingSet
 from adlib.data import DataSplits
 from adlib.data.split import show_first, supervise
 from adlib.data.transform import ImageTransform
@@ -70,7 +70,7 @@ def made(held: Any, others: Any, seed: int) -> dict[str, list[tuple[Any, Any]]]:
     for i in range(len(held)):
         image = torch.from_numpy(frame.image(held[i].image))
         found["normal"].append((image, torch.zeros(size, dtype=torch.bool)))
-    recipe = Recipe(seen=False)
+    recipe = AnomalyConfig(seen=False)
     samples = TrainingSet(held, others, frame=frame, batch=8, seed=seed, recipe=recipe)
     index = 0
     while min(len(found[kind]) for kind in KINDS) < MADE:

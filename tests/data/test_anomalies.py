@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from adlib.anomalies.framed import frame_mask, frame_pixels
-from adlib.anomalies.training_set import ORDER, PIXELS, PLAN, Recipe, TrainingSet
+from adlib.anomalies.training_set import ORDER, PIXELS, PLAN, AnomalyConfig, TrainingSet
+from adlib.anomalies.transformed_images import transform_mask, transform_pixels
 from adlib.data import load_builtin
 from adlib.data.dataset import DataSplits, ImageDataset, ImageRef, Sample
 from adlib.data.transform import ImageTransform
@@ -29,7 +29,7 @@ def training_set(
     seed: int = 0,
     **changes: Any,
 ) -> TrainingSet:
-    changes = {"frame": FRAME, "recipe": Recipe()} | changes
+    changes = {"frame": FRAME, "recipe": AnomalyConfig()} | changes
     return TrainingSet(data.train, seen, batch=batch, seed=seed, **changes)
 
 
@@ -54,13 +54,19 @@ def test_normal_samples_are_the_framed_images() -> None:
         assert MADE.source(i) == f"normal: {sample.path}"
 
 
-def test_simulated_only_are_the_samples_without_a_seen_defect() -> None:
+def test_without_a_seen_defect_all_anomalies_are_simulated_as_with_the_others_off() -> None:
     """So one run stands for both arms of an ablation: no defect seen, and none of its kinds on."""
-    off = training_set(recipe=Recipe(seen=False, extended=False))
-    none = training_set(seen=None)
-    for i in range(32):
-        assert off.plan(i).kind in ("normal", "simulated")
-        assert content(off, i) == content(none, i)
+    off = training_set(recipe=AnomalyConfig(seen=False, extended=False))
+    for seen in (None, SEEN.select([])):
+        none = training_set(seen=seen)
+        for i in range(32):
+            assert off.plan(i).kind in ("normal", "simulated")
+            assert content(off, i) == content(none, i)
+        assert Counter(none.plan(i).kind for i in range(8)) == {"normal": 4, "simulated": 4}
+        assert "no defect was seen" in none.describe()
+        assert none.describe().startswith("a batch of 8: 4 normal, 4 simulated")
+    with pytest.raises(ValueError, match=r"no defect was seen"):
+        training_set(seen=None, recipe=AnomalyConfig(simulated=False))
 
 
 def test_every_normal_image_comes_once_before_one_comes_again() -> None:
@@ -78,7 +84,7 @@ def test_seen_samples_are_the_framed_defects_each_as_often() -> None:
         sample = SEEN[MADE.plan(i).seen or 0]
         assert sample.mask is not None
         assert torch.equal(image, torch.from_numpy(FRAME.image(sample.image)))
-        assert np.array_equal(mask.numpy(), frame_mask(sample.mask, FRAME))
+        assert np.array_equal(mask.numpy(), transform_mask(sample.mask, FRAME))
         assert mask.any()
 
 
@@ -87,7 +93,7 @@ def test_made_samples_differ_from_their_image_exactly_inside_the_mask(kind: str)
     for i in of_kind(MADE, kind, 30):
         plan, (image, mask) = MADE.plan(i), MADE.make(i)
         assert plan.normal is not None
-        before = frame_pixels(DATA.train[plan.normal].image, FRAME)
+        before = transform_pixels(DATA.train[plan.normal].image, FRAME)
         assert np.array_equal((image != before).any(axis=2), mask)
         assert mask.any()
         scaled, flags = MADE[i]
@@ -128,82 +134,39 @@ def test_it_travels_without_its_pictures() -> None:
     assert content(pickle.loads(copy), 21) == content(MADE, 21)  # noqa: S301
 
 
-@pytest.mark.parametrize("batch", [1, 5, 8, 48])
-def test_batches_are_composed_as_the_recipe_says(batch: int) -> None:
-    made = training_set(batch=batch)
-    kinds = Counter(made.plan(i).kind for i in range(batch * 32))
-    total = batch * 32
-    assert kinds["normal"] == total / 2
-    assert kinds["simulated"] == pytest.approx(total / 4, abs=1)
-    assert kinds["seen"] == pytest.approx(total / 8, abs=1)
-    assert kinds["extended"] == pytest.approx(total / 8, abs=1)
-    if batch == 48:
-        assert [made.plan(i).kind for i in range(48)] == (
-            ["normal"] * 24 + ["seen"] * 6 + ["extended"] * 6 + ["simulated"] * 12
-        )
+def test_batches_are_composed_as_the_config_says() -> None:
+    made = training_set(batch=48)
+    kinds = ["normal"] * 24 + ["seen"] * 6 + ["extended"] * 6 + ["simulated"] * 12
+    assert [made.plan(i).kind for i in range(96)] == kinds + kinds
 
 
-def test_without_a_seen_defect_all_anomalies_are_simulated_and_it_says_so() -> None:
-    for seen in (None, SEEN.select([])):
-        made = training_set(seen=seen)
-        assert Counter(made.plan(i).kind for i in range(8)) == {"normal": 4, "simulated": 4}
-        assert made[7][1].any()
-        assert "no defect was seen" in made.describe()
-        assert made.describe().startswith("a batch of 8: 4 normal, 4 simulated")
-    with pytest.raises(ValueError, match=r"no defect was seen, and the recipe makes seen and ext"):
-        training_set(seen=None, recipe=Recipe(simulated=False))
-
-
-def test_a_category_of_one_normal_image_gets_all_kinds() -> None:
+def test_one_normal_image_gets_all_kinds_each_drawn_for_itself() -> None:
     few = replace(DATA, train=DATA.train.of("steel").select([0]))
     made = training_set(few, SEEN.of("steel"))
     kinds = Counter(made.plan(i).kind for i in range(160))
     assert kinds == {"normal": 80, "seen": 20, "extended": 20, "simulated": 40}
-    masks = {made.make(i)[1].tobytes() for i in of_kind(made, "simulated", 15)}
-    assert len(masks) == 15  # each drawn for itself, on the only image there is
+    assert len({made.make(i)[1].tobytes() for i in of_kind(made, "simulated", 15)}) == 15
 
 
 def test_foregrounds_are_estimated_and_can_be_switched_off() -> None:
-    assert {name: rule.kind for name, rule in MADE.foregrounds.items()} == {
-        "screw": "object",
-        "steel": "texture",
-    }
+    kinds = {name: rule.kind for name, rule in MADE.foregrounds.items()}
+    assert kinds == {"screw": "object", "steel": "texture"}
     assert 0.02 < MADE.foreground(0).mean() < 0.3  # a screw
     assert MADE.foreground(13).all()  # steel
     assert "foreground of screw: an object" in MADE.describe()
-    without = training_set(recipe=Recipe(foreground=False))
+    without = training_set(recipe=AnomalyConfig(foreground=False))
     assert without.foreground(0).all()
     assert "foreground" not in without.describe()
 
 
-def test_the_images_own_tiles_are_for_objects_and_can_be_switched_off(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    own: dict[str, set[float]] = {"screw": set(), "steel": set()}
-
-    def note(image: np.ndarray, *args: Any, own: float, **options: Any) -> Any:
-        chances.add(own)
-        return image, np.ones(image.shape[:2], dtype=bool)
-
-    monkeypatch.setattr("adlib.anomalies.training_set.simulated", note)
-    for recipe, wanted in ((Recipe(), 0.5), (Recipe(self_augmentation=False), 0.0)):
-        made = training_set(recipe=recipe)
-        for name in own:
-            chances: set[float] = set()
-            for i in of_kind(made, "simulated", 20):
-                if DATA.train.references[made.plan(i).normal or 0].category == name:
-                    made.make(i)
-            assert chances == {wanted if name == "screw" else 0.0}
-
-
 def test_textures_of_a_folder_are_used(folder: Any) -> None:
     textures = folder(categories=("cloth",), good=3, bad=0) / "cloth/train"
-    made = training_set(recipe=Recipe(textures=textures))
+    made = training_set(recipe=AnomalyConfig(textures=textures))
     assert made.textures is not None
     assert len(made.textures) == 3
     assert "textures: 3" in made.describe()
     with pytest.raises(FileNotFoundError, match="expected a folder of images"):
-        training_set(recipe=Recipe(textures=Path("nowhere")))
+        training_set(recipe=AnomalyConfig(textures=Path("nowhere")))
 
 
 def marked(where: tuple[slice, slice], mask: bool = True, category: str = "steel") -> ImageDataset:
@@ -256,28 +219,34 @@ def test_nonsense_is_refused() -> None:
             MADE[index]
 
 
-def test_made_samples_get_the_foreground_of_their_image_and_the_recipes_beta(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("own", [True, False])
+def test_made_samples_get_the_foreground_of_their_image_and_the_configs_options(
+    monkeypatch: pytest.MonkeyPatch, own: bool
 ) -> None:
-    seen: list[tuple[np.ndarray, Any]] = []
+    seen: list[tuple[Any, ...]] = []
 
     def paste(image: np.ndarray, defect: Any, mask: Any, foreground: np.ndarray, rng: Any) -> Any:
-        seen.append((foreground, None))
+        seen.append((foreground, None, None))
         return image, mask
 
     def fill(image: np.ndarray, foreground: np.ndarray, *rest: Any, beta: Any, own: float) -> Any:
-        seen.append((foreground, beta))
+        seen.append((foreground, beta, own))
         return image, foreground
 
     monkeypatch.setattr("adlib.anomalies.training_set.extended", paste)
     monkeypatch.setattr("adlib.anomalies.training_set.simulated", fill)
-    made = training_set(recipe=Recipe(beta=(0.1, 0.5)))
-    for kind, beta in (("extended", None), ("simulated", (0.1, 0.5))):
-        for i in of_kind(made, kind, 12):
+    made = training_set(recipe=AnomalyConfig(beta=(0.1, 0.5), self_augmentation=own))
+    chances: set[tuple[str, float]] = set()  # of the image's own tiles
+    for kind, wanted in (("extended", None), ("simulated", (0.1, 0.5))):
+        for i in of_kind(made, kind, 14):
             made.make(i)
-            foreground, found = seen.pop()
-            assert found == beta
-            assert np.array_equal(foreground, made.foreground(made.plan(i).normal or 0))
+            foreground, beta, chance = seen.pop()
+            normal = made.plan(i).normal or 0
+            assert beta == wanted
+            assert np.array_equal(foreground, made.foreground(normal))
+            if chance is not None:
+                chances.add((DATA.train.references[normal].category, chance))
+    assert chances == {("screw", 0.5 if own else 0.0), ("steel", 0.0)}  # objects only
     assert not made.foreground(0).all()
 
 

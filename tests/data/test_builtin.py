@@ -2,13 +2,15 @@
 
 import hashlib
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from adlib.data.rendered.builtin import RECIPE, SCENES, load_builtin, render
+from adlib.data.rendered.fields import noise, pixels, turn
 from adlib.data.rendered.marks import outside
-from adlib.data.rendered.optics import Camera, noise, pixels, turn
+from adlib.data.rendered.optics import Camera
 
 SIZE = 96
 # of RECIPE 1; the same with numpy's AVX2 and AVX-512 code switched off (NPY_DISABLE_CPU_FEATURES)
@@ -39,12 +41,9 @@ def test_masks_are_exact(category: str, defect: str) -> None:
     assert data.test[2 * SCENES[category][1].index(defect) + 1].defect == defect
 
 
-def test_the_clean_twin_is_what_the_scene_gives_without_a_defect() -> None:
-    data = load_builtin(SIZE, train=1, test=2, categories=["screw"])
-    flawed = data.test.references[1]
-    good = type(flawed)(
-        path=flawed.path.replace(flawed.defect, "good"), category="screw", defect="good"
-    )
+def test_the_clean_twin_is_the_scene_without_a_defect() -> None:
+    flawed = load_builtin(SIZE, train=1, test=2, categories=["screw"]).test.references[1]
+    good = replace(flawed, path=flawed.path.replace(flawed.defect, "good"), defect="good")
     clean, _, _ = render(flawed, SIZE, seed=0)
     assert np.array_equal(render(good, SIZE, seed=0)[1], clean)
 
@@ -67,11 +66,8 @@ def test_the_bytes_are_those_of_the_recipe(category: str) -> None:
         assert sample.mask is not None
         found.update(sample.image.tobytes())
         found.update(np.packbits(sample.mask).tobytes())
-    same = found.hexdigest().startswith(DIGESTS[category])
-    assert same, (
-        f"another {found.hexdigest()[:16]}: raise RECIPE, and every record is of old images"
-    )
-    assert RECIPE == 1
+    # if another: raise RECIPE, and every record is of old images
+    assert (RECIPE, found.hexdigest()[:16]) == (1, DIGESTS[category])
 
 
 def test_more_images_leave_the_first_as_they_are() -> None:
@@ -108,32 +104,26 @@ def test_a_swap_adds_nothing_and_takes_nothing_away(category: str) -> None:
 
 def test_no_image_both_trains_and_tests() -> None:
     data = load_builtin(48, train=12, test=12)
-    contents = [
-        [hashlib.sha256(s.image.tobytes()).digest() for s in split]
-        for split in (data.train, data.test)
-    ]
-    assert len({*contents[0], *contents[1]}) == len(contents[0]) + len(contents[1])
+    contents = [sample.image.tobytes() for split in (data.train, data.test) for sample in split]
+    assert len(set(contents)) == len(contents)
 
 
 @pytest.mark.parametrize("category", SCENES)
-def test_the_smallest_and_an_odd_size_can_be_had(category: str) -> None:
-    for size in (32, 75):
-        data = load_builtin(size, train=1, test=4, categories=[category])
-        sample = data.test[3]
-        assert sample.image.shape == (size, size, 3)
-        assert sample.mask is not None
-        assert sample.mask.any()
+@pytest.mark.parametrize("size", [32, 75])
+def test_the_smallest_and_an_odd_size_can_be_had(category: str, size: int) -> None:
+    sample = load_builtin(size, train=1, test=4, categories=[category]).test[3]
+    assert sample.image.shape == (size, size, 3)
+    assert sample.mask is not None
+    assert sample.mask.any()
 
 
 def test_samples_are_complete_and_pickle() -> None:
     data = load_builtin(SIZE, train=1, test=2, categories=["board"])
-    copy = pickle.loads(pickle.dumps(data.test))  # noqa: S301
-    good, crack = copy
+    good, crack = pickle.loads(pickle.dumps(data.test))  # noqa: S301
     assert good.path == "builtin/board/test/good/000"
     assert crack.path == "builtin/board/test/crack/001"
     assert good.mask is not None
     assert not good.mask.any()
-    assert crack.image.shape == (SIZE, SIZE, 3)
     assert np.array_equal(crack.image, data.test[1].image)
 
 
@@ -150,10 +140,10 @@ def test_brightness_alone_finds_no_defect() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"size": 16}, r"size must lie in 32..4096 pixels, got 16"),
-        ({"train": 0}, r"expected train >= 1 and test >= 2, got train 0, test 40"),
-        ({"test": 1}, r"expected train >= 1 and test >= 2, got train 60, test 1"),
-        ({"seed": -1}, r"seed must not be negative, got -1"),
+        ({"size": 16}, "size .* got 16"),
+        ({"train": 0}, "got train 0, test 40"),
+        ({"test": 1}, "got train 60, test 1"),
+        ({"seed": -1}, "seed .* got -1"),
         ({"categories": ["screws"]}, r"no built-in category 'screws'; .*did you mean 'screw'\?"),
     ],
 )

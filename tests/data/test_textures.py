@@ -33,9 +33,7 @@ def test_the_packaged_ones_lie_in_the_installed_scikit_image() -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adlib.anomalies.textures.find_spec", lambda name: None)
-    with pytest.raises(
-        FileNotFoundError, match=r"brick.png is missing.* install scikit-image again"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"brick.png is missing"):
         Textures()
 
 
@@ -48,19 +46,15 @@ def test_a_folder_is_searched_with_all_in_it(tmp_path: Path) -> None:
     drawn = textures.draw(rng(), (37, 251))
     assert drawn.shape == (37, 251, 3)
     assert (drawn == 70).all()
-
-
-def test_a_window_is_drawn_and_equal_seeds_draw_equal_ones() -> None:
-    textures = Textures()
-    first, again, other = (textures.draw(rng(seed), (37, 51)) for seed in (3, 3, 4))
+    first, again, other = (Textures().draw(rng(seed), (37, 51)) for seed in (3, 3, 4))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_folders_that_cannot_serve_are_explained(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected images in .* or below it, found none"):
+    with pytest.raises(ValueError, match=f"{tmp_path}.* found none"):
         Textures(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"expected a folder of images, but .*none is none"):
+    with pytest.raises(FileNotFoundError, match="none is none"):
         Textures(tmp_path / "none")
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match=r"broken\.png: expected a whole image file"):
@@ -111,15 +105,19 @@ def test_changes_do_what_they_are_called() -> None:
     assert max(np.ptp(c[0, 0].astype(int)) for c in colours) > 10
 
 
-def test_so_many_changes_as_asked_for() -> None:
-    assert np.array_equal(distort(PICTURE, rng(), 0), PICTURE)
+def test_three_different_changes_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     three = [distort(PICTURE, rng(seed)) for seed in range(20)]
     assert len({picture.tobytes() for picture in three}) == 20
-    assert np.array_equal(three[5], distort(PICTURE, rng(5), 3))
+    assert np.array_equal(three[5], distort(PICTURE, rng(5)))
+    applied: list[int] = []
+    noting = tuple(lambda picture, rng, k=k: (applied.append(k), picture)[1] for k in range(10))
+    monkeypatch.setattr("adlib.anomalies.textures.CHANGES", noting)
+    distort(PICTURE, rng())
+    assert len(applied) == len(set(applied)) == 3
 
 
 def test_shuffling_moves_tiles_and_nothing_else() -> None:
-    mixed = shuffled(PICTURE, rng(), grid=8)  # tiles of 3 x 5
+    mixed = shuffled(PICTURE, rng())  # tiles of 3 x 5
 
     def tiles(picture: np.ndarray) -> list[bytes]:
         return [

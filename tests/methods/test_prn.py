@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 import adlib
-from adlib.anomalies.training_set import Recipe
+from adlib.anomalies.training_set import AnomalyConfig
 from adlib.data.split import supervise
 from adlib.engine.runs import trained_state
 from adlib.methods import PRN, PRNConfig, prn
@@ -460,13 +460,15 @@ def test_what_was_asked_for_and_cannot_be_made_is_told(folder: Callable[..., Pat
     method: Any = PRN(tiny_config(steps=1, prototypes=2))
     with pytest.warns(RuntimeWarning, match=r"no seen samples \(no defect was seen\)"):
         adlib.fit(method, data, precision="fp32")
-    method = PRN(tiny_config(steps=1, prototypes=2, recipe=Recipe(seen=False, extended=False)))
+    method = PRN(
+        tiny_config(steps=1, prototypes=2, recipe=AnomalyConfig(seen=False, extended=False))
+    )
     adlib.fit(method, data, precision="fp32")  # not asked for; pytest makes a warning an error
 
 
 def test_made_samples_fit_the_loss(folder: Callable[..., Path]) -> None:
     data = adlib.load_data(folder(("bolt",)))
-    method = PRN(tiny_config(recipe=Recipe(seen=False, extended=False)))
+    method = PRN(tiny_config(recipe=AnomalyConfig(seen=False, extended=False)))
     samples = method.training_set(data.train, None, 0)
     images, truth = (
         torch.stack(part) for part in zip(*(samples[i] for i in range(4)), strict=True)
@@ -543,11 +545,11 @@ def test_the_training_set_has_the_seen_defects_the_recipe_and_the_seed(
     folder: Callable[..., Path],
 ) -> None:
     data = supervise(adlib.load_data(folder(("bolt",), bad=6)), seen=2)
-    method = PRN(tiny_config(recipe=Recipe(simulated=False)))
+    method = PRN(tiny_config(recipe=AnomalyConfig(simulated=False)))
 
     def plans(seed: int) -> list[Any]:
         made: Any = method.training_set(data.train, data.seen, seed)
-        assert (made.size, made.slots.batch) == ((64, 96), 4)
+        assert (made.size, made.composition.batch) == ((64, 96), 4)
         return [made.plan(i) for i in range(24)]
 
     assert {plan.kind for plan in plans(0)} == {"normal", "seen", "extended"}

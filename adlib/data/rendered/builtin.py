@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, Sample
 from adlib.data.readers.folders import closest
+from adlib.data.rendered.fields import Rng
 from adlib.data.rendered.glass import bottle
 from adlib.data.rendered.labels import label
 from adlib.data.rendered.optics import Camera, quantise
@@ -21,11 +22,11 @@ RECIPE = 1  # raise it with every change that moves a byte of an image: it enter
 VISIBLE = 3.0  # levels of 255, before grain, from which a change belongs to the mask; ours
 SMALLEST_AREA = 4e-4  # of the image: a defect that shows less (5 x 5 of 256 x 256) is drawn again
 ATTEMPTS = 40
-REMEMBERED = (
-    512  # rendered samples, 128 MiB at 256 x 256: masks are asked for again and again; ours
-)
+REMEMBERED = 512  # rendered samples, 128 MiB at 256 x 256: masks are asked for again and again
 
-Scene = Callable[[np.random.Generator, int, str, np.random.Generator], Float[np.ndarray, "h w 3"]]
+# Returns linear light. Draws its scene from one generator and its defect from another, so that the
+# same scene can be had without the defect.
+Scene = Callable[[Rng, int, str, Rng], Float[np.ndarray, "h w 3"]]
 
 # what to call for a category, and its kinds of defect in the order in which the test shows them
 SCENES: dict[str, tuple[Scene, tuple[str, ...]]] = {
@@ -80,22 +81,16 @@ def load_builtin(
     wanted = tuple(SCENES) if categories is None else tuple(categories)
     for name in wanted:
         if name not in SCENES:
-            raise ValueError(
-                f"no built-in category {name!r}; there are: {', '.join(SCENES)}"
-                + closest(name, SCENES)
-            )
+            there = f"{', '.join(SCENES)}{closest(name, SCENES)}"
+            raise ValueError(f"no built-in category {name!r}; there are: {there}")
     chosen = [name for name in SCENES if name in wanted]
-    read = partial(read_builtin, size=size, seed=seed)
-    fingerprint = partial(recipe, size=size, seed=seed)
-    return DataSplits(
-        name="builtin",
-        train=ImageDataset(
-            [_reference(c, "train", i) for c in chosen for i in range(train)], read, fingerprint
-        ),
-        test=ImageDataset(
-            [_reference(c, "test", i) for c in chosen for i in range(test)], read, fingerprint
-        ),
-    )
+
+    def images(split: str, count: int) -> ImageDataset:
+        references = [_reference(c, split, i) for c in chosen for i in range(count)]
+        read, mark = (partial(f, size=size, seed=seed) for f in (read_builtin, recipe))
+        return ImageDataset(references, read, mark)
+
+    return DataSplits(name="builtin", train=images("train", train), test=images("test", test))
 
 
 def _reference(category: str, split: str, index: int) -> ImageRef:
@@ -115,14 +110,8 @@ def read_builtin(reference: ImageRef, size: int, seed: int) -> Sample:
     """Renders the image that a reference names; its arrays are shared, so they are read-only."""
     _, image, mask = render(reference, size, seed)
     image.flags.writeable = mask.flags.writeable = False
-    return Sample(
-        image=image,
-        mask=mask,
-        label=reference.label,
-        category=reference.category,
-        defect=reference.defect,
-        path=reference.path,
-    )
+    about = {key: getattr(reference, key) for key in ("label", "category", "defect", "path")}
+    return Sample(image=image, mask=mask, **about)
 
 
 def render(
@@ -161,7 +150,7 @@ def _exposure(
     return camera, camera.develop(radiance)
 
 
-def _stream(reference: ImageRef, seed: int, part: str, attempt: int) -> np.random.Generator:
+def _stream(reference: ImageRef, seed: int, part: str, attempt: int) -> Rng:
     """Random numbers of their own for each part of each image."""
     _, category, split, _, index = reference.path.split("/")
     name = hashlib.sha256(f"{category}/{split}/{index}/{part}/{attempt}".encode()).digest()

@@ -1,25 +1,10 @@
-"""Built-in object: the mouth of an amber glass bottle from above, whole or with a defect; ours.
-
-Like the other scenes it returns linear light, and draws its scene from one generator and its defect
-from another, so that the same scene can be had without the defect.
-"""
+"""Built-in object: the mouth of an amber glass bottle from above, whole or with a defect; ours."""
 
 import numpy as np
 
+from adlib.data.rendered.fields import Place, Plane, Rng, Spot, fractal, noise, pixels, step
 from adlib.data.rendered.marks import blotch, grains, line, stroke
-from adlib.data.rendered.optics import (
-    Colour,
-    Place,
-    Plane,
-    blur,
-    fractal,
-    metal,
-    noise,
-    paint,
-    pixels,
-    step,
-    tint,
-)
+from adlib.data.rendered.optics import Colour, blur, metal, paint, tint
 
 # Along a radius, in radii of the bottle: how much light of the table below comes through, and how
 # far the surface leans outwards (the sine of its angle); from the base over lip and thread to the
@@ -31,9 +16,11 @@ THROUGH = (0.86, 0.80, 0.42, 0.84, 0.58, 0.26, 0.04, 0.15, 0.24, 0.13, 0.03, 0.0
 LEAN = (0.0, 0.02, 0.35, -0.25, 0.0, 0.0, -0.75, -0.65, 0.0, 0.65, 0.90, 0.25, 0.05, 0.25, 0.75,
         0.35, 0.42, 0.62, 0.82, 0.97)  # fmt: skip
 THREAD = 0.018  # half the width of the thread
+# two square lamps: turned by, from and to along their way, half as wide as, power
+WINDOWS = ((0.0, 0.42, 0.80, 0.42, 1.0), (2.6, 0.30, 0.48, 0.30, 0.6))
 
 
-def bottle(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Generator) -> Colour:
+def bottle(scene: Rng, size: int, defect: str, flaw: Rng) -> Colour:
     """An open bottle on a light table, with lamps above; thread and seams stand at any angle.
 
     Defects: bubble (small and clear, in the glass), chip (off the lip), crack (from the lip
@@ -79,14 +66,8 @@ def bottle(scene: np.random.Generator, size: int, defect: str, flaw: np.random.G
     shiny = 0.10 + 0.34 * step(far, 0.36, 0.42) - 0.12 * step(far, 0.70, 0.80)
     deep = scene.normal(1, 0.06)
     light = np.maximum(through * (1 - 0.4 * broken), 0.002)
-    amber = np.stack(
-        [
-            0.95 * light ** (0.62 * deep),
-            0.86 * light ** (1.25 * deep),
-            0.72 * light ** (2.6 * deep),
-        ],
-        axis=2,
-    )
+    dyes = ((0.95, 0.62), (0.86, 1.25), (0.72, 2.6))  # strength and depth of red, green and blue
+    amber = np.stack([share * light ** (power * deep) for share, power in dyes], axis=2)
     reflected = np.maximum(mirrored - 0.22, 0) * shiny + 0.42 * _windows(ny, nx, nz, lamp)
     glass = amber + tint(reflected + 0.010, (1.0, 0.99, 0.96))
     glass = paint(glass, tint(0.14 + 1.10 * mirrored, (1.0, 0.86, 0.62)), 0.90 * broken)
@@ -111,7 +92,7 @@ def _windows(ny: Plane, nx: Plane, nz: Plane, lamp: float) -> Plane:
     light = np.zeros(ny.shape)
     for turned, low, high, half, power in (
         (0.0, 0.42, 0.80, 0.42, 1.0),
-        (2.6, 0.30, 0.48, 0.30, 0.6),
+        (2.6, 0.30, 0.48, 0.3, 0.6),
     ):
         ly, lx = np.sin(lamp + turned), np.cos(lamp + turned)
         along, across = 2 * nz * (ny * ly + nx * lx), 2 * nz * (nx * ly - ny * lx)
@@ -120,22 +101,17 @@ def _windows(ny: Plane, nx: Plane, nz: Plane, lamp: float) -> Plane:
     return light
 
 
-def _spot(
-    flaw: np.random.Generator, defect: str, centre: tuple[float, float], radius: float
-) -> tuple[float, float]:
+def _spot(flaw: Rng, defect: str, centre: Spot, radius: float) -> Spot:
     """Where a defect of this kind may be: chips and cracks at the lip, the others anywhere."""
-    low, high = {"chip": (0.52, 0.57), "crack": (0.48, 0.66), "dirt": (0.05, 0.85)}.get(
-        defect, (0.42, 0.92)
-    )
+    ranges = {"chip": (0.52, 0.57), "crack": (0.48, 0.66), "dirt": (0.05, 0.85)}
+    low, high = ranges.get(defect, (0.42, 0.92))
     if defect == "chip" and flaw.random() < 0.35:
         low, high = 0.38, 0.42  # the inner edge
     far, angle = radius * flaw.uniform(low, high), flaw.uniform(0, 2 * np.pi)
     return centre[0] + far * float(np.sin(angle)), centre[1] + far * float(np.cos(angle))
 
 
-def _chip(
-    flaw: np.random.Generator, y: Place, x: Place, at: tuple[float, float]
-) -> tuple[Plane, Plane]:
+def _chip(flaw: Rng, y: Place, x: Place, at: Spot) -> tuple[Plane, Plane]:
     """Where glass broke off, and how the shell-like waves of the break lean."""
     radius = flaw.uniform(0.030, 0.065)
     gone = blotch(flaw, y, x, at, radius, 0.35, 0.10)
@@ -145,7 +121,7 @@ def _chip(
     return gone, gone * (0.30 * waves + 0.20 * noise(flaw, (45, 45), y, x, order=3))
 
 
-def _bubble(flaw: np.random.Generator, y: Place, x: Place, at: tuple[float, float]) -> Plane:
+def _bubble(flaw: Rng, y: Place, x: Place, at: Spot) -> Plane:
     """Relative change of the light through one to three blown bubbles: bright core, dark rim."""
     change = np.zeros(np.broadcast_shapes(y.shape, x.shape))
     for k in range(int(flaw.integers(1, 4))):
@@ -159,9 +135,7 @@ def _bubble(flaw: np.random.Generator, y: Place, x: Place, at: tuple[float, floa
     return np.maximum(change, -0.8)
 
 
-def _dirt(
-    flaw: np.random.Generator, y: Place, x: Place, at: tuple[float, float], picture: Colour
-) -> Colour:
+def _dirt(flaw: Rng, y: Place, x: Place, at: Spot, picture: Colour) -> Colour:
     """A dark crumb, or a fibre, that lies in or on the bottle."""
     if flaw.random() < 0.4:
         d, t = stroke(flaw, y, x, at, flaw.uniform(0, np.pi), flaw.uniform(0.12, 0.26), 0.40, 14)

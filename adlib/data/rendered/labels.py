@@ -1,29 +1,12 @@
-"""Built-in object: a printed label on a carton, whole or with a defect; ours.
-
-Like the other scenes it returns linear light, and draws its scene from one generator and its defect
-from another, so that the same scene can be had without the defect.
-"""
+"""Built-in object: a printed label on a carton, whole or with a defect; ours."""
 
 import numpy as np
 from jaxtyping import Float
 
+from adlib.data.rendered.fields import Place, Plane, Rng, fractal, noise, pixels, step, turn
 from adlib.data.rendered.lettering import bars, fill, frame, print_at, write
 from adlib.data.rendered.marks import blotch, grains, line, outside, stroke
-from adlib.data.rendered.optics import (
-    Colour,
-    Place,
-    Plane,
-    blur,
-    fractal,
-    lambert,
-    moved,
-    noise,
-    paint,
-    pixels,
-    step,
-    tint,
-    turn,
-)
+from adlib.data.rendered.optics import Colour, blur, lambert, moved, paint, tint
 
 HIGH, WIDE = 0.60, 0.84  # of the label
 ROWS = ("TYPE 6204 2RS", "BORE   20 MM", "OUTER  47 MM", "WIDTH  14 MM")  # their order is normal
@@ -53,7 +36,7 @@ def _inks(
     return black, colour
 
 
-def label(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Generator) -> Colour:
+def label(scene: Rng, size: int, defect: str, flaw: Rng) -> Colour:
     """A white label with a coloured head, rows of text and a bar code; its lot number varies.
 
     Defects: misprint (ink is missing), scratch, smear (wet ink dragged along), swapped (two rows
@@ -97,9 +80,9 @@ def label(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
     creases = 0.006 * size * fractal(scene, (3, 3), y, x, octaves=3)
     creases = creases + 0.0010 * size * noise(scene, (14, 14), y, x, order=3) + 0.06 * fibres
     light = lambert(creases, lamp, height)
-    sheen = scene.uniform(0.02, 0.10) * np.exp(
-        -(((y * np.sin(lamp) + x * np.cos(lamp) - scene.uniform(-0.6, 1.2)) / 0.25) ** 2)
-    )
+    glare = scene.uniform(0.02, 0.10)
+    band = (y * np.sin(lamp) + x * np.cos(lamp) - scene.uniform(-0.6, 1.2)) / 0.25
+    sheen = glare * np.exp(-(band**2))
     edge = outside(v - HIGH / 2, u - WIDE / 2, HIGH, WIDE, 0.02)
     edge = edge + 0.0006 * noise(scene, (50, 50), y, x)  # a worn cutting die
     sheet = np.clip(0.5 - edge * size, 0, 1)
@@ -127,11 +110,7 @@ def label(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
 
 
 def _torn(
-    flaw: np.random.Generator,
-    image: tuple[Place, Place],
-    paper: tuple[Plane, Plane],
-    sheet: Plane,
-    fibres: Plane,
+    flaw: Rng, image: tuple[Place, Place], paper: tuple[Plane, Plane], sheet: Plane, fibres: Plane
 ) -> tuple[Plane, Plane]:
     """What is left of a sheet when a corner is torn off, and the white fibres along the tear."""
     (y, x), (v, u) = image, paper
@@ -145,7 +124,7 @@ def _torn(
     return sheet * np.clip(ragged * size + 0.5, 0, 1), 1 - step(ragged - rim, 0.0, 0.004)
 
 
-def _carton(scene: np.random.Generator, size: int, u: Plane) -> Colour:
+def _carton(scene: Rng, size: int, u: Plane) -> Colour:
     """Brown corrugated board: waves below the liner, fibres in it, dark flecks."""
     y, x = pixels(size)
     waves = np.sin(2 * np.pi * (u * scene.uniform(30, 34) + scene.uniform(0, 1)))

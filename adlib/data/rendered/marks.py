@@ -2,20 +2,20 @@
 
 import numpy as np
 
-from adlib.data.rendered.optics import Place, Plane, fractal, noise, step
+from adlib.data.rendered.fields import Place, Plane, Rng, Spot, fractal, noise, step
 
 
-def spot(rng: np.random.Generator, margin: float = 0.15) -> tuple[float, float]:
+def spot(rng: Rng, margin: float = 0.15) -> Spot:
     """A place (y, x) at least `margin` away from the border."""
     y, x = rng.uniform(margin, 1 - margin, size=2)
     return float(y), float(x)
 
 
 def stroke(
-    rng: np.random.Generator,
+    rng: Rng,
     y: Place,
     x: Place,
-    start: tuple[float, float],
+    start: Spot,
     angle: float,
     length: float,
     jitter: float,
@@ -51,10 +51,10 @@ def line(distance: Plane, along: Plane, width: float) -> Plane:
 
 
 def blotch(
-    rng: np.random.Generator,
+    rng: Rng,
     y: Place,
     x: Place,
-    centre: tuple[float, float],
+    centre: Spot,
     radius: float,
     roughness: float = 0.3,
     soft: float = 0.25,
@@ -67,7 +67,7 @@ def blotch(
     return step(edge - np.sqrt(a * a + (b / stretch) ** 2), 0.0, soft)
 
 
-def grains(rng: np.random.Generator, y: Place, x: Place, cells: int, level: float) -> Plane:
+def grains(rng: Rng, y: Place, x: Place, cells: int, level: float) -> Plane:
     """Small grains, 1 where a noise field of so many cells is well above `level`."""
     return step(noise(rng, (cells, cells), y, x, order=3), level, level + 0.8)
 

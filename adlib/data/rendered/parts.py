@@ -1,34 +1,17 @@
-"""Built-in objects: a pin header on a bench and a screw at any angle, whole or with a defect; ours.
-
-Each function returns linear light. It draws its scene from one generator and its defect from
-another, so that the same scene can be had without the defect.
-"""
+"""Built-in objects: a pin header on a bench and a screw, whole or with a defect; ours."""
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
+from adlib.data.rendered.fields import Plane, Rng, fractal, noise, pixels, step, turn
 from adlib.data.rendered.marks import blotch, grains, line, stroke
-from adlib.data.rendered.optics import (
-    blur,
-    fractal,
-    metal,
-    moved,
-    noise,
-    paint,
-    pixels,
-    step,
-    tint,
-    turn,
-)
-
-Plane = Float[np.ndarray, "h w"]
-Colour = Float[np.ndarray, "h w 3"]
+from adlib.data.rendered.optics import Colour, blur, metal, moved, paint, tint
 
 PINS = 8
 HEAD = 0.11  # of the length of a screw
 
 
-def screw(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Generator) -> Colour:
+def screw(scene: Rng, size: int, defect: str, flaw: Rng) -> Colour:
     """A countersunk screw of zinc-plated steel on gray card.
 
     Defects: thread (worn flat over a few turns), scratch (on the head or shank), tip (broken off),
@@ -88,16 +71,14 @@ def screw(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
     card = 0.30 * (1 + 0.07 * fractal(scene, (90, 90), y, x, octaves=2))
     card = card * (1 + 0.03 * fractal(scene, (4, 4), y, x))
     shadow_at = (0.016 * np.sin(lamp), 0.016 * np.cos(lamp))
-    fall = moved(cover, -shadow_at[0] * size, -shadow_at[1] * size)
+    fall = blur(moved(cover, -shadow_at[0] * size, -shadow_at[1] * size), 0.012 * size)
     contact = blur(cover, 0.006 * size)
-    fall = blur(fall, 0.012 * size)
     ground = tint(card * (1 - 0.50 * fall) * (1 - 0.30 * contact), (1.0, 1.0, 1.02))
     if defect == "scratch":
         place = flaw.uniform(0.05, 0.32)
         on = (flaw.uniform(-0.4, 0.4) * radius, (place - 0.5) * length)
-        d, t = stroke(
-            flaw, across, along, on, flaw.uniform(-0.9, 0.9), flaw.uniform(0.06, 0.14), 0.10
-        )
+        lean, long = flaw.uniform(-0.9, 0.9), flaw.uniform(0.06, 0.14)
+        d, t = stroke(flaw, across, along, on, lean, long, 0.10)
         width = flaw.uniform(0.0026, 0.0042)
         body = body * (1 - 0.55 * line(np.abs(d - 1.5 * width), t, width)[..., None])
         body = paint(body, body * 0.4 + 0.55, line(d, t, width))
@@ -111,7 +92,7 @@ def screw(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
     return paint(ground, body, cover)
 
 
-def header(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Generator) -> Colour:
+def header(scene: Rng, size: int, defect: str, flaw: Rng) -> Colour:
     """A row of gold pins in a black plastic body, lying on a pale bench.
 
     Defects: bent (a pin leans over), missing (a pin), wrong (one pin is tinned, not gilded), bridge
@@ -173,12 +154,8 @@ def header(scene: np.random.Generator, size: int, defect: str, flaw: np.random.G
         bead = thick * waist - np.abs(v - at[0])
         blob = np.clip(bead / pixel + 0.5, 0, 1) * step(long - np.abs(u - at[1]), 0.0, 0.006)
         rise = np.clip((v - at[0]) / thick, -0.9, 0.9)
-        tin = metal(
-            0.8 * rise * np.cos(angle),
-            -0.8 * rise * np.sin(angle),
-            np.sqrt(1 - 0.6 * rise**2),
-            lamp,
-        )
+        tilt = 0.8 * rise * np.cos(angle), -0.8 * rise * np.sin(angle)
+        tin = metal(*tilt, np.sqrt(1 - 0.6 * rise**2), lamp)
         metal_part = paint(metal_part, tint(0.15 + 0.8 * tin, (0.86, 0.87, 0.88)), blob)
         pins = np.maximum(pins, blob)
 
@@ -205,11 +182,9 @@ def header(scene: np.random.Generator, size: int, defect: str, flaw: np.random.G
     whole = np.maximum(pins, plastic)
     away = (-0.013 * np.sin(lamp) * size, -0.013 * np.cos(lamp) * size)
     fall = blur(moved(whole, *away), 0.006 * size)
-    thick = moved(plastic, 2 * away[0], 2 * away[1])
-    thick = blur(thick, 0.013 * size)
+    thick = blur(moved(plastic, 2 * away[0], 2 * away[1]), 0.013 * size)
     warm = scene.normal(0, 0.02)
     ground = tint(bench * (1 - 0.42 * fall) * (1 - 0.45 * thick), (1.0 + warm, 1.0, 0.97 - warm))
     close = blur(plastic, 0.006 * size)
     metal_part = metal_part * (1 - 0.45 * close)[..., None]
-    scene_without_body = paint(ground, metal_part, pins)
-    return paint(scene_without_body, body, plastic)
+    return paint(paint(ground, metal_part, pins), body, plastic)

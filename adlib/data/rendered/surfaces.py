@@ -1,19 +1,13 @@
-"""Built-in textures: denim, brushed steel and a wooden board, whole or with a defect; all ours.
-
-Each function returns linear light. It draws its scene from one generator and its defect from
-another, so that the same scene can be had without the defect.
-"""
+"""Built-in textures: denim, brushed steel and a wooden board, whole or with a defect; all ours."""
 
 import numpy as np
-from jaxtyping import Float
 
+from adlib.data.rendered.fields import Rng, fractal, noise, pixels, step, turn
 from adlib.data.rendered.marks import blotch, line, spot, stroke
-from adlib.data.rendered.optics import fractal, lambert, noise, paint, pixels, step, tint, turn
-
-Colour = Float[np.ndarray, "h w 3"]
+from adlib.data.rendered.optics import Colour, lambert, paint, tint
 
 
-def denim(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Generator) -> Colour:
+def denim(scene: Rng, size: int, defect: str, flaw: Rng) -> Colour:
     """A 3/1 twill, blue warp over pale weft.
 
     Defects: cut (threads parted), pull (a warp thread drawn tight), mispick (a weft thread that
@@ -56,16 +50,10 @@ def denim(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
     weft_fibre = noise(scene, (150, 44), v / 32, (u + 0.9 * fv) / 32)
     fuzz = fractal(scene, (60, 60), y, x, octaves=2)
     wear = 0.5 + 0.5 * np.clip(0.6 * fractal(scene, (6, 6), y, x), -1, 1)
-    faded = np.clip(
-        0.12 + 0.16 * warp_bulge**3 + 0.10 * fibre + 0.10 * wear + 0.06 * warp_tone + 0.22 * taut,
-        0,
-        0.9,
-    )
-    blue = paint(
-        tint(np.ones((size, size)), (0.030, 0.058, 0.155)),
-        tint(np.ones((size, size)), (0.42, 0.50, 0.62)),
-        faded,
-    )
+    faded = 0.12 + 0.16 * warp_bulge**3 + 0.10 * fibre + 0.10 * wear + 0.06 * warp_tone
+    white = np.ones((size, size))
+    dark, light_blue = tint(white, (0.030, 0.058, 0.155)), tint(white, (0.42, 0.50, 0.62))
+    blue = paint(dark, light_blue, np.clip(faded + 0.22 * taut, 0, 0.9))
     pale = tint(0.50 + 0.07 * weft_fibre + 0.05 * weft_tone, (1.0, 0.98, 0.92))
     cloth = paint(pale, blue, top)
     relief = (height + 0.10 * fuzz + 0.08 * fibre) * (0.32 * size / count)
@@ -77,23 +65,17 @@ def denim(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
         frayed = d * count + 0.22 * fuzz + 0.20 * fibre
         width = flaw.uniform(0.35, 0.75) * np.sqrt(np.clip(4 * t * (1 - t), 0, 1))
         loose = np.clip(0.5 + 0.5 * fibre, 0, 1)
-        cloth = paint(
-            cloth,
-            tint(0.22 + 0.2 * loose, (0.95, 1.0, 1.1)),
-            0.8 * step(frayed, width + 0.7, width),
-        )
-        cloth = paint(
-            cloth, tint(0.012 + 0.02 * loose, (1.0, 1.0, 1.1)), step(frayed - width, 0.25, -0.15)
-        )
+        ends, gap = 0.8 * step(frayed, width + 0.7, width), step(frayed - width, 0.25, -0.15)
+        cloth = paint(cloth, tint(0.22 + 0.2 * loose, (0.95, 1.0, 1.1)), ends)
+        cloth = paint(cloth, tint(0.012 + 0.02 * loose, (1.0, 1.0, 1.1)), gap)
     if defect == "stain":
         wet = blotch(flaw, y, x, at, flaw.uniform(0.05, 0.13), 0.25, 0.5)
-        cloth = cloth * (
-            1 - wet[..., None] * flaw.uniform(0.22, 0.4) * np.array([0.85, 0.95, 1.15])
-        )
+        wet = wet[..., None] * flaw.uniform(0.22, 0.4)
+        cloth = cloth * (1 - wet * np.array([0.85, 0.95, 1.15]))
     return cloth
 
 
-def steel(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Generator) -> Colour:
+def steel(scene: Rng, size: int, defect: str, flaw: Rng) -> Colour:
     """A brushed sheet under a lamp.
 
     Defects: scratch (across the brushing), dent (the mirrored light bends), pits (small rusty
@@ -116,9 +98,8 @@ def steel(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
     streaks = 0.35 * coarse + 0.45 * middle + 0.5 * fine + 0.4 * short
     middle_of_lamp, breadth = scene.uniform(-0.35, 0.35), scene.uniform(0.25, 0.45)
     lean = scene.normal(0, 0.25)
-    lamp = np.exp(
-        -(((v - middle_of_lamp + lean * u + 0.010 * streaks - 0.25 * slope) / breadth) ** 2)
-    )
+    beam = (v - middle_of_lamp + lean * u + 0.010 * streaks - 0.25 * slope) / breadth
+    lamp = np.exp(-(beam**2))
     body = 0.20 + 0.30 * lamp + 0.02 * fractal(scene, (3, 3), y, x)
     body = body * (1 + 0.13 * streaks) * (1 - 0.22 * slope)
     colour = np.array([0.97, 1.0, 1.03]) + scene.normal(0, 0.012, size=3)
@@ -145,14 +126,12 @@ def steel(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
         ridges = 0.5 + 0.5 * np.sin(core * (2 * np.pi / flaw.uniform(0.016, 0.020)))
         press = blotch(flaw, y, x, at, flaw.uniform(0.11, 0.16), 0.12, 0.6)
         patchy = np.clip(0.75 + 0.25 * noise(flaw, (24, 24), y, x, order=3), 0, 1)
-        sheet = (
-            sheet
-            * (1 - flaw.uniform(0.16, 0.26) * (press * patchy * step(ridges, 0.2, 0.8)))[..., None]
-        )
+        grease = flaw.uniform(0.16, 0.26) * (press * patchy * step(ridges, 0.2, 0.8))
+        sheet = sheet * (1 - grease)[..., None]
     return sheet
 
 
-def board(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Generator) -> Colour:
+def board(scene: Rng, size: int, defect: str, flaw: Rng) -> Colour:
     """A planed board of a softwood with its rings cut lengthwise.
 
     Defects: crack (along the grain), hole (of a beetle), scratch (across the grain), stain (faint,
@@ -161,9 +140,8 @@ def board(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
     y, x = pixels(size)
     angle = np.pi / 2 + scene.normal(0, 0.05)  # the grain runs upright
     v, u = turn(y, x, (0.5, 0.5), angle)
-    wander = 0.035 * noise(scene, (2, 2), y * 0.6, x, order=3) + 0.008 * noise(
-        scene, (4, 9), y, x, order=3
-    )
+    wander = 0.035 * noise(scene, (2, 2), y * 0.6, x, order=3)
+    wander = wander + 0.008 * noise(scene, (4, 9), y, x, order=3)
     depth = scene.uniform(0.05, 0.5) + scene.normal(0, 0.10) * u
     heart = np.hypot(v + wander - scene.uniform(-0.6, 0.6), depth)  # distance to the pith
     rings = heart * scene.uniform(14, 22) + 0.10 * noise(scene, (3, 40), u + 0.5, v + 0.5)
@@ -171,9 +149,8 @@ def board(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
     part = rings - np.floor(rings)  # 0 in spring, 1 in autumn
     dark = part ** scene.uniform(2.0, 3.5) * (1 - step(part, 0.93, 1.0)) * 1.15
     dark = dark * (0.75 + 0.18 * scene.normal(0, 1, size=64)[year])
-    fibre = noise(scene, (7, 260), u + 0.5, v + 0.5) + 0.7 * noise(
-        scene, (16, 420), u + 0.5, v + 0.5
-    )
+    fibre = noise(scene, (7, 260), u + 0.5, v + 0.5)
+    fibre = fibre + 0.7 * noise(scene, (16, 420), u + 0.5, v + 0.5)
     flecks = step(noise(scene, (26, 330), u + 0.5, v + 0.5), 1.5, 2.4)
     cloudy = fractal(scene, (3, 5), y, x)
     early = np.array([0.63, 0.41, 0.20]) * (1 + scene.normal(0, 0.03, size=3))
@@ -184,9 +161,8 @@ def board(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
     wood = wood + (gloss * (1 + 0.5 * fibre))[..., None]
     at = spot(flaw)
     if defect == "crack":
-        d, t = stroke(
-            flaw, y, x, at, angle + flaw.normal(0, 0.04), flaw.uniform(0.15, 0.45), 0.05, 16
-        )
+        along, long = angle + flaw.normal(0, 0.04), flaw.uniform(0.15, 0.45)
+        d, t = stroke(flaw, y, x, at, along, long, 0.05, 16)
         d = np.abs(d + 0.0018 * fibre * (d > 0.001))
         open_ = line(d, t, flaw.uniform(0.0025, 0.0055))
         wood = wood * (1 - 0.3 * line(d, t, 0.010)[..., None])
@@ -194,15 +170,13 @@ def board(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Ge
     if defect == "hole":
         radius = flaw.uniform(0.010, 0.020)
         hole = blotch(flaw, y, x, at, radius, 0.10, 0.25)
-        rim = blotch(
-            flaw, y, x, (at[0] + 0.2 * radius, at[1] + 0.25 * radius), 1.35 * radius, 0.15, 0.3
-        )
+        below = (at[0] + 0.2 * radius, at[1] + 0.25 * radius)
+        rim = blotch(flaw, y, x, below, 1.35 * radius, 0.15, 0.3)
         wood = paint(wood, wood * 1.25 + 0.04, 0.8 * rim)
         wood = paint(wood, tint(0.03 + 0.012 * fibre, (1.2, 0.8, 0.5)), hole)
     if defect == "scratch":
-        d, t = stroke(
-            flaw, y, x, at, angle + flaw.uniform(0.5, 2.6), flaw.uniform(0.10, 0.30), 0.06
-        )
+        across, long = angle + flaw.uniform(0.5, 2.6), flaw.uniform(0.10, 0.30)
+        d, t = stroke(flaw, y, x, at, across, long, 0.06)
         torn = line(np.abs(d + 0.0006 * fibre), t, flaw.uniform(0.0024, 0.0042))
         wood = wood * (1 - 0.25 * line(np.abs(d - 0.006), t, 0.004)[..., None])
         wood = paint(wood, wood * 0.55 + np.array([0.36, 0.27, 0.16]), 0.85 * torn)

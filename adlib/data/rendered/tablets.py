@@ -1,29 +1,10 @@
-"""Built-in object: a blister of tablets, whole or with a defect; ours.
-
-Like the other scenes it returns linear light, and draws its scene from one generator and its defect
-from another, so that the same scene can be had without the defect.
-"""
+"""Built-in object: a blister of tablets, whole or with a defect; ours."""
 
 import numpy as np
 
+from adlib.data.rendered.fields import Place, Plane, Rng, fractal, noise, pixels, step, turn
 from adlib.data.rendered.marks import blotch, outside
-from adlib.data.rendered.optics import (
-    Colour,
-    Place,
-    Plane,
-    blur,
-    fractal,
-    lambert,
-    metal,
-    moved,
-    noise,
-    paint,
-    pixels,
-    slopes,
-    step,
-    tint,
-    turn,
-)
+from adlib.data.rendered.optics import Colour, blur, lambert, metal, moved, paint, slopes, tint
 
 ROWS, COLUMNS = 3, 4
 NIGHT = 3  # the last column holds tablets of another colour
@@ -33,9 +14,7 @@ HIGH, WIDE = 0.68, 0.89  # of the card
 WHITE, BLUE, YELLOW = (0.80, 0.79, 0.76), (0.30, 0.46, 0.62), (0.82, 0.70, 0.42)
 
 
-def blister(
-    scene: np.random.Generator, size: int, defect: str, flaw: np.random.Generator
-) -> Colour:
+def blister(scene: Rng, size: int, defect: str, flaw: Rng) -> Colour:
     """Nine white tablets and a column of three blue ones under clear film, on a bench.
 
     Defects: broken (a piece is off), missing (a tablet), specks (small and dark, on a tablet),
@@ -112,9 +91,7 @@ def blister(
     return paint(tint(bench, (0.92, 1.0, 1.06)), picture, cover)
 
 
-def _card(
-    scene: np.random.Generator, y: Place, x: Place, v: Plane, u: Plane, lamp: float
-) -> Colour:
+def _card(scene: Rng, y: Place, x: Place, v: Plane, u: Plane, lamp: float) -> Colour:
     """Aluminium foil with the fine knurls that sealed it, slightly crumpled."""
     size = len(y)
     knurls = np.sin(2 * np.pi * 62 * (u + v)) * np.sin(2 * np.pi * 62 * (u - v))
@@ -127,14 +104,14 @@ def _card(
     return tint(foil, (0.97, 0.99, 1.0)) * (1 + scene.normal(0, 0.01, size=3))
 
 
-def _break(flaw: np.random.Generator, ty: Plane, tx: Plane, size: int) -> Plane:
+def _break(flaw: Rng, ty: Plane, tx: Plane, size: int) -> Plane:
     """Pixels from a ragged break, positive on the side that is left."""
     angle, left = flaw.uniform(0, 2 * np.pi), flaw.uniform(-0.1, 0.75) * TABLET
     ragged = 0.006 * fractal(flaw, (16, 16), ty + 0.5, tx + 0.5, octaves=3)
     return (left - (np.sin(angle) * ty + np.cos(angle) * tx) + ragged) * size
 
 
-def _specks(flaw: np.random.Generator, ty: Plane, tx: Plane) -> Plane:
+def _specks(flaw: Rng, ty: Plane, tx: Plane) -> Plane:
     """One to four dark specks on a tablet, in its own coordinates."""
     cover = np.zeros(ty.shape)
     for _ in range(int(flaw.integers(1, 5))):

@@ -1,33 +1,16 @@
-"""Built-in texture: a wall of small glazed tiles, whole or with a defect; ours.
-
-Like the other scenes it returns linear light, and draws its scene from one generator and its defect
-from another, so that the same scene can be had without the defect.
-"""
+"""Built-in texture: a wall of small glazed tiles, whole or with a defect; ours."""
 
 import numpy as np
 
+from adlib.data.rendered.fields import Plane, Rng, fractal, noise, pixels, step, turn
 from adlib.data.rendered.marks import blotch, grains, line, outside, spot, stroke
-from adlib.data.rendered.optics import (
-    Colour,
-    Plane,
-    blur,
-    fractal,
-    lambert,
-    metal,
-    noise,
-    paint,
-    pixels,
-    slopes,
-    step,
-    tint,
-    turn,
-)
+from adlib.data.rendered.optics import Colour, blur, lambert, metal, paint, slopes, tint
 
 HALF, ROUND = 0.455, 0.07  # of a tile, and the radius of its corners, in tiles
 GREEN, CREAM = (0.050, 0.185, 0.165), (0.66, 0.62, 0.52)
 
 
-def tile(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Generator) -> Colour:
+def tile(scene: Rng, size: int, defect: str, flaw: Rng) -> Colour:
     """A chequer of green and cream mosaic tiles in sanded grout, set and glazed by hand.
 
     Defects: chip (glaze is off at an edge), crack (a hairline), grout (some has fallen out),
@@ -104,7 +87,7 @@ def tile(scene: np.random.Generator, size: int, defect: str, flaw: np.random.Gen
 
 
 def _chip(
-    flaw: np.random.Generator,
+    flaw: Rng,
     places: tuple[Plane, Plane],
     chosen: tuple[int, int],
     body: Colour,
@@ -126,11 +109,7 @@ def _chip(
 
 
 def _fallen(
-    flaw: np.random.Generator,
-    places: tuple[Plane, Plane],
-    chosen: tuple[int, int],
-    joint: Colour,
-    sand: Plane,
+    flaw: Rng, places: tuple[Plane, Plane], chosen: tuple[int, int], joint: Colour, sand: Plane
 ) -> Colour:
     """Grout with a piece fallen out beside the chosen tile, dark and crumbly inside."""
     v, u = places

@@ -9,18 +9,18 @@ from jaxtyping import Bool, UInt8
 from adlib.data.dataset import ImageDataset
 from adlib.data.transform import ImageTransform
 
-KEPT = 512 * 2**20  # bytes of framed images kept in memory, in each process; ours
+KEPT = 512 * 2**20  # bytes of transformed images kept in memory, in each process
 
 
-def frame_pixels(
+def transform_pixels(
     image: UInt8[np.ndarray, "_ _ 3"], frame: ImageTransform
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The bytes behind `frame.image`: divided by 255 they are the same numbers."""
     return np.rint(frame.image(image).transpose(1, 2, 0) * 255).astype(np.uint8)
 
 
-def frame_mask(mask: Bool[np.ndarray, "_ _"], frame: ImageTransform) -> Bool[np.ndarray, "h w"]:
-    """Resize a mask to the nearest pixel and cut it as the frame cuts its image.
+def transform_mask(mask: Bool[np.ndarray, "_ _"], frame: ImageTransform) -> Bool[np.ndarray, "h w"]:
+    """Resize a mask to the nearest pixel and cut it as the transform cuts its image.
 
     A defect so small that every sample falls beside it is not lost: then each pixel that covers
     some of it counts.
@@ -36,19 +36,15 @@ def frame_mask(mask: Bool[np.ndarray, "_ _"], frame: ImageTransform) -> Bool[np.
     return np.ascontiguousarray(nearest[top : top + h, left : left + w])
 
 
-class Shelf:
-    """Remembers arrays by key until it is full; what does not fit is made anew each time.
+class ArrayCache:
+    """Remembers arrays by key until `limit` bytes are full; others are made anew each time.
 
     Nothing is thrown out to make room: where all images are visited in turn, that would throw out
     each one just before it is needed again. A copy sent to another process starts empty.
-
-    Args:
-        limit: Bytes.
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.bytes = 0
+        self.limit, self.bytes = limit, 0
         self._kept: dict[Hashable, np.ndarray] = {}
 
     def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -67,25 +63,19 @@ class Shelf:
 
 
 class TransformedImages:
-    """Images by number as bytes at the framed size, each decoded once while there is room.
-
-    Args:
-        images: Of any size.
-        frame: How they become input.
-        limit: Bytes to keep.
-    """
+    """Images of any size by number, as bytes behind a transform, each decoded once if it fits."""
 
     def __init__(self, images: ImageDataset, frame: ImageTransform, limit: int = KEPT) -> None:
         self.images, self.frame = images, frame
         self.references = images.references
-        self._shelf = Shelf(limit)
+        self._cache = ArrayCache(limit)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def pixels(self, i: int) -> UInt8[np.ndarray, "h w 3"]:
         """Image i, read-only."""
-        return self._shelf.get(i, lambda: frame_pixels(self.images[i].image, self.frame))
+        return self._cache.get(i, lambda: transform_pixels(self.images[i].image, self.frame))
 
     def mask(self, i: int) -> Bool[np.ndarray, "h w"]:
         """The mask of image i, read-only.
@@ -93,7 +83,7 @@ class TransformedImages:
         Raises:
             ValueError: It has none, or one in which no pixel is defective.
         """
-        return self._shelf.get(("mask", i), lambda: self._read_mask(i))
+        return self._cache.get(("mask", i), lambda: self._read_mask(i))
 
     def _read_mask(self, i: int) -> Bool[np.ndarray, "h w"]:
         sample = self.images[i]
@@ -101,4 +91,4 @@ class TransformedImages:
             raise ValueError(f"{sample.path}: to train on a defect takes a mask, and it has none")
         if not sample.mask.any():
             raise ValueError(f"{sample.path}: expected a mask with a defect, got an empty one")
-        return frame_mask(sample.mask, self.frame)
+        return transform_mask(sample.mask, self.frame)
