@@ -18,17 +18,10 @@ from adlib.system.printable import printable
 
 
 def about_data(words: list[str]) -> None:
-    """Run one of the commands about data, which stand below `adlib data`.
-
-    Raises:
-        SystemExit: The words were wrong (2), or a check found a problem (1).
-    """
-    tyro.extras.subcommand_cli_from_dict(
-        {"list": show, "check": check, "get": get, "cache": cache},
-        prog="adlib data",
-        description="Data: what there is and what is here.",
-        args=words,
-    )
+    """Run one of the commands about data; SystemExit with 2 for wrong words, 1 for a problem."""
+    commands = {"list": show, "check": check, "get": get, "cache": cache}
+    about = "Data: what there is and what is here."
+    tyro.extras.subcommand_cli_from_dict(commands, prog="adlib data", description=about, args=words)
 
 
 def show(name: Positional[str | None] = None) -> None:
@@ -46,9 +39,7 @@ def show(name: Positional[str | None] = None) -> None:
     print("solar: real solar cells from the package elpv-dataset; CC BY-NC-SA 4.0\n")
     for name, benchmark in BENCHMARKS.items():
         print(_about(name, benchmark), end="\n\n")
-    print(
-        "Your own: a folder with good/ (and bad/), one in MVTec AD's layout, or a table of paths."
-    )
+    print("Your own: a folder with good/ (and bad/), or as MVTec AD's, or a table of paths.")
 
 
 def check(
@@ -63,19 +54,15 @@ def check(
         path: where the benchmark lies; looked for below ADLIB_BENCHMARKS by default
         decode: decode every file to its last pixel, not only its header and its end
     """
-    guess = closest(name, BENCHMARKS)
+    none = f"no benchmark{closest(name, BENCHMARKS)}"
     if name in BENCHMARKS:
         report = check_benchmark(name, path, decode=decode)
     elif not Path(name).expanduser().exists():
-        raise ValueError(
-            f"{name!r} is no file or folder here, and no benchmark{guess}; benchmarks are: "
-            f"{', '.join(BENCHMARKS)}"
-        )
+        there = ", ".join(BENCHMARKS)
+        raise ValueError(f"{name!r} is no file or folder here, and {none}; benchmarks are: {there}")
     elif path is not None:
-        raise ValueError(
-            f"{name!r} is no benchmark{guess}, so a second path has no use; for photographs of "
-            f"your own: adlib data check {name}"
-        )
+        own = f"for photographs of your own: adlib data check {name}"
+        raise ValueError(f"{name!r} is {none}, so a second path has no use; {own}")
     else:
         report = check_own(name, decode=decode)
     print("\n".join(map(printable, report.lines())))
@@ -147,32 +134,30 @@ def cache(prune: bool = False, days: float = 0.0) -> None:
 
 
 def _benchmark(name: str) -> Benchmark:
-    if name not in BENCHMARKS:
-        raise ValueError(
-            f"no benchmark {name!r}{closest(name, BENCHMARKS)}; there are: {', '.join(BENCHMARKS)}"
-        )
-    return BENCHMARKS[name]
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    guess, there = closest(name, BENCHMARKS), ", ".join(BENCHMARKS)
+    raise ValueError(f"no benchmark {name!r}{guess}; there are: {there}")
 
 
 def _about(name: str, benchmark: Benchmark) -> str:
     """What is known of a benchmark, and whether it is here."""
     counts, many = benchmark.counts, len(benchmark.categories)
-    tests = counts.bad != 0  # textures are only there to make anomalies of
-    holds = [f"{many} categor{'ies' if many > 1 else 'y'}"]
-    for number, what in (
-        (counts.train if tests else None, "normal images to train on"),
-        (counts.seen, "defective ones beside them"),
-        (counts.good, "normal ones to test on"),
-        (counts.bad, "defective ones to test on"),
-        (counts.images if counts.train is None or not tests else None, "images"),
-    ):
-        holds += [f"{number:,} {what}"] if number else []
+    textures = counts.bad == 0  # which are only there to make anomalies of
+    numbers = {
+        f"categor{'ies' if many > 1 else 'y'}": many,
+        "normal images to train on": None if textures else counts.train,
+        "defective ones beside them": counts.seen,
+        "normal ones to test on": counts.good,
+        "defective ones to test on": counts.bad,
+        "images": counts.images if textures or counts.train is None else None,
+    }
     try:
         here = str(locate(name))
     except FileNotFoundError:
         here = "no" if os.environ.get(HOME) else f"not looked for: {HOME} is not set"
     rows = {
-        "holds": ", ".join(holds),
+        "holds": ", ".join(f"{number:,} {what}" for what, number in numbers.items() if number),
         "licence": benchmark.licence,
         "cite": benchmark.cite,
         "home page": benchmark.home,
@@ -185,8 +170,6 @@ def _about(name: str, benchmark: Benchmark) -> str:
 def _agreed(benchmark: Benchmark) -> bool:
     try:
         answer = input(f"Do you accept the licence of {benchmark.title}? [y/N] ")
-    except EOFError as error:
-        raise ValueError(
-            "nobody is there to accept the licence; if you do, say --accept-licence"
-        ) from error
+    except EOFError:
+        raise ValueError("nobody is there to accept the licence: say --accept-licence") from None
     return answer.strip().lower() in ("y", "yes")

@@ -81,9 +81,7 @@ def unpack(
         archives: Zip or tar files, told apart by their content.
         target: The folder; not there yet, or empty.
         most_bytes: Limit to all of them together, unpacked.
-        most_files: Likewise, files and folders.
-    Returns:
-        How many files and folders came out.
+        most_files: Likewise, files and folders; their number is returned.
     Raises:
         FileExistsError: The target holds something.
         ArchiveError: It holds something else than files and folders, or a path that leads out of
@@ -107,10 +105,8 @@ def unpack(
             except (*BROKEN, OSError, RuntimeError, ValueError, OverflowError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise  # of the disk; those of gzip and bz2 have no number
-                raise ArchiveError(
-                    f"{archive} is damaged, or no zip or tar archive: {printable(str(error))}; "
-                    "nothing was kept"
-                ) from error
+                what = f"is damaged, or no zip or tar archive: {printable(str(error))}"
+                raise ArchiveError(f"{archive} {what}; nothing was kept") from error
     return budget.files
 
 
@@ -164,10 +160,8 @@ def _check_name(archive: Path, name: str) -> None:
 
 
 def _refusal(archive: Path, name: str, what: str) -> ArchiveError:
-    return ArchiveError(
-        f"{archive} holds {what}, {name[:200]!r}: it is not unpacked, since such an entry may "
-        "write or read outside of its folder; nothing was kept"
-    )
+    why = "such an entry may write or read outside of its folder; nothing was kept"
+    return ArchiveError(f"{archive} holds {what}, {name[:200]!r}: {why}")
 
 
 def _write(archive: Path, work: Path, name: str, size: int, content: Any, budget: Budget) -> None:
@@ -185,6 +179,5 @@ def _write(archive: Path, work: Path, name: str, size: int, content: Any, budget
                     budget.take(archive, len(chunk))
                 file.write(chunk)
     except (FileExistsError, NotADirectoryError) as error:
-        raise ArchiveError(
-            f"{archive} holds {name[:200]!r} twice, or as a file and a folder; nothing was kept"
-        ) from error
+        what = f"{name[:200]!r} twice, or as a file and a folder"
+        raise ArchiveError(f"{archive} holds {what}; nothing was kept") from error

@@ -14,21 +14,16 @@ TIMEOUT = (10, 60)  # seconds to connect, and without a byte; ours
 
 def by_hand(name: str) -> str:
     """Say how to get a benchmark that adlib cannot download."""
-    benchmark = BENCHMARKS[name]
+    title, home, needs = (getattr(BENCHMARKS[name], key) for key in ("title", "home", "needs"))
     return (
-        f"no stable address of {benchmark.title} is known to adlib: get it from {benchmark.home} "
-        f"(needs {benchmark.needs}), then run: adlib data get {name} --archive FILE --to DIR"
+        f"no stable address of {title} is known to adlib: get it from {home} (needs {needs}), "
+        f"then run: adlib data get {name} --archive FILE --to DIR"
     )
 
 
 def fetch(name: str, folder: Path) -> Path:
-    """Download the archive of a benchmark, or the rest of it, unless it is there already.
+    """Download the archive of a benchmark into a folder, or the rest of it, unless it is there.
 
-    Args:
-        name: Of the benchmark.
-        folder: Where the archive is kept.
-    Returns:
-        The archive, whose hash is the known one.
     Raises:
         ValueError: It has no stable address, the network is forbidden, or the hash is another.
         OSError: The connection failed, or the disk is full; the part that came is kept beside it

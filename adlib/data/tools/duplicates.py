@@ -9,16 +9,10 @@ from adlib.data.dataset import DataSplits
 
 
 def alike(files: Sequence[str]) -> list[list[str]]:
-    """Groups of files with the same bytes, in the order of their first.
-
-    Only files of equal length are read.
-    """
+    """Groups of files with the same bytes, in order; only equal lengths are read."""
     by_length = _groups((Path(file).stat().st_size, file) for file in files)
-    return [
-        same
-        for group in by_length
-        for same in _groups((hashlib.sha256(Path(f).read_bytes()).digest(), f) for f in group)
-    ]
+    digests = ([(hashlib.sha256(Path(f).read_bytes()).digest(), f) for f in g] for g in by_length)
+    return [same for group in digests for same in _groups(group)]
 
 
 def duplicates(data: DataSplits) -> list[str]:
@@ -27,24 +21,18 @@ def duplicates(data: DataSplits) -> list[str]:
     It rests on the fingerprints that `data.hash` computes as well: beside it, it costs nothing. An
     image whose mask makes the fingerprint another is not found here; `adlib data check` finds it.
     """
+    learns = [data.train] if data.seen is None else [data.train, data.seen]
     marks = [
         (mark, reference.path)
-        for images in (data.train, data.test, *([data.seen] if data.seen is not None else []))
+        for images in (*learns, data.test)
         for mark, reference in zip(images.fingerprints, images.references, strict=True)
     ]
-    train = {r.path for r in data.train.references}
-    train |= set() if data.seen is None else {r.path for r in data.seen.references}
+    train = {r.path for images in learns for r in images.references}
     return describe(_groups(marks), train, {r.path for r in data.test.references})
 
 
 def describe(groups: Sequence[Sequence[str]], train: set[str], test: set[str]) -> list[str]:
-    """Sentences about groups of equal images, the worst first; empty where there are none.
-
-    Args:
-        groups: Files of equal content.
-        train: What a method learns from, seen defects included.
-        test: What it is tested on.
-    """
+    """Sentences about groups of equal images that a method learns from or is tested on."""
     leaks = [g for g in groups if train.intersection(g) and test.intersection(g)]
     said = []
     if leaks:
