@@ -223,7 +223,9 @@ def _run(words: list[str]) -> None:
 def _short_warnings() -> Iterator[None]:
     """Print each warning as its sentence, without the line of code that it came from."""
     before = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_: f"warning: {' '.join(str(message).split())}\n"
+    warnings.formatwarning = lambda message, *_: (
+        f"warning: {printable(' '.join(str(message).split()))}\n"
+    )
     try:
         yield
     finally:

@@ -117,17 +117,19 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
     def make(self, index: int) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
         """The sample as bytes, before it is scaled, and the mask of its anomalous pixels."""
         plan = self.plan(index)
-        if plan.seen is not None:
-            defect = self.seen.pixels(plan.seen), self.seen.mask(plan.seen)
+        seen = (
+            None if plan.seen is None else (self.seen.pixels(plan.seen), self.seen.mask(plan.seen))
+        )
         if plan.normal is None:
-            return defect
+            assert seen is not None, "a sample is planned with an image"
+            return seen
         image = self.normal.pixels(plan.normal)
         if plan.kind == "normal":
             return image, np.zeros(self.size, dtype=bool)
         rng = np.random.default_rng([self.seed, PIXELS, index])
         foreground = self.foreground(plan.normal)
-        if plan.kind == "extended":
-            return extended(image, *defect, foreground, rng)
+        if seen:
+            return extended(image, *seen, foreground, rng)
         assert self.textures is not None, "without textures no sample is planned as simulated"
         is_object = self._rule(plan.normal).kind == "object"
         own = OWN if self.recipe.self_augmentation and is_object else 0.0

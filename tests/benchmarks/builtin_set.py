@@ -18,8 +18,6 @@ the file away to begin anew. Takes less than a minute a category on one core. Ne
 """
 
 import argparse
-import csv
-import io
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float32
 from torch import Tensor
@@ -110,45 +109,40 @@ def scores(maps: Maps, images: ImageDataset) -> dict[str, tuple[float, float]]:
     return found
 
 
-def measure(data: DataSplits, name: str, size: int, seed: int) -> list[dict[str, Any]]:
+def measure(data: DataSplits, name: str, size: int, seed: int) -> list[dict[str, str]]:
     """Return a row for all defects of a category, and one for each kind."""
     train, test = framed(data.train, size), framed(data.test, size)
     started = time.process_time()  # which other work on the machine disturbs less
     maps = METHODS[name](train, test, size, seed)
-    seconds = time.process_time() - started
-    return [
-        {
-            "method": name,
-            "category": data.categories[0],
-            "defect": kind,
-            "image_auroc": f"{auroc:.4f}",
-            "pixel_ap": f"{ap:.4f}",
-            "train": len(data.train),
-            "test": len(data.test),
-            "size": size,
-            "seed": seed,
-            "cpu_seconds": f"{seconds:.1f}",
-            "device": hardware.describe(CPU),
-            "precision": str(hardware.choose_dtype("auto", CPU)).removeprefix("torch."),
-            "commit": runs.commit() or "",
-        }
-        for kind, (auroc, ap) in scores(maps, data.test).items()
-    ]
-
-
-def table(rows: list[dict[str, Any]], settings: dict[str, str]) -> str:
-    """Per cent, image AUROC / pixel AP; one line a category, in Markdown."""
-    mine = [r for r in rows if r["defect"] == ALL and settings.items() <= r.items()]
-    cell = {
-        (r["category"], r["method"]): f"{100 * float(r['image_auroc']):.1f} / "
-        f"{100 * float(r['pixel_ap']):.1f}"
-        for r in mine
+    about = {
+        "train": len(data.train),
+        "test": len(data.test),
+        "size": size,
+        "seed": seed,
+        "cpu_seconds": f"{time.process_time() - started:.1f}",
+        "device": hardware.describe(CPU),
+        "precision": str(hardware.choose_dtype("auto", CPU)).removeprefix("torch."),
+        "commit": runs.commit() or "",
     }
-    lines = ["| category | " + " | ".join(METHODS) + " |", "|---|" + "---:|" * len(METHODS)]
-    for category in SCENES:
-        if any((category, name) in cell for name in METHODS):
-            values = (cell.get((category, name), "") for name in METHODS)
-            lines.append(f"| {category} | " + " | ".join(values) + " |")
+    rows = []
+    for kind, (auroc, ap) in scores(maps, data.test).items():
+        found = {"image_auroc": f"{auroc:.4f}", "pixel_ap": f"{ap:.4f}"}
+        row = {"method": name, "category": data.categories[0], "defect": kind} | found | about
+        rows.append({key: str(value) for key, value in row.items()})
+    return rows
+
+
+def table(rows: list[dict[str, str]], settings: dict[str, str]) -> str:
+    """Per cent, image AUROC / pixel AP; one line a category, in Markdown."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["defect"] == ALL and settings.items() <= row.items():
+            both = (f"{100 * float(row[key]):.1f}" for key in ("image_auroc", "pixel_ap"))
+            cells.setdefault(row["category"], {})[row["method"]] = " / ".join(both)
+    lines = [f"| category | {' | '.join(METHODS)} |", "|---|" + "---:|" * len(METHODS)]
+    for category in filter(cells.get, SCENES):
+        values = (cells[category].get(name, "") for name in METHODS)
+        lines.append(f"| {category} | {' | '.join(values)} |")
     return "\n".join(lines)
 
 
@@ -162,24 +156,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     settings = {k: str(getattr(args, k)) for k in ("train", "test", "size", "seed")}
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, str]] = []
     if args.out.exists():
-        rows = list(csv.DictReader(io.StringIO(args.out.read_text(encoding="utf-8"))))
+        rows = pd.read_csv(args.out, dtype=str, keep_default_na=False).to_dict("records")
     for category in args.categories:
         data = load_builtin(RENDERED, args.train, args.test, args.seed, [category])
         for name in METHODS:
             point = settings | {"method": name, "category": category}
             if any(point.items() <= row.items() for row in rows):
                 continue
-            rows += [
-                {k: str(v) for k, v in row.items()}
-                for row in measure(data, name, args.size, args.seed)
-            ]
-            text = io.StringIO()
-            writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-            write_text(args.out, text.getvalue())  # whole or not at all
+            rows += measure(data, name, args.size, args.seed)
+            write_text(args.out, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
             print(f"{category}, {name}: {rows[-1]['cpu_seconds']} s", flush=True)
     print(table(rows, settings))
 

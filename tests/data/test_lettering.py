@@ -49,18 +49,16 @@ def test_print_at_returns_the_ink_and_blends_between_pixels() -> None:
 
 def test_letters_stand_in_their_line_and_differ() -> None:
     shapes = set()
+    reach = 0.3 * 0.16 / 2 * SIZE + 1  # half a stroke and a soft edge
     for sign in STROKES:
         ink = paper()
         write(ink, sign, (0.25, 0.5), 0.3)
-        rows, columns = np.nonzero(ink)
         if sign == " ":
             assert not ink.any()
             continue
-        reach = 0.3 * 0.16 / 2 * SIZE + 1  # half a stroke and a soft edge
-        assert rows.min() >= 30 - reach
-        assert rows.max() <= 66 + reach
-        assert columns.min() >= 60 - reach
-        assert columns.max() <= 60 + 24 + reach
+        rows, columns = np.nonzero(ink)
+        assert 30 - reach <= rows.min() <= rows.max() <= 66 + reach
+        assert 60 - reach <= columns.min() <= columns.max() <= 60 + 24 + reach
         assert ink.max() == 1
         shapes.add(ink.tobytes())
     assert len(shapes) == len(STROKES) - 2  # the space is empty, and O and 0 are one shape
