@@ -21,10 +21,8 @@ class AnomalyConfig:
     # of a batch: normal, seen and extended, simulated; unofficial code, of an epoch
     shares: tuple[float, float, float] = (0.5, 0.25, 0.25)
     seen_share: float = 0.5  # of the second share, shown as they are; ours, near unofficial code
-    # how much shows through; DiffusionAD (unofficial code: 0 to 0.8)
-    beta: tuple[float, float] = (0.2, 0.8)
-    # keep anomalies on the product; DiffusionAD (unofficial code: extended only)
-    foreground: bool = True
+    beta: tuple[float, float] = (0.2, 0.8)  # how much shows through; DiffusionAD
+    foreground: bool = True  # keep them on the product; DiffusionAD (elsewhere extended only)
     self_augmentation: bool = True  # also the image's own tiles, on objects; DiffusionAD
     textures: Path | None = None  # folder of images, as DTD; None: those of scikit-image, ours
 
