@@ -67,11 +67,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def test_it_is_fetched_once(server: Server, tmp_path: Path) -> None:
     for _ in range(2):
-        found = fetch("visa", tmp_path / "new")
-        assert found == tmp_path / "new/set.tar"
-        assert found.read_bytes() == CONTENT
+        assert fetch("visa", tmp_path / "new") == tmp_path / "new/set.tar"
+    assert (tmp_path / "new/set.tar").read_bytes() == CONTENT
     assert server.asked == [None]
-    assert [p.name for p in found.parent.iterdir()] == ["set.tar"]
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["set.tar"]
 
 
 def test_a_broken_connection_is_continued(server: Server, tmp_path: Path) -> None:

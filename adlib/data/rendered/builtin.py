@@ -87,8 +87,8 @@ def load_builtin(
 
     def images(split: str, count: int) -> ImageDataset:
         references = [_reference(c, split, i) for c in chosen for i in range(count)]
-        read, mark = (partial(f, size=size, seed=seed) for f in (read_builtin, recipe))
-        return ImageDataset(references, read, mark)
+        read = partial(read_builtin, size=size, seed=seed)
+        return ImageDataset(references, read, partial(recipe, size=size, seed=seed))
 
     return DataSplits(name="builtin", train=images("train", train), test=images("test", test))
 
