@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from adlib.anomalies.training_set import Recipe, TrainingSet
+from adlib.anomalies.training_set import AnomalyConfig, TrainingSet
 from adlib.data.dataset import DataSplits
 from adlib.data.order import hold_out
 from adlib.engine.features import transform_of
@@ -42,7 +42,7 @@ class MadeAnomalies:
         precision: str = "fp32",
         holdout: float = 0.1,
         fit_seed: int = 0,
-        recipe: Recipe | None = None,
+        recipe: AnomalyConfig | None = None,
     ) -> None:
         self.method = method
         self.place = next(method.parameters()).device
@@ -54,7 +54,7 @@ class MadeAnomalies:
             frame=transform_of(method),
             batch=8,
             seed=fit_seed + OTHER,
-            recipe=replace(recipe or Recipe(), seen=False),
+            recipe=replace(recipe or AnomalyConfig(), seen=False),
         )
         samples = [made[i] for i in range(SAMPLES)]
         images = torch.stack([image for image, _ in samples])
