@@ -4,7 +4,7 @@ The same maps give other numbers under other mask rules, sizes, crops and thresh
 stored with the protocol that made it, and the rules of other projects are presets.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +20,7 @@ class EvaluationProtocol:
     crop: tuple[int, int] | None = None  # (side resized to, side of the centre kept) before `size`
     mask_filter: Literal["area", "bilinear", "nearest"] = "area"  # how a mask is made smaller
     mask_rule: Literal["any", "half"] = "half"  # defective where the resized mask is > 0 or > 0.5
-    smoothing: tuple[float, int] | None = (
-        None  # Gaussian (sigma, odd kernel side), in pixels of `size`
-    )
+    smoothing: tuple[float, int] | None = None  # Gaussian's sigma and odd side, in pixels of `size`
     border: Literal["zero", "edge"] = "edge"  # what the Gaussian sees outside the map
     image_score: Literal["max", "mean_top", "method"] = "mean_top"  # "method": its own rule
     top: float | int = 0.01  # mean_top: a share of the pixels (float) or their number (int)
@@ -32,9 +30,7 @@ class EvaluationProtocol:
     thresholds: Literal["all", "score", "rank"] = "all"  # AUPRO: every score, or equal steps in ...
     steps: int = 0  # how many steps, unless "all"
     binned_ranking: bool = False  # pixel AUROC and AP from the same steps, by trapezoids
-    aupro_end: Literal["interpolate", "rescale"] = (
-        "interpolate"  # at the limit, or last point below it
-    )
+    aupro_end: Literal["interpolate", "rescale"] = "interpolate"  # at the limit, or last below it
 
     def __post_init__(self) -> None:
         if self.smoothing is not None and (self.smoothing[1] % 2 == 0 or self.smoothing[0] <= 0):
@@ -53,23 +49,23 @@ class EvaluationProtocol:
             raise ValueError('binned_ranking needs thresholds="score"')
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict for the record; `from_json` undoes it, also after a trip through JSON."""
+        """A plain dict for the record, with lists for tuples, as JSON has them."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "EvaluationProtocol":
-        """The protocol of a record; an unknown key is refused."""
-        unknown = set(record) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(
-                f"a protocol has no {sorted(unknown)}; it was written by another version"
-            )
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in record.items()
-        }
-        return cls(**values)
 
-
+# guojiajeremy/Dinomaly: dataset.get_data_transforms, utils.evaluation_batch, compute_pro.
+_DINOMALY = EvaluationProtocol(
+    name="dinomaly",
+    size=(256, 256),
+    crop=(448, 392),
+    mask_filter="bilinear",
+    mask_rule="any",
+    smoothing=(4.0, 5),
+    border="zero",
+    thresholds="score",
+    steps=200,
+    aupro_end="rescale",
+)
 PROTOCOLS: dict[str, EvaluationProtocol] = {
     # Whole image, so that no defect at a border is lost (ours); all thresholds.
     "ours": EvaluationProtocol(
@@ -81,32 +77,15 @@ PROTOCOLS: dict[str, EvaluationProtocol] = {
         border="edge",  # ours: zeros would calm the border of every map
         image_score="method",  # ours: each as its paper has it; Pro-AD's is Dinomaly's top 1 %
     ),
-    # guojiajeremy/Dinomaly: dataset.get_data_transforms, utils.evaluation_batch, compute_pro.
-    "dinomaly": EvaluationProtocol(
-        name="dinomaly",
-        size=(256, 256),
-        crop=(448, 392),
-        mask_filter="bilinear",
-        mask_rule="any",
-        smoothing=(4.0, 5),
-        border="zero",
-        thresholds="score",
-        steps=200,
-        aupro_end="rescale",
-    ),
+    "dinomaly": _DINOMALY,
     # luow23/INP-Former: as Dinomaly, masks > 0.5; AUROC, AP and AUPRO by adeval with 200 strips.
-    "inp-former": EvaluationProtocol(
+    "inp-former": replace(
+        _DINOMALY,
         name="inp-former",
-        size=(256, 256),
-        crop=(448, 392),
-        mask_filter="bilinear",
         mask_rule="half",
-        smoothing=(4.0, 5),
-        border="zero",
         ap_form="trapezoid",
-        thresholds="score",
-        steps=200,
         binned_ranking=True,
+        aupro_end="interpolate",
     ),
     # MVTec's evaluation code (pro_curve_util.py, as bundled with adeval and open-iad): original
     # size, thresholds at 100 equal steps through the sorted normal pixels.
@@ -146,23 +125,24 @@ def prepare_mask(
 
 
 def prepare_maps(
-    maps: Float[np.ndarray, "n h w"], protocol: EvaluationProtocol, *, cropped: bool = False
+    maps: Float[np.ndarray, "n h w"], protocol: EvaluationProtocol
 ) -> Float[np.ndarray, "n h2 w2"]:
-    """Crop, resize (bilinear, as torch with align_corners=False) and smooth maps.
-
-    Args:
-        maps: Maps that cover the whole image, or only its crop.
-        protocol: What to do with them.
-        cropped: The maps cover only the protocol's crop already, since the model saw no more.
-    """
-    if protocol.crop is not None and not cropped:
+    """Crop, resize (bilinear, as torch with align_corners=False) and smooth whole images' maps."""
+    if protocol.crop is not None:
         side, keep = protocol.crop
         maps = _centre(_resize_maps(maps, (side, side)), keep)
     if protocol.size is not None:
         maps = _resize_maps(maps, protocol.size)
-    return (
-        maps if protocol.smoothing is None else _smooth(maps, *protocol.smoothing, protocol.border)
-    )
+    if protocol.smoothing is not None:
+        maps = _smooth(maps, *protocol.smoothing, protocol.border)
+    return maps
+
+
+def prepare(
+    maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"], protocol: EvaluationProtocol
+) -> tuple[Float[np.ndarray, "n h2 w2"], Bool[np.ndarray, "n h2 w2"]]:
+    """Prepare n maps and their masks."""
+    return prepare_maps(maps, protocol), np.stack([prepare_mask(mask, protocol) for mask in masks])
 
 
 def image_scores(

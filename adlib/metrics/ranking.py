@@ -5,9 +5,9 @@ normal scores gives AUROC, average precision and the best F1 exactly, with no cu
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -108,14 +108,14 @@ def ranks(
 
 
 def refuse(scores: Float[np.ndarray, "n ..."], names: Sequence[str] | None, first: int = 0) -> None:
-    """Raise the error that names the first image (counted from `first`) with a bad score."""
-    for i, score in enumerate(scores):
-        bad = ~np.isfinite(score)
-        if bad.any():
-            name = f" ({names[i]})" if names is not None else ""
-            where = f" at {tuple(map(int, np.argwhere(bad)[0]))}" if score.ndim else ""
-            value = score[bad][0] if score.ndim else score
-            raise ValueError(f"scores must be finite, image {first + i}{name} has {value}{where}")
+    """Raise ValueError that names the first image (counted from `first`) with a bad score."""
+    bad = ~np.isfinite(scores)
+    if bad.any():
+        i, *place = map(int, np.unravel_index(bad.argmax(), bad.shape))
+        name = f" ({names[i]})" if names is not None else ""
+        where = f" at {tuple(place)}" if place else ""
+        value = scores[i, *place]
+        raise ValueError(f"scores must be finite, image {first + i}{name} has {value}{where}")
 
 
 def need_both(anomalous: int, normal: int, things: str) -> None:
@@ -126,25 +126,17 @@ def need_both(anomalous: int, normal: int, things: str) -> None:
         )
 
 
-def check_labels(scores: np.ndarray, labels: np.ndarray) -> None:
-    """Refuse what numpy would take for something else: another shape, labels of 0 and 1."""
+def sort_classes(
+    scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " a"], Float[np.ndarray, " b"]]:
+    """Normal and anomalous scores, each in rising order."""
     if scores.shape != labels.shape:
         raise ValueError(f"one label a score is needed, got {scores.shape} and {labels.shape}")
-    if labels.dtype != np.bool_:
+    if labels.dtype != np.bool_:  # numpy would take 0 and 1 for places
         raise TypeError(
             f"labels must be bool (True = anomalous), got {labels.dtype}: use labels > 0"
         )
-
-
-def sort_classes(
-    scores: Float[np.ndarray, " n"],
-    labels: Bool[np.ndarray, " n"],
-    names: Sequence[str] | None = None,
-) -> tuple[Float[np.ndarray, " a"], Float[np.ndarray, " b"]]:
-    """Normal and anomalous scores, each in rising order."""
-    check_labels(scores, labels)
-    if not np.isfinite(scores).all():
-        refuse(scores, names)
+    refuse(scores, None)
     scores = scores.astype(np.float32) if scores.dtype == np.float16 else scores  # exact, faster
     normal, anomalous = np.sort(scores[~labels]), np.sort(scores[labels])
     need_both(len(anomalous), len(normal), "scores")
@@ -152,17 +144,13 @@ def sort_classes(
 
 
 def score_images(
-    scores: Float[np.ndarray, " n"],
-    labels: Bool[np.ndarray, " n"],
-    *,
-    names: Sequence[str] | None = None,
+    scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]
 ) -> dict[str, float]:
     """The image-level metrics of one category.
 
     Args:
         scores: One value per image on any scale, larger for more anomalous.
         labels: True for an anomalous image.
-        names: What to call the images in an error.
     Returns:
         {"auroc", "ap", "f1_max", "f1_threshold"}: three fractions in [0, 1], and the score from
         which on an image is called anomalous for the best F1.
@@ -170,7 +158,7 @@ def score_images(
         ValueError: A class is absent, or a score is not finite.
         TypeError: The labels are not bool, such as 0 and 1.
     """
-    normal, anomalous = sort_classes(scores, labels, names)
+    normal, anomalous = sort_classes(scores, labels)
     total = Totals(len(anomalous), len(normal))
     for r in ranks(normal, anomalous):
         total.add(r)
@@ -180,46 +168,24 @@ def score_images(
 def auroc(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> float:
     """Probability that a random anomaly outscores a random normal; ties count one half.
 
+    A fraction in [0, 1], where 0.5 is chance. Arguments and errors are those of `score_images`.
     Equation :eq:`eq-auroc`, chapter 2.
 
-    Args:
-        scores: n values on any scale, larger for more anomalous.
-        labels: n flags, True for anomalous.
-    Returns:
-        A fraction in [0, 1], never per cent; 0.5 is chance.
-    Raises:
-        ValueError: A class is absent, or a score is not finite.
-        TypeError: The labels are not bool, such as 0 and 1.
     Source: Hanley and McNeil, Radiology 143 (1982), the rank-sum form.
     """
     return score_images(scores, labels)["auroc"]
 
 
-def average_precision(
-    scores: Float[np.ndarray, " n"],
-    labels: Bool[np.ndarray, " n"],
-    form: Literal["step", "trapezoid"] = "step",
-) -> float:
+def average_precision(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> float:
     """Mean, over the anomalies, of the precision reached when each is just let in.
 
-    Tied scores are let in together. `form="step"` is scikit-learn's `average_precision_score`;
-    "trapezoid" joins the points of the precision-recall curve by lines, which is optimistic.
-    Equation :eq:`eq-ap`, chapter 2, is the step form.
+    A fraction in [0, 1], where the share of anomalies is chance. Tied scores are let in together,
+    as in scikit-learn's `average_precision_score`. Arguments and errors are those of
+    `score_images`. Equation :eq:`eq-ap`, chapter 2.
 
-    Args:
-        scores: n values on any scale, larger for more anomalous.
-        labels: n flags, True for anomalous.
-        form: How the curve is integrated.
-    Returns:
-        A fraction in [0, 1]; the share of anomalies is chance.
-    Raises:
-        ValueError: A class is absent, or a score is not finite.
-        TypeError: The labels are not bool, such as 0 and 1.
-    Source: Davis and Goadrich, ICML 2006, on why lines between points are not allowed.
+    Source: Davis and Goadrich, ICML 2006, on why no lines join the points of the curve.
     """
-    if form == "step":
-        return score_images(scores, labels)["ap"]
-    return precision_trapezoid(*sort_classes(scores, labels))
+    return score_images(scores, labels)["ap"]
 
 
 def best_f1(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> tuple[float, float]:
@@ -227,11 +193,7 @@ def best_f1(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> 
 
     The threshold is the score of an anomaly: between two of them F1 can only be lower. Of several
     thresholds with the same F1 the highest is returned, which has the fewest false alarms.
-    Equation :eq:`eq-f1`, chapter 2.
-
-    Raises:
-        ValueError: A class is absent, or a score is not finite.
-        TypeError: The labels are not bool, such as 0 and 1.
+    Arguments and errors are those of `score_images`. Equation :eq:`eq-f1`, chapter 2.
     """
     found = score_images(scores, labels)
     return found["f1_max"], found["f1_threshold"]
@@ -240,22 +202,27 @@ def best_f1(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> 
 def precision_trapezoid(
     normal: Float[np.ndarray, " a"], anomalous: Float[np.ndarray, " b"]
 ) -> float:
-    """Area under the precision-recall curve with lines between its points, from sorted scores."""
-    precision, recall, _ = _precision_recall(normal, anomalous)
-    return -float(np.trapezoid(precision, recall))
+    """Area under the precision-recall curve with lines between its points, from sorted scores.
 
-
-def precision_recall_curve(
-    scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, " j"], Float[np.ndarray, " j"], Float[np.ndarray, " k"]]:
-    """Precision, recall and rising thresholds, for a figure; ends with precision 1, recall 0."""
-    return _precision_recall(*sort_classes(scores, labels))
-
-
-def _precision_recall(
-    normal: Float[np.ndarray, " a"], anomalous: Float[np.ndarray, " b"]
-) -> tuple[Float[np.ndarray, " j"], Float[np.ndarray, " j"], Float[np.ndarray, " k"]]:
+    The lines are optimistic; some projects draw them.
+    """
     scores = np.unique(np.concatenate((normal, anomalous)))
     alarms = len(normal) - np.searchsorted(normal, scores)
     hits = len(anomalous) - np.searchsorted(anomalous, scores)
-    return np.append(hits / (hits + alarms), 1), np.append(hits / hits[0], 0), scores
+    precision, recall = np.append(hits / (hits + alarms), 1), np.append(hits / hits[0], 0)
+    return -float(np.trapezoid(precision, recall))
+
+
+def mean_over(categories: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The mean of each metric over the categories, each of which weighs the same.
+
+    It needs no common scale of scores. Thresholds are left out. The mean is None where a category
+    lacks the metric: a mean over fewer categories is another number.
+    """
+    rows = list(categories.values())
+    names = [name for name in (rows[0] if rows else ()) if not name.endswith("threshold")]
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return {
+        name: None if None in column else sum(column) / len(column)  # pyright: ignore
+        for name, column in columns.items()
+    }

@@ -9,8 +9,6 @@ from jaxtyping import Bool, Float, Int
 
 from adlib.metrics.ranking import Ranks, need_both, ranks, refuse
 
-LIMIT = 0.3  # the false-positive rate up to which PRO is integrated; Bergmann et al., CVPR 2020
-
 
 class Pixels(NamedTuple):
     """The pixels of a data set, ready to be ranked."""
@@ -159,10 +157,8 @@ def weighted_ranks(pixels: Pixels) -> Iterator[tuple[Ranks, Float[np.ndarray, " 
 def aupro(
     maps: Float[np.ndarray, "n h w"],
     masks: Bool[np.ndarray, "n h w"],
-    limit: float = LIMIT,
+    limit: float = 0.3,
     connectivity: Literal[4, 8] = 8,
-    *,
-    names: Sequence[str] | None = None,
 ) -> float:
     """Area under the per-region-overlap curve up to a false-positive rate, as a share of the limit.
 
@@ -197,9 +193,8 @@ def aupro(
     Args:
         maps: n maps of scores on any scale, larger for more anomalous.
         masks: True where a pixel is defective.
-        limit: The false-positive rate in (0, 1] at which the curve is cut.
+        limit: The false-positive rate in (0, 1] at which the curve is cut; 0.3 as in the source.
         connectivity: 8 joins pixels that touch at a corner into one region, 4 does not.
-        names: What to call the images in an error.
     Returns:
         A fraction in [0, 1]; chance is limit / 2.
     Raises:
@@ -209,7 +204,7 @@ def aupro(
     """
     if not 0 < limit <= 1:
         raise ValueError(f"limit must lie in (0, 1], got {limit}")
-    pixels = split_pixels(maps, masks, connectivity, names)
+    pixels = split_pixels(maps, masks, connectivity)
     area = sum(overlap(r, w, len(pixels.normal), limit) for r, w in weighted_ranks(pixels))
     return area / limit
 
@@ -221,9 +216,7 @@ def pro_curve(
 ) -> tuple[Float[np.ndarray, " j"], Float[np.ndarray, " j"], Float[np.ndarray, " k"]]:
     """False-positive rate, PRO and rising thresholds, for a figure; ends at (0, 0).
 
-    Raises:
-        ValueError: No anomalous or no normal pixel, or a score that is not finite.
-        TypeError: Masks that are not bool, or maps of integers.
+    Arguments and errors are those of `aupro`.
     """
     p = split_pixels(maps, masks, connectivity)
     scores = np.unique(np.concatenate((p.normal, p.anomalous)))

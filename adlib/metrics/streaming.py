@@ -7,13 +7,13 @@ leave at most `BINS` bins occupied in each class. That makes the state a functio
 alone, so streams may be cut and merged in any order and give the same numbers to the last bit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, UInt32
 
-from adlib.metrics.bins import Bins, coarsen, group, join, least_shift, to_keys, to_scores
-from adlib.metrics.protocol import EvaluationProtocol, prepare_maps, prepare_mask
+from adlib.metrics.protocol import EvaluationProtocol, prepare
 from adlib.metrics.ranking import Ranks, Totals, need_both, refuse
 from adlib.metrics.regions import check_stack, label_regions, overlap
 
@@ -22,6 +22,74 @@ CHUNK = 1 << 18  # pixels sorted at once; ours: 1 MiB of float32
 TOGETHER = 2  # chunks added up at once; ours: fewer sums for half a MiB more
 UNIT = 1 << 40  # weight of one region, in integers so that sums do not depend on their order
 EXACT_PIXELS = 1 << 28  # a category with more is better streamed; ours: maps of 1 GiB in float32
+
+
+class Bins(NamedTuple):
+    """Occupied bins of one class, in rising order."""
+
+    low: UInt32[np.ndarray, " k"]  # lowest key in the bin
+    high: UInt32[np.ndarray, " k"]  # highest key in the bin
+    amount: Int[np.ndarray, "c k"]  # pixels; of anomalous ones also the weight, in region / UNIT
+
+
+def to_keys(scores: Float[np.ndarray, " n"]) -> UInt32[np.ndarray, " n"]:
+    """Integers in the order of the scores; works in place."""
+    scores += 0.0  # -0.0 becomes 0.0, as the two are equal
+    bits = scores.view(np.int32)
+    bits ^= (bits >> 31) & 0x7FFFFFFF
+    return bits.view(np.uint32) ^ np.uint32(0x80000000)
+
+
+def to_scores(keys: UInt32[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    bits = (keys ^ np.uint32(0x80000000)).view(np.int32)
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(np.float32)
+
+
+def group(keys: UInt32[np.ndarray, " n"], weight: Int[np.ndarray, " n"] | None, shift: int) -> Bins:
+    """Bins of sorted keys."""
+    amount = [] if weight is None else [weight]
+    if len(keys) == 0:
+        return Bins(keys, keys, np.empty((1 + len(amount), 0), np.int64))
+    start = starts(keys, shift)
+    end = np.append(start[1:], len(keys))
+    sums = [end - start, *(np.add.reduceat(x, start) for x in amount)]
+    return Bins(keys[start], keys[end - 1], np.stack(sums))
+
+
+def starts(keys: UInt32[np.ndarray, " n"], shift: int) -> Int[np.ndarray, " k"]:
+    bins = keys >> np.uint32(shift)
+    return np.append(0, np.flatnonzero(bins[1:] != bins[:-1]) + 1)
+
+
+def join(parts: Sequence[Bins], shift: int) -> Bins:
+    """Add several sets of bins up at one width, to which all are brought."""
+    low = np.concatenate([part.low for part in parts])
+    order = np.argsort(low, kind="stable")
+    high = np.concatenate([part.high for part in parts])[order]
+    amount = np.concatenate([part.amount for part in parts], axis=1).take(order, axis=1)
+    return coarsen(Bins(low[order], high, amount), shift)
+
+
+def coarsen(bins: Bins, shift: int) -> Bins:
+    if len(bins.low) == 0:
+        return bins
+    start = starts(bins.low, shift)
+    if len(start) == len(bins.low):
+        return bins
+    return Bins(
+        bins.low[start],
+        np.maximum.reduceat(bins.high, start),
+        np.add.reduceat(bins.amount, start, axis=1),
+    )
+
+
+def least_shift(bins: Bins, most: int) -> int:
+    """The fewest trailing bits to ignore so that at most `most` bins are occupied."""
+    apart = np.bitwise_xor(bins.low[1:], bins.low[:-1])
+    shift = 0
+    while 1 + np.count_nonzero(apart >> np.uint32(shift)) > most:
+        shift += 1
+    return shift
 
 
 class StreamingScores:
@@ -78,8 +146,7 @@ class StreamingScores:
             label = None if names is None else names[part]
             batch, truth = maps[part], masks[part]
             if not self.prepared:
-                batch = prepare_maps(batch, self.protocol)
-                truth = np.stack([prepare_mask(mask, self.protocol) for mask in truth])
+                batch, truth = prepare(batch, truth, self.protocol)
             waiting.append(self._count(batch, truth, label, begin))
             if len(waiting) == TOGETHER:
                 self._add(waiting)
@@ -137,30 +204,6 @@ class StreamingScores:
             "f1_max": float(hoped - f1),
             "aupro": float((weight * width)[mixed].sum() / limit),
         }
-
-    def state(self) -> dict[str, np.ndarray]:
-        """All that was counted, as arrays to be saved or sent; `from_state` undoes it."""
-        return {
-            "counts": np.array([self.bins, self.shift, self.regions]),
-            **{f"normal_{k}": v for k, v in self.normal._asdict().items()},
-            **{f"anomalous_{k}": v for k, v in self.anomalous._asdict().items()},
-        }
-
-    @classmethod
-    def from_state(
-        cls,
-        state: Mapping[str, np.ndarray],
-        *,
-        protocol: EvaluationProtocol | None = None,
-        prepared: bool = False,
-    ) -> "StreamingScores":
-        """The stream that `state` describes."""
-        bins, shift, regions = (int(x) for x in state["counts"])
-        self = cls(protocol=protocol, prepared=prepared, bins=bins)
-        self.shift, self.regions = shift, regions
-        self.normal = Bins(*(state[f"normal_{k}"] for k in Bins._fields))
-        self.anomalous = Bins(*(state[f"anomalous_{k}"] for k in Bins._fields))
-        return self
 
     def _count(
         self,

@@ -41,21 +41,20 @@ def to_tensor(stack: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(stack.astype(np.float32))[:, None]
 
 
+GRID = (torch.arange(5.0) - 2) ** 2
+GAUSSIAN = torch.exp(-(GRID[:, None] + GRID) / (2 * 4.0**2))
+KERNEL = (GAUSSIAN / GAUSSIAN.sum())[None, None]
+
+
 def dinomaly_inputs(maps: np.ndarray, masks: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """448, centre crop 392, then 256: masks as 8-bit images, Gaussian as a 5 x 5 convolution."""
-    truth = []
-    for mask in masks:
-        image = Image.fromarray(mask.astype(np.uint8) * 255).resize(
-            (448, 448), Image.Resampling.BILINEAR
-        )
-        truth.append(np.asarray(image)[28:420, 28:420] / np.float32(255))
-    gt = F.interpolate(to_tensor(np.stack(truth)), size=256, mode="nearest")
+    images = (Image.fromarray(mask.astype(np.uint8) * 255) for mask in masks)
+    large = [np.asarray(i.resize((448, 448), Image.Resampling.BILINEAR)) for i in images]
+    truth = to_tensor(np.stack(large))[..., 28:420, 28:420] / 255
+    gt = F.interpolate(truth, size=256, mode="nearest")
     seen = F.interpolate(to_tensor(maps), size=448, mode="bilinear", align_corners=False)
     seen = F.interpolate(seen[..., 28:420, 28:420], size=256, mode="bilinear", align_corners=False)
-    grid = (torch.arange(5.0) - 2) ** 2
-    kernel = torch.exp(-(grid[:, None] + grid) / (2 * 4.0**2))
-    kernel = kernel / kernel.sum()
-    return F.conv2d(seen, kernel[None, None], padding=2)[:, 0], gt[:, 0]
+    return F.conv2d(seen, KERNEL, padding=2)[:, 0], gt[:, 0]
 
 
 def coverage(old: int, new: int) -> np.ndarray:
@@ -71,9 +70,15 @@ def overlaps(maps: np.ndarray, parts: list[np.ndarray], threshold: float, strict
     )
 
 
-def best_f1(truth: np.ndarray, scores: np.ndarray) -> float:
-    precision, recall, _ = sk.precision_recall_curve(truth.ravel(), scores.ravel())
-    return float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12)))
+def ranking(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """AUROC, AP and best F1 by scikit-learn."""
+    truth, scores = truth.ravel(), scores.ravel()
+    precision, recall, _ = sk.precision_recall_curve(truth, scores)
+    return {
+        "auroc": float(sk.roc_auc_score(truth, scores)),
+        "ap": float(sk.average_precision_score(truth, scores)),
+        "f1_max": float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12))),
+    }
 
 
 def test_dinomaly(fixed: tuple[np.ndarray, np.ndarray]) -> None:
@@ -87,12 +92,7 @@ def test_dinomaly(fixed: tuple[np.ndarray, np.ndarray]) -> None:
         if fpr < 0.3:
             fprs.append(fpr)
             pros.append(overlaps(maps, parts, threshold, strict=True))
-    expected = {
-        "auroc": sk.roc_auc_score(truth.ravel(), maps.ravel()),
-        "ap": sk.average_precision_score(truth.ravel(), maps.ravel()),
-        "f1_max": best_f1(truth, maps),
-        "aupro": sk.auc(np.array(fprs) / max(fprs), pros),
-    }
+    expected = ranking(truth, maps) | {"aupro": sk.auc(np.array(fprs) / max(fprs), pros)}
     found = score_maps(*fixed, protocol=PROTOCOLS["dinomaly"])
     assert {k: found[k] for k in expected} == pytest.approx(expected, abs=NEAR)
     top = np.sort(maps.reshape(3, -1), axis=1)[:, ::-1][:, : int(65536 * 0.01)].mean(axis=1)
@@ -118,12 +118,8 @@ def test_inp_former(fixed: tuple[np.ndarray, np.ndarray]) -> None:
     share = (0.3 - fpr[at - 1]) / (fpr[at] - fpr[at - 1])
     end = pro[at - 1] + share * (pro[at] - pro[at - 1])
     area = sk.auc(np.append(fpr[inside], 0.3), np.append(pro[inside], end))
-    expected = {
-        "auroc": sk.auc(fpr, recall),
-        "ap": sk.auc(recall, precision),
-        "f1_max": best_f1(truth, maps),
-        "aupro": area / 0.3,
-    }
+    binned = {"auroc": sk.auc(fpr, recall), "ap": sk.auc(recall, precision), "aupro": area / 0.3}
+    expected = ranking(truth, maps) | binned
     found = score_maps(*fixed, protocol=PROTOCOLS["inp-former"])
     assert {k: found[k] for k in expected} == pytest.approx(expected, abs=NEAR)
 
@@ -139,10 +135,10 @@ def test_mvtec(fixed: tuple[np.ndarray, np.ndarray]) -> None:
     fprs, pros = np.array(fprs[::-1]), np.array(pros[::-1])
     inside = fprs <= 0.3
     end = np.interp(0.3, fprs, pros)
-    expected = sk.auc(np.append(fprs[inside], 0.3), np.append(pros[inside], end)) / 0.3
+    area = sk.auc(np.append(fprs[inside], 0.3), np.append(pros[inside], end)) / 0.3
     found = score_maps(maps, truth, protocol=PROTOCOLS["mvtec"])
-    assert found["aupro"] == pytest.approx(expected, abs=1e-9)
-    assert found["ap"] == pytest.approx(sk.average_precision_score(truth.ravel(), maps.ravel()))
+    expected = ranking(truth, maps) | {"aupro": area}
+    assert {k: found[k] for k in expected} == pytest.approx(expected, abs=1e-9)
 
 
 def test_anomalib(fixed: tuple[np.ndarray, np.ndarray]) -> None:
@@ -150,12 +146,7 @@ def test_anomalib(fixed: tuple[np.ndarray, np.ndarray]) -> None:
     truth = F.interpolate(to_tensor(fixed[1]), size=64, mode="nearest")[:, 0].numpy() > 0
     maps = maps[:, 0].numpy()
     protocol = replace(PROTOCOLS["anomalib"], size=(64, 64))  # the explicit curve is slow at 256
-    expected = {
-        "auroc": sk.roc_auc_score(truth.ravel(), maps.ravel()),
-        "ap": sk.average_precision_score(truth.ravel(), maps.ravel()),
-        "f1_max": best_f1(truth, maps),
-        "aupro": slow.aupro(maps, truth),
-    }
+    expected = ranking(truth, maps) | {"aupro": slow.aupro(maps, truth)}
     found = score_maps(*fixed, protocol=protocol)
     assert {k: found[k] for k in expected} == pytest.approx(expected, abs=NEAR)
     np.testing.assert_allclose(image_scores(maps, protocol), maps.max(axis=(1, 2)))
@@ -170,17 +161,12 @@ def test_ours(fixed: tuple[np.ndarray, np.ndarray]) -> None:
         sure = abs(share - 0.5) > 1e-9
         np.testing.assert_array_equal(prepare_mask(mask, protocol)[sure], (share > 0.5)[sure])
     maps = F.interpolate(to_tensor(fixed[0]), size=256, mode="bilinear", align_corners=False)
-    grid = (torch.arange(5.0) - 2) ** 2
-    kernel = torch.exp(-(grid[:, None] + grid) / (2 * 4.0**2))
-    smooth = F.conv2d(
-        F.pad(maps, (2, 2, 2, 2), mode="replicate"), (kernel / kernel.sum())[None, None]
-    )
+    smooth = F.conv2d(F.pad(maps, (2, 2, 2, 2), mode="replicate"), KERNEL)
     np.testing.assert_allclose(prepare_maps(fixed[0], protocol), smooth[:, 0], atol=1e-6)
     truth = np.stack([prepare_mask(mask, protocol) for mask in fixed[1]])
     found = score_maps(*fixed, protocol=protocol)
-    assert found["auroc"] == pytest.approx(
-        sk.roc_auc_score(truth.ravel(), smooth.numpy().ravel()), abs=NEAR
-    )
+    expected = ranking(truth, smooth.numpy())
+    assert {k: found[k] for k in expected} == pytest.approx(expected, abs=NEAR)
 
 
 def test_presets_tell_the_same_maps_apart(fixed: tuple[np.ndarray, np.ndarray]) -> None:
@@ -195,14 +181,6 @@ def test_prepared_maps_are_not_prepared_twice(fixed: tuple[np.ndarray, np.ndarra
     assert score_maps(maps, masks, protocol=protocol, prepared=True) == score_maps(
         *fixed, protocol=protocol
     )
-
-
-def test_a_map_of_the_crop_is_not_cropped_again() -> None:
-    protocol = EvaluationProtocol(crop=(16, 12), size=(12, 12))
-    whole = np.arange(256, dtype=np.float64).reshape(1, 16, 16)
-    np.testing.assert_allclose(prepare_maps(whole, protocol), whole[:, 2:14, 2:14])
-    crop = whole[:, 2:14, 2:14]
-    np.testing.assert_allclose(prepare_maps(crop, protocol, cropped=True), crop)
 
 
 @pytest.mark.parametrize("old", [1, 2, 3, 7, 14])
@@ -237,37 +215,33 @@ def test_image_score_takes_a_share_or_a_number_of_pixels() -> None:
         scores = image_scores(maps, EvaluationProtocol(top=top))
         assert scores.tolist() == expected
     assert image_scores(maps, EvaluationProtocol(image_score="max")).tolist() == [34.0, 69.0]
-    with pytest.raises(ValueError, match="'ours' leaves the image score to the method"):
+    with pytest.raises(ValueError, match=r"'ours' .* method"):
         image_scores(maps, PROTOCOLS["ours"])
 
 
 @pytest.mark.parametrize("name", list(PROTOCOLS))
-def test_a_protocol_survives_json(name: str) -> None:
-    protocol = PROTOCOLS[name]
-    assert protocol.name == name
-    assert EvaluationProtocol.from_json(json.loads(json.dumps(protocol.to_json()))) == protocol
+def test_a_protocol_is_stored_whole(name: str) -> None:
+    record = json.loads(json.dumps(PROTOCOLS[name].to_json()))
+    again = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    assert EvaluationProtocol(**again) == PROTOCOLS[name]
+    assert record["name"] == name
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"smoothing": (4.0, 4)}, "odd kernel"),
-        ({"crop": (100, 200)}, "crop keeps at most"),
-        ({"aupro_limit": 0.0}, "aupro_limit must lie in"),
-        ({"top": 1.5}, "top must be a share"),
-        ({"thresholds": "score"}, "0 steps do not fit"),
-        ({"steps": 5}, "5 steps do not fit"),
-        ({"binned_ranking": True}, "binned_ranking needs"),
+        ({"smoothing": (4.0, 4)}, r"smoothing .* \(4.0, 4\)"),
+        ({"crop": (100, 200)}, r"crop .* \(100, 200\)"),
+        ({"aupro_limit": 0.0}, "aupro_limit .* 0.0"),
+        ({"top": 1.5}, "top .* 1.5"),
+        ({"thresholds": "score"}, r"0 steps .*score"),
+        ({"steps": 5}, r"5 steps .*all"),
+        ({"binned_ranking": True}, "binned_ranking"),
     ],
 )
 def test_nonsense_is_refused(values: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         EvaluationProtocol(**values)
-
-
-def test_an_unknown_key_of_a_record_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"no \['colour'\]"):
-        EvaluationProtocol.from_json({"name": "x", "colour": "red"})
 
 
 def test_trapezoids_make_ap_optimistic_where_scores_are_few() -> None:

@@ -152,7 +152,7 @@ def test_a_pixel_that_is_not_finite_is_refused_by_name(
     masks = np.zeros(maps.shape, bool)
     masks[2, :2] = True  # one place is defective, the other is not
     maps[place] = bad
-    words = rf"finite, image 2 \(cut/003.png\) has {bad} at \({place[1]}, {place[2]}\)"
+    words = rf"image 2 \(cut/003.png\) has {bad} at \({place[1]}, {place[2]}\)"
     with pytest.raises(ValueError, match=words):
         score_maps(maps, masks, names=["a", "b", "cut/003.png", "d"])
 
@@ -169,7 +169,7 @@ def test_a_missing_class_of_pixels_is_named(all_of_them: bool) -> None:
 
 @pytest.mark.parametrize("limit", [0.0, -0.1, 1.01, np.nan])
 def test_a_limit_outside_the_unit_interval_is_refused(limit: float) -> None:
-    with pytest.raises(ValueError, match="limit must lie in"):
+    with pytest.raises(ValueError, match=f"limit .* {limit}"):
         aupro(np.zeros((1, 2, 2)), np.ones((1, 2, 2), bool), limit)
 
 
@@ -186,11 +186,11 @@ def test_input_is_left_as_it_was() -> None:
 def test_shapes_and_types_that_numpy_would_mistake_are_refused() -> None:
     check = adlib.metrics.regions.check_stack
     maps, masks = np.zeros((2, 5, 7), np.float32), np.zeros((2, 5, 7), bool)
-    with pytest.raises(ValueError, match=r"both be n h w, got \(2, 5, 7\) and \(2, 5, 5\)"):
+    with pytest.raises(ValueError, match=r"\(2, 5, 7\) and \(2, 5, 5\)"):
         check(maps, masks[..., :5])
-    with pytest.raises(TypeError, match=r"masks must be bool .* got uint8: use masks > 0"):
+    with pytest.raises(TypeError, match=r"masks .* bool .* uint8"):
         check(maps, masks.astype(np.uint8))
-    with pytest.raises(TypeError, match="maps must be float16, float32 or float64, got int64"):
+    with pytest.raises(TypeError, match=r"maps .* int64"):
         check(maps.astype(np.int64), masks)
 
 

@@ -94,8 +94,10 @@ def test_streams_merged_in_any_order_give_the_same_numbers() -> None:
         (merged,) = streams
         assert merged.compute() == whole.compute()
         assert merged.error() == whole.error()
-        for name, array in whole.state().items():
-            np.testing.assert_array_equal(array, merged.state()[name])
+        for one, other in zip(
+            (*whole.normal, *whole.anomalous), (*merged.normal, *merged.anomalous), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_merging_with_a_stream_that_saw_nothing_changes_nothing() -> None:
@@ -105,12 +107,6 @@ def test_merging_with_a_stream_that_saw_nothing_changes_nothing() -> None:
     assert stream.merge(StreamingScores()).compute() == before
     assert StreamingScores().merge(stream).compute() == before
     assert stream.update(maps[:0], masks[:0]).compute() == before
-
-
-def test_a_stream_survives_being_saved_and_sent() -> None:
-    maps, masks = blobs(n=2)
-    stream = StreamingScores().update(maps, masks)
-    assert StreamingScores.from_state(stream.state()).compute() == stream.compute()
 
 
 def test_maps_of_several_sizes_and_types_may_be_mixed() -> None:
@@ -131,9 +127,9 @@ def test_a_protocol_is_applied_to_each_batch() -> None:
 
 
 def test_what_a_stream_cannot_do_is_refused() -> None:
-    with pytest.raises(ValueError, match="protocol 'dinomaly' does not: use score_maps"):
+    with pytest.raises(ValueError, match=r"'dinomaly' .* score_maps"):
         StreamingScores(protocol=PROTOCOLS["dinomaly"])
-    with pytest.raises(ValueError, match="streams differ: 'as-is' with 8 bins and 'ours' with 8"):
+    with pytest.raises(ValueError, match="'as-is' with 8 bins and 'ours' with 8"):
         StreamingScores(bins=8).merge(StreamingScores(bins=8, protocol=PROTOCOLS["ours"]))
     with pytest.raises(ValueError, match="got 0 anomalous and 12 normal pixels"):
         StreamingScores().update(np.zeros((1, 3, 4)), np.zeros((1, 3, 4), bool)).compute()

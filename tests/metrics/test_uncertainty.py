@@ -1,27 +1,24 @@
-"""Intervals cover, comparisons are paired, and both see images rather than pixels."""
+"""Intervals cover, and see images rather than pixels."""
 
 import numpy as np
 import pytest
 
 from adlib.metrics import (
     EvaluationProtocol,
-    compare_images,
-    compare_maps,
     image_intervals,
     pixel_intervals,
     score_images,
     score_maps,
 )
-from adlib.metrics.draws import drawn_metrics, equal_edges, image_rows, pixel_rows
+from adlib.metrics.uncertainty import drawn_metrics, image_rows, pixel_rows
 from tests.metrics.test_streaming import blobs
 
 FEW = 200  # resamples, where only the machinery is tested
 
 
 def gaussians(n: int, gap: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
     labels = np.arange(n) % 3 == 0
-    return rng.normal(size=n) + gap * labels, labels
+    return np.random.default_rng(seed).normal(size=n) + gap * labels, labels
 
 
 def test_a_draw_of_image_rows_is_the_exact_metric_of_the_drawn_images() -> None:
@@ -40,7 +37,7 @@ def test_a_draw_of_image_rows_is_the_exact_metric_of_the_drawn_images() -> None:
 def test_a_draw_of_pixel_rows_is_nearly_the_metric_of_the_drawn_images() -> None:
     maps, masks = blobs(n=8)
     protocol = EvaluationProtocol(aupro_limit=0.2)
-    rows = pixel_rows(maps, masks, equal_edges(maps, masks), protocol)
+    rows = pixel_rows(maps, masks, protocol)
     draw = np.array([0, 3, 3, 5, 1, 7, 0, 2])
     exact = score_maps(maps[draw], masks[draw], protocol=protocol)
     for name, value in drawn_metrics(rows, draw, 0.2).items():
@@ -83,47 +80,7 @@ def test_pixel_intervals_hold_the_exact_value_and_know_images_from_pixels() -> N
     assert 0.5 < ratio < 0.95
 
 
-def test_a_pair_tells_apart_what_two_intervals_cannot() -> None:
-    rng = np.random.default_rng(0)
-    first, labels = gaussians(300, 1.2, 1)
-    second = first - 0.25 * labels + 0.05 * rng.normal(size=300)  # nearly the same, a bit worse
-    alone = image_intervals(first, labels, resamples=FEW)["auroc"]
-    worse = image_intervals(second, labels, resamples=FEW)["auroc"]
-    assert alone.low < worse.high  # the intervals overlap
-    found = compare_images(first, second, labels, resamples=FEW)["auroc"]
-    assert found.low > 0
-    assert found.p_value < 0.02
-    assert found.difference == alone.value - worse.value
-
-
-def test_equal_methods_are_seldom_told_apart() -> None:
-    p_values = []
-    for seed in range(40):
-        rng = np.random.default_rng(1000 + seed)
-        skill, labels = gaussians(60, 1.0, seed)
-        one, two = (skill + 0.7 * rng.normal(size=60) for _ in range(2))
-        scaled = np.exp(5 * two) + 100  # another scale must not matter
-        p_values.append(compare_images(one, scaled, labels, resamples=FEW)["auroc"].p_value)
-    assert np.mean(np.array(p_values) < 0.05) <= 0.15
-    assert np.mean(np.array(p_values) < 0.5) > 0.25
-
-
-def test_maps_are_compared_in_pairs() -> None:
-    maps, masks = blobs(n=12)
-    noise = np.random.default_rng(0).random(maps.shape, np.float32)
-    found = compare_maps(maps, 3 * maps + 0.6 * noise, masks, resamples=FEW)
-    exact = score_maps(maps, masks), score_maps(3 * maps + 0.6 * noise, masks)
-    for name, comparison in found.items():
-        assert comparison.difference == exact[0][name] - exact[1][name]
-    assert found["ap"].low > 0
-    assert found["ap"].p_value < 0.05
-    same = compare_maps(maps, np.exp(maps), masks, resamples=FEW)
-    for comparison in same.values():
-        assert comparison.difference == pytest.approx(0, abs=1e-6)  # exp ties in float32
-        assert comparison.p_value > 0.5
-
-
 def test_too_few_images_are_refused() -> None:
     scores, labels = np.arange(5.0), np.arange(5) == 4
-    with pytest.raises(ValueError, match="drawing images needs two of each kind, got 4 and 1"):
+    with pytest.raises(ValueError, match="two of each kind, got 4 and 1"):
         image_intervals(scores, labels)
