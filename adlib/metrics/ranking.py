@@ -67,15 +67,7 @@ def ties(
     """How often each needle stands in `ordered`, from its place there on."""
     found = np.zeros(len(needles))
     same = np.flatnonzero(ordered.take(places, mode="clip") == needles)
-    place, needle = places[same], needles[same]
-    for step in range(1, 5):  # most ties are short: walk along them
-        if len(same) == 0:
-            return found
-        found[same] = step
-        longer = ordered.take(place + step, mode="clip") == needle
-        longer &= place + step < len(ordered)
-        same, place, needle = same[longer], place[longer], needle[longer]
-    found[same] = np.searchsorted(ordered, needle, "right") - place
+    found[same] = np.searchsorted(ordered, needles[same], "right") - places[same]
     return found
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt32
 
 from adlib.metrics.protocol import EvaluationProtocol, prepare
 from adlib.metrics.ranking import Ranks, Totals, need_both, refuse
-from adlib.metrics.regions import check_stack, label_regions, overlap
+from adlib.metrics.regions import check_stack, label_regions, overlap, sort_together
 
 BINS = 1 << 15  # per class; ours: 3 MiB of state, errors near 1e-6 on smooth maps
 CHUNK = 1 << 18  # pixels sorted at once; ours: 1 MiB of float32
@@ -63,11 +63,9 @@ def starts(keys: UInt32[np.ndarray, " n"], shift: int) -> Int[np.ndarray, " k"]:
 
 def join(parts: Sequence[Bins], shift: int) -> Bins:
     """Add several sets of bins up at one width, to which all are brought."""
-    low = np.concatenate([part.low for part in parts])
+    low, high, amount = (np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
     order = np.argsort(low, kind="stable")
-    high = np.concatenate([part.high for part in parts])[order]
-    amount = np.concatenate([part.amount for part in parts], axis=1).take(order, axis=1)
-    return coarsen(Bins(low[order], high, amount), shift)
+    return coarsen(Bins(low[order], high[order], amount.take(order, axis=1)), shift)
 
 
 def coarsen(bins: Bins, shift: int) -> Bins:
@@ -218,34 +216,26 @@ class StreamingScores:
         if not np.isfinite(scores).all():
             refuse(maps, names, first=begin)
             refuse(scores, names, first=begin)
-        keys = to_keys(scores.ravel())
+        scores = scores.ravel()
         where = np.flatnonzero(masks)
         region, pixels = label_regions(where, maps.shape, self.protocol.connectivity)
-        marked = keys[where].astype(np.uint64) << np.uint64(32) | region.astype(np.uint64)
-        marked.sort()
-        region = marked.astype(np.uint32)
+        anomalous, region = sort_together(scores[where], region)
         weight = (UNIT // np.maximum(pixels, 1))[region]
+        keys = to_keys(scores)
         keys[where] = 0xFFFFFFFF  # a NaN's key: sorts behind every score and is cut off
         keys.sort()
         keys = keys[: len(keys) - len(where)]
         if self.shift == 0:  # the first scores: begin with bins that fit
             self.shift = least_shift(Bins(keys, keys, np.empty((1, 0), np.int64)), self.bins)
-        anomalous = (marked >> np.uint64(32)).astype(np.uint32)
-        return (
-            group(keys, None, self.shift),
-            group(anomalous, weight, self.shift),
-            len(pixels),
-        )
+        normal = group(keys, None, self.shift)
+        return normal, group(to_keys(anomalous), weight, self.shift), len(pixels)
 
     def _add(self, parts: Sequence[tuple[Bins, Bins, int]]) -> None:
         """Add bins up and widen them until they are few enough."""
-        if not parts:
-            return
-        normal, anomalous, regions = zip(*parts, strict=True)
-        self.regions += sum(regions)
+        self.regions += sum(regions for _, _, regions in parts)
         assert self.regions < 1 << 22, "the weight of four million regions overflows 64 bits"
-        self.normal = join([self.normal, *normal], self.shift)
-        self.anomalous = join([self.anomalous, *anomalous], self.shift)
+        self.normal = join([self.normal, *(part[0] for part in parts)], self.shift)
+        self.anomalous = join([self.anomalous, *(part[1] for part in parts)], self.shift)
         wanted = max(least_shift(self.normal, self.bins), least_shift(self.anomalous, self.bins))
         if wanted > self.shift:
             self.shift = wanted

@@ -1,6 +1,6 @@
 """From scores to decisions: thresholds that promise a false-alarm rate, and one heat-map scale.
 
-Both come from held-out *normal* images only, never from a defect and never from the test set.
+Both come from held-out *normal* images only, never from a defect or the test set.
 """
 
 import math
@@ -14,7 +14,7 @@ DEFAULT_RATE = 0.01  # false alarms that are accepted among normal images; ours
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What held-out normal images said.
+    """Scores and map levels of held-out normal images.
 
     Args:
         scores: Image scores of the held-out normal images, by category.
@@ -62,11 +62,10 @@ class Calibration:
     ) -> tuple[float, float]:
         """Return where the false-alarm rate of this one threshold lies, with probability `level`.
 
-        `expected_rate` is the mean over many draws of n held-out images; this draw may be a lucky
-        or an unlucky one. The share of new normal images above the k-th smallest of n scores
-        follows Beta(n + 1 - k, k) for independent images, whatever continuous distribution their
-        scores have; ties only lower it. The interval leaves equally much out at both ends; level
-        0.9 is ours.
+        `expected_rate` is the mean over many draws of n held-out images. The share of new normal
+        images above the k-th smallest of n scores follows Beta(n + 1 - k, k) for independent
+        images, whatever continuous distribution their scores have; ties only lower it. The interval
+        leaves equally much out at both ends; level 0.9 is ours.
 
         Raises:
             ValueError: A rate or level outside (0, 1), or no held-out scores.

@@ -15,7 +15,7 @@ from adlib.metrics.protocol import EvaluationProtocol, prepare
 from adlib.metrics.ranking import score_images
 from adlib.metrics.regions import label_regions
 
-LEVEL = 0.95
+LEVEL = 0.95  # of the intervals
 RESAMPLES = 2_000  # ours: the ends of a 95 % interval rest on 50 draws each
 BINS = 1_024  # per class, at equal shares of its pixels; ours: moves an interval by less than 1e-3
 BATCH = 100  # draws at once; bounds memory at about 20 MiB
@@ -101,7 +101,6 @@ def image_intervals(
     scores: Float[np.ndarray, " n"],
     labels: Bool[np.ndarray, " n"],
     *,
-    level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
@@ -116,7 +115,7 @@ def image_intervals(
     """
     exact = score_images(scores, labels)
     rows = image_rows(np.unique(scores, return_inverse=True)[1], labels)
-    return _intervals(rows, exact, 1.0, level, resamples, seed)
+    return _intervals(rows, exact, 1.0, resamples, seed)
 
 
 def pixel_intervals(
@@ -125,7 +124,6 @@ def pixel_intervals(
     *,
     protocol: EvaluationProtocol | None = None,
     prepared: bool = False,
-    level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
@@ -140,12 +138,12 @@ def pixel_intervals(
         maps, masks = prepare(maps, masks, protocol)
     exact = score_maps(maps, masks, protocol=protocol, prepared=True)
     return _intervals(
-        pixel_rows(maps, masks, protocol), exact, protocol.aupro_limit, level, resamples, seed
+        pixel_rows(maps, masks, protocol), exact, protocol.aupro_limit, resamples, seed
     )
 
 
 def _intervals(
-    rows: Rows, exact: dict[str, float], limit: float, level: float, resamples: int, seed: int
+    rows: Rows, exact: dict[str, float], limit: float, resamples: int, seed: int
 ) -> dict[str, Interval]:
     from scipy.stats import bootstrap
 
@@ -160,7 +158,7 @@ def _intervals(
 
     low, high = bootstrap(
         rows.strata, drawn, n_resamples=resamples, batch=BATCH, vectorized=True, axis=-1,
-        confidence_level=level, method="percentile", rng=np.random.default_rng(seed),
+        confidence_level=LEVEL, method="percentile", rng=np.random.default_rng(seed),
     ).confidence_interval  # fmt: skip
     whole = drawn_metrics(rows, np.arange(len(rows.normal)), limit)
     found = {}
