@@ -1,25 +1,19 @@
 """Pro-AD against the equations of its chapter."""
 
 import math
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import Subset
 
 from adlib.methods import ProAD, ProADConfig
 from adlib.methods.pro_ad import DecoderBlock
 from adlib.nn.constraint import RIDGE
 from adlib.nn.reconstruction import cosine_distances, distance_weights, weighted_cosine_loss
 from tests.conftest import tiny_config
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from tests.methods.small import random, seeded, show
 
 
 def slow_attention(part: Any, a: Tensor, b: Tensor) -> Tensor:
@@ -121,15 +115,6 @@ def test_the_last_blocks_rebuild_the_first_levels(tiny: ProAD) -> None:
     assert rebuilt[:, 1].unique().item() == (1 + 2) / 2
 
 
-def test_extract_averages_each_half_of_the_levels() -> None:
-    method = ProAD(tiny_config(layers=(0, 2, 3, 5)))
-    images = torch.rand(2, 3, 32, 48)
-    levels = method.encoder(images)
-    groups = method.encode(images)
-    torch.testing.assert_close(groups[:, 0], (levels[0] + levels[1]) / 2)
-    torch.testing.assert_close(groups[:, 1], (levels[2] + levels[3]) / 2)
-
-
 def test_loss_is_the_cosine_distance_of_flattened_maps(
     tiny: ProAD, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,32 +126,6 @@ def test_loss_is_the_cosine_distance_of_flattened_maps(
             a, b = groups[image, g].flatten(), rebuilt[image, g].flatten()
             expected += (1 - a @ b / (a.norm() * b.norm())).item() / 6
     assert tiny.loss(groups).item() == pytest.approx(expected, abs=1e-6)
-
-
-def test_gradients_are_weighted_by_the_cube_of_relative_distance(
-    tiny: ProAD, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    groups = random(3, 2, 6, 192)
-    rebuilt = (groups + 0.5 * random(3, 2, 6, 192, seed=1)).requires_grad_()
-    monkeypatch.setattr(
-        tiny, "forward", lambda groups: (rebuilt * 1.0, tiny.prototypes)
-    )  # the hook sits on the decoder's output
-    tiny.loss(groups).backward()
-
-    free = rebuilt.detach().clone().requires_grad_()
-    plain = sum(
-        (1 - F.cosine_similarity(groups[i, g].flatten(), free[i, g].flatten(), dim=0)) / 6
-        for i in range(3)
-        for g in range(2)
-    )
-    assert isinstance(plain, Tensor)
-    plain.backward()
-    assert free.grad is not None
-    assert rebuilt.grad is not None
-    for g in range(2):
-        d = 1 - F.cosine_similarity(groups[:, g], free[:, g], dim=-1).detach()  # b n
-        weight = (d / d.mean()) ** 3
-        torch.testing.assert_close(rebuilt.grad[:, g], weight[..., None] * free.grad[:, g])
 
 
 def test_a_perfect_decoder_maps_to_zero_and_an_opposite_one_to_two(
@@ -198,34 +157,6 @@ def test_image_score_is_the_mean_of_the_top_share() -> None:
     expected = [sorted(m.flatten().tolist())[-15:] for m in maps]
     got = method.image_score(maps)
     torch.testing.assert_close(got, torch.tensor(expected).mean(dim=1))
-
-
-def test_every_trainable_weight_learns_and_the_encoder_does_not(tiny: ProAD) -> None:
-    before = {k: v.clone() for k, v in tiny.state_dict().items()}
-    optimiser, schedule = tiny.configure_optimizer(steps=5)
-    tiny.train()
-    for k in range(2):
-        groups = tiny.encode(torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(k)))
-        optimiser.zero_grad()
-        tiny.loss(groups).backward()
-        optimiser.step()
-        schedule.step()
-    gradient = tiny.prototypes.grad
-    assert gradient is not None
-    assert (gradient.abs().sum(dim=2) > 0).all()  # every prototype
-    for name, value in tiny.state_dict().items():
-        moved = not torch.equal(value, before[name])
-        assert moved != name.startswith("encoder."), name
-
-
-def test_a_map_knows_nothing_of_the_rest_of_its_batch(tiny: ProAD) -> None:
-    tiny.eval()
-    images = torch.rand(4, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        together = tiny.anomaly_map(images)
-        order = torch.tensor([2, 0, 3, 1])
-        torch.testing.assert_close(tiny.anomaly_map(images[order]), together[order])
-        torch.testing.assert_close(tiny.anomaly_map(images[1:2]), together[1:2])
 
 
 @pytest.mark.parametrize("form", ["anchor", "project"])
@@ -264,131 +195,31 @@ def test_without_constraint_noise_passes() -> None:
     assert F.cosine_similarity(x_new, x, dim=-1).min() > 0.9
 
 
-def test_seeds_decide_the_weights(tiny: ProAD) -> None:
-    def weights(seed: int) -> list[Tensor]:
-        tiny.reset_parameters(torch.Generator().manual_seed(seed))
-        return [p.clone() for p in tiny.parameters() if p.requires_grad]
-
-    first, again, other = weights(3), weights(3), weights(4)
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+def test_a_reset_draws_by_the_stated_laws(tiny: ProAD) -> None:
+    tiny.reset_parameters(seeded(3))
     linear = dict(tiny.named_parameters())["decoder.0.aggregation.attention.q.weight"]
     assert linear.std().item() == pytest.approx(0.01 * (768 / 192) ** 0.5, rel=0.03)
     assert tiny.prototypes.std().item() == pytest.approx(0.02, rel=0.05)
-
-
-def test_bf16_keeps_the_map(tiny: ProAD) -> None:
-    tiny.eval()
-    groups = random(2, 2, 6, 192)
-    with torch.no_grad():
-        exact = tiny.maps(groups)
-        with torch.autocast("cpu", torch.bfloat16):
-            coarse = tiny.maps(groups)
-    torch.testing.assert_close(coarse, exact, atol=0.02, rtol=0.02)
-
-
-def test_the_papers_size_has_the_papers_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = ProADConfig.paper()
-    assert (config.encoder, config.size, config.resize) == ("dinov2-b", (392, 392), (448, 448))
-    with torch.device("meta"):  # no weights are made or read
-        monkeypatch.setattr(ProAD, "reset_parameters", lambda self, generator: None)
-        method = ProAD(replace(config, weights=Path("random")))
-    trainable = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    assert tuple(method.prototypes.shape) == (1, 784, 768)
-    assert trainable == pytest.approx(137.7e6 + 784 * 768, rel=0.01)  # counted by hand in the notes
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"blocks": 3}, "blocks must be even"),
-        ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
-        ({"prototypes": 0}, "prototypes must be at least 1"),
-        ({"coherence": -0.1}, "coherence must not be negative, got -0.1"),
-        ({"own": True, "update": "once"}, "gathered by every block or never, not once"),
-    ],
-)
-def test_a_config_refuses_nonsense(changes: dict, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        ProADConfig(**changes)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        (
-            {"constraint": "anchor", "prototypes": 5},
-            "'anchor' needs one prototype a token, 6 at size .* got prototypes=5",
-        ),
-        ({"layers": (0, 1, 2)}, r"layers must be even \(two groups\)"),
-        (
-            {"encoder": "resnet18", "layers": (1, 2), "size": (32, 64)},
-            r"must share one width and one grid; .* widths \(64, 128\)",
-        ),
-        ({"weights": Path("nowhere.pth")}, "no weights file at nowhere.pth"),
-    ],
-)
-def test_what_does_not_fit_the_encoder_is_refused(changes: dict, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        ProAD(tiny_config(**changes))
-
-
-ARMS = (
-    {"constraint": "none"},
-    {"constraint": "nores", "prototypes": 4, "attention": "relu"},
-    {"constraint": "nearest", "prototypes": 9},
-    {"constraint": "content", "prototypes": 9, "attention": "softmax"},
-    {"constraint": "scaled", "prototypes": 4, "update": "never"},
-    {"constraint": "topk", "prototypes": 30, "update": "once"},
-    {"constraint": "gate", "context": False},
-    {"constraint": "project", "prototypes": 4},
-    {"constraint": "limit", "own": True, "coherence": 0.2},
-    {"mining": "easy-points", "noise": "ramped", "constraint": "anchor"},
-    {"start": "random", "prototype_lr": 0.5, "shortcut": False},
-)
-
-
-@pytest.mark.parametrize("arm", ARMS, ids=str)
-def test_each_arm_trains_every_weight_and_maps_images_alone(arm: dict[str, Any]) -> None:
-    method = ProAD(tiny_config(**arm))
-    before = {k: v.clone() for k, v in method.state_dict().items()}
-    seen = method.encode(torch.rand(9, 3, 32, 48, generator=torch.Generator().manual_seed(0)))
-    method.fit_prototypes(Subset(cast(Any, list(seen)), range(9)))
-    optimiser, schedule = method.configure_optimizer(steps=8)
-    method.train()
-    losses = []
-    for _ in range(8):
-        optimiser.zero_grad()
-        loss = method.loss(seen)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-    for name, value in method.state_dict().items():
-        moved = not torch.equal(value, before[name])
-        assert moved != name.startswith("encoder."), name
-    method.eval()
-    with torch.no_grad():
-        together = method.maps(seen[:4])
-        order = torch.tensor([2, 0, 3, 1])
-        torch.testing.assert_close(method.maps(seen[order]), together[order], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(method.maps(seen[1:2]), together[1:2], atol=1e-5, rtol=1e-4)
+    method: Any = ProAD(tiny_config(constraint="scaled", prototypes=4))
+    scales = [block.reconstruction.constraint.scale for block in method.decoder]
+    for scale in scales:
+        torch.nn.init.constant_(scale, 7)
+    method.reset_parameters(seeded(0))
+    assert all(torch.equal(scale, torch.ones(192)) for scale in scales)
 
 
 def test_preparing_warns_of_a_constraint_that_holds_nothing_back() -> None:
-    normal = Subset(random(4, 2, 60, 192), range(4))  # pyright: ignore[reportArgumentType]
-    with pytest.warns(RuntimeWarning, match="200 prototypes may span all 192 channels"):
-        ProAD(tiny_config(prototypes=200)).fit_prototypes(normal)
-    ProAD(tiny_config(prototypes=191)).fit_prototypes(normal)
-    ProAD(tiny_config(prototypes=200, constraint="none")).fit_prototypes(normal)
+    normal = random(4, 2, 60, 192)
+    with pytest.warns(RuntimeWarning, match=r"200 prototypes .* 192 channels"):
+        show(ProAD(tiny_config(prototypes=200)), normal)
+    show(ProAD(tiny_config(prototypes=191)), normal)
+    show(ProAD(tiny_config(prototypes=200, constraint="none")), normal)
 
 
 def test_prototypes_start_as_tokens_of_different_images() -> None:
     method = ProAD(tiny_config(start="features", prototypes=5, constraint="none", own=True))
     normal = random(7, 2, 6, 192)
-    method.fit_prototypes(Subset(cast(Any, list(normal)), range(7)))
+    show(method, normal)
     fused = normal.mean(dim=1)  # 7 6 c
     for prototypes in method.prototypes.detach():
         same = (prototypes[:, None, None] == fused).all(dim=-1)  # 5 7 6
@@ -413,6 +244,10 @@ def test_noise_and_mining_ramp_over_a_thousand_steps() -> None:
         method.loss(groups)
         assert noise.p == pytest.approx(expected)
         assert method.step.item() == step + 1
+    method.eval().loss(groups)
+    assert method.step.item() == 3_001
+    method.reset_parameters(seeded(0))
+    assert method.step.item() == 0
 
 
 def test_gradient_weights_are_those_of_the_weighted_loss() -> None:
@@ -435,28 +270,12 @@ def test_gradient_weights_are_those_of_the_weighted_loss() -> None:
     torch.testing.assert_close((leaf.grad * direction).sum(), slope, rtol=1e-6, atol=0)
 
 
-def test_the_papers_size_takes_a_step() -> None:
-    method = ProAD(replace(ProADConfig.paper(), weights="random"))
-    optimiser, _ = method.configure_optimizer(steps=5)  # too few to warm up
-    before = method.prototypes.detach().clone()
-    loss = method.loss(random(1, 2, 784, 768))
-    loss.backward()
-    optimiser.step()
-    assert 0 < loss.item() < 2
-    assert all(
-        p.grad is not None and p.grad.isfinite().all()
-        for p in method.parameters()
-        if p.requires_grad
-    )
-    assert not torch.equal(method.prototypes, before)
-
-
 def test_prototypes_know_no_decay_and_have_a_rate_of_their_own() -> None:
     """Without a gradient a weight moves by its decay alone; a first step is as long as its rate."""
     method: Any = ProAD(tiny_config(lr=100.0, prototype_lr=0.25))
     weight, prototypes = method.bottleneck[1].weight, method.prototypes
     for gradient in (0.0, 1.0):
-        method.reset_parameters(torch.Generator().manual_seed(0))
+        method.reset_parameters(seeded(0))
         optimiser, _ = method.configure_optimizer(steps=5)  # too few to warm up
         before = weight.detach().clone(), prototypes.detach().clone()
         for p in (weight, prototypes):
@@ -471,8 +290,8 @@ def test_each_seed_and_each_block_draws_tokens_of_its_own() -> None:
     method, normal = ProAD(tiny_config(prototypes=5, own=True)), random(7, 2, 6, 192)
 
     def starts(seed: int) -> list[Tensor]:
-        method.reset_parameters(torch.Generator().manual_seed(seed))
-        method.fit_prototypes(Subset(cast(Any, list(normal)), range(7)))
+        method.reset_parameters(seeded(seed))
+        show(method, normal)
         return [p.detach().clone() for p in method.prototypes]
 
     first, again, other = starts(3), starts(3), starts(4)
@@ -481,11 +300,20 @@ def test_each_seed_and_each_block_draws_tokens_of_its_own() -> None:
     assert not torch.equal(first[0], first[1])
 
 
-@pytest.mark.parametrize(("step", "share"), [(0, 0.0), (500, 0.45), (3_000, 0.9)])
-def test_easy_points_are_a_ramped_share_whose_gradient_is_a_tenth(
-    step: int, share: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("mining", "step", "share"),
+    [
+        ("distance", 0, 0.0),
+        ("easy-points", 0, 0.0),
+        ("easy-points", 500, 0.45),
+        ("easy-points", 3_000, 0.9),
+    ],
+)
+def test_gradients_are_those_of_the_loss_times_the_weights(
+    mining: str, step: int, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method, groups = ProAD(tiny_config(mining="easy-points")), random(3, 2, 6, 192)
+    """By the cube of the relative distance; or a tenth for a ramped share of easy points."""
+    method, groups = ProAD(tiny_config(mining=mining)), random(3, 2, 6, 192)
     rebuilt = (groups + 0.5 * random(3, 2, 6, 192, seed=1)).requires_grad_()
     monkeypatch.setattr(method, "forward", lambda groups: (rebuilt * 1.0, method.prototypes))
     method.step.fill_(step)
@@ -494,12 +322,13 @@ def test_easy_points_are_a_ramped_share_whose_gradient_is_a_tenth(
     (1 - F.cosine_similarity(groups.flatten(2), free.flatten(2), dim=-1)).mean().backward()
     assert free.grad is not None
     assert rebuilt.grad is not None
-    factor = rebuilt.grad.norm(dim=-1) / free.grad.norm(dim=-1)
-    d = cosine_distances(groups, free.detach())
+    d = 1 - F.cosine_similarity(groups, free.detach(), dim=-1)  # b g n
     for g in range(2):
         easy = d[:, g].flatten().sort().values[: math.ceil(share * 17)]  # of 18 points
-        expected = torch.where(torch.isin(d[:, g], easy), 0.1, 1.0)
-        torch.testing.assert_close(factor[:, g], expected)
+        weight = torch.where(torch.isin(d[:, g], easy), 0.1, 1.0)
+        weight = (d[:, g] / d[:, g].mean()) ** 3 if mining == "distance" else weight
+        expected = weight[..., None] * free.grad[:, g]
+        torch.testing.assert_close(rebuilt.grad[:, g], expected, rtol=1e-5, atol=1e-8)
 
 
 def test_the_coherence_of_the_last_prototypes_is_added_with_its_weight() -> None:
@@ -511,35 +340,13 @@ def test_the_coherence_of_the_last_prototypes_is_added_with_its_weight() -> None
     torch.testing.assert_close(method.loss(groups) - plain.loss(groups), 0.2 * coherence)
 
 
-def test_steps_are_counted_in_training_only_and_once_a_batch() -> None:
-    method, groups = ProAD(tiny_config()), random(3, 2, 6, 192)
-    method.eval().loss(groups)
-    assert method.step.item() == 0
-    method.train()
-    method.loss(groups)
-    assert method.step.item() == 1
-    method.reset_parameters(torch.Generator().manual_seed(0))
-    assert method.step.item() == 0
-
-
-def test_a_reset_starts_learnt_scales_at_one() -> None:
-    method: Any = ProAD(tiny_config(constraint="scaled", prototypes=4))
-    scales = [block.reconstruction.constraint.scale for block in method.decoder]
-    with torch.no_grad():
-        for scale in scales:
-            scale.fill_(7)
-    method.reset_parameters(torch.Generator().manual_seed(0))
-    assert all(torch.equal(scale, torch.ones(192)) for scale in scales)
-
-
 @pytest.mark.parametrize("entry", ["span", "mean", "leading", "gate"])
 def test_a_dictionary_is_all_that_the_decoder_sees_of_the_input(entry: str) -> None:
     config = tiny_config(
         dictionary=9, nearest=3, entry=entry, reading=False, update="never", constraint="none"
     )
     method = ProAD(config).train()
-    normal: Any = random(5, 2, 6, 192).half()
-    method.fit_prototypes(Subset(normal, range(5)))
+    show(method, random(5, 2, 6, 192).half())
     groups = random(3, 2, 6, 192, seed=1)
     loss = method.loss(groups)
     loss.backward()
@@ -556,8 +363,3 @@ def test_a_dictionary_is_all_that_the_decoder_sees_of_the_input(entry: str) -> N
     plain.load_state_dict(kept)
     again = plain(torch.stack([seen, seen], dim=1))[0]  # the same decoder on the rebuilt input
     torch.testing.assert_close(method(groups)[0], again)
-
-
-def test_a_decoder_that_reads_nothing_has_nothing_to_update() -> None:
-    with pytest.raises(ValueError, match="reading=False"):
-        tiny_config(reading=False)

@@ -1,5 +1,6 @@
 """What rebuilding detectors share, each against its definition."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 from adlib.nn.attention import MLP
 from adlib.nn.encoder import Encoder
 from adlib.nn.reconstruction import (
+    coherence_loss,
     cosine_distances,
     distance_maps,
     distance_weights,
     draw_decoder,
+    easy_point_weights,
     one_grid,
     top_mean,
     two_groups,
@@ -101,3 +104,27 @@ def test_what_rounding_takes_below_zero_has_no_weight() -> None:
     expected = torch.tensor([[[0.0, 0.0, 1.0, 3.0]]]) ** 2.5
     torch.testing.assert_close(distance_weights(d, 2.5), expected)
     assert torch.equal(distance_weights(torch.zeros(2, 1, 3), 2.5), torch.zeros(2, 1, 3))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.35, 0.9])
+def test_easy_points_are_those_below_the_quantile_of_their_group(share: float) -> None:
+    d = random(3, 2, 7).abs()
+    d[:, 1] += 5  # were the groups ranked together, all of the first would be easy
+    weights = easy_point_weights(d, torch.tensor(share), 0.1)
+    for g in range(2):
+        values = d[:, g].flatten().sort().values
+        easy = d[:, g] < values[math.ceil(share * 20)]  # of 21 points
+        assert torch.equal(weights[:, g], torch.where(easy, 0.1, 1.0))
+        assert easy.sum().item() == math.ceil(share * 20)
+
+
+def test_points_of_one_distance_are_all_hard() -> None:
+    d = torch.full((2, 2, 5), 0.3)
+    assert torch.equal(easy_point_weights(d, torch.tensor(0.9), 0.1), torch.ones(2, 2, 5))
+
+
+def test_coherence_is_zero_where_every_token_has_its_prototype() -> None:
+    p = random(2, 3, 8)
+    tokens = torch.cat([2 * p[:, 2:], 5 * p, p[:, :1]], dim=1)  # 2 5 8, in lengths of their own
+    assert coherence_loss(tokens, p).item() == pytest.approx(0, abs=1e-6)
+    assert coherence_loss(-p[:, :1], p[:, :1]).item() == pytest.approx(2)
