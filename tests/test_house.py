@@ -1,5 +1,6 @@
 """The files that hold the project together say the same thing, and say it validly."""
 
+import ast
 import itertools
 import re
 import subprocess
@@ -140,3 +141,34 @@ def test_no_file_names_a_place_of_one_machine_or_an_index() -> None:
 def test_no_large_file_is_committed_but_the_formula_renderer() -> None:
     large = [path.name for path in tracked() if path.stat().st_size > 1_000_000]
     assert large in ([], ["tex-svg-full.js"])
+
+
+def hollow(source: str) -> list[int]:
+    """Lines of asserts that cannot fail or hide a comparison in their message, and of comparisons
+    that nothing looks at."""
+    displays = (ast.Constant, ast.JoinedStr, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Lambda)
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if (
+            isinstance(node, ast.Assert)
+            and (isinstance(node.test, displays) or isinstance(node.msg, ast.Compare | ast.BoolOp))
+        )
+        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Compare | ast.BoolOp))
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["assert a, b == c", "assert (a, b)", "assert True", "assert 'a'", "assert [a]", "a == b"],
+)
+def test_a_hollow_assert_is_found(line: str) -> None:
+    fine = "assert a == b, 'words'\nassert f(a)\nassert not b\nassert a in (b, c)\n"
+    assert hollow(fine) == []
+    assert hollow(fine + line) == [5]
+
+
+def test_no_assert_is_hollow() -> None:
+    found = {str(path.relative_to(ROOT)): hollow(path.read_text(encoding="utf-8"))
+             for path in (ROOT / "tests").rglob("*.py")}  # fmt: skip
+    assert {name: lines for name, lines in found.items() if lines} == {}

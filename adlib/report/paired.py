@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Bool, Float
 
-from adlib.metrics.draws import drawn_metrics, image_rows
+from adlib.metrics.uncertainty import drawn_metrics, image_rows
 from adlib.report.published import METRICS
 from adlib.report.records import Run, Section, by_seed
 
