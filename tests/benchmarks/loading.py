@@ -33,7 +33,7 @@ INPUT = (392, 392)  # of the papers' encoder
 LISTING = """
 import re, time
 from pathlib import Path
-from adlib.data.{module} import {load}
+from adlib.data import {load}
 def peak():  # of this process alone: what getrusage tells goes back to the one that began it
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 2**10
 before = peak()
@@ -114,10 +114,10 @@ def compare(folder: Path, rounds: int) -> str:
     )
 
 
-def listing(root: Path, count: int, load: Callable[[Path, int], tuple[str, str, str]]) -> str:
+def listing(root: Path, count: int, load: Callable[[Path, int], tuple[str, str]]) -> str:
     """A line on what listing that many files takes."""
-    module, name, words = load(root, count)
-    code = LISTING.format(module=module, load=name, words=words)
+    name, words = load(root, count)
+    code = LISTING.format(load=name, words=words)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     listed, took, grown = done.stdout.split()
     each = float(grown) * 2**20 / int(listed)
@@ -125,7 +125,7 @@ def listing(root: Path, count: int, load: Callable[[Path, int], tuple[str, str, 
     return f"{name:14} {int(listed):9,} files {seconds:8.1f} s {mib:8.0f} MiB {each:8.0f} B a file"
 
 
-def links(root: Path, count: int) -> tuple[str, str, str]:
+def links(root: Path, count: int) -> tuple[str, str]:
     """A plain folder of hard links to one image, each opened as `load_folder` does."""
     folder = root / "many/good"
     folder.mkdir(parents=True)
@@ -138,14 +138,14 @@ def links(root: Path, count: int) -> tuple[str, str, str]:
             Image.new("RGB", (16, 16)).save(source)
             continue
         (folder / f"{k:07}.png").hardlink_to(source)
-    return "folders", "load_folder", f"{str(root / 'many')!r}"
+    return "load_folder", f"{str(root / 'many')!r}"
 
 
-def table(root: Path, count: int) -> tuple[str, str, str]:
+def table(root: Path, count: int) -> tuple[str, str]:
     """A manifest of the same files."""
     lines = [f"many/good/{k:07}.png,good" for k in range(count)]
     (root / "many.csv").write_text("path,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    return "manifest", "load_manifest", f"{str(root / 'many.csv')!r}"
+    return "load_manifest", f"{str(root / 'many.csv')!r}"
 
 
 def main() -> None:

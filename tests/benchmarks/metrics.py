@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -90,14 +91,14 @@ def prepare(case: str, maps: np.ndarray, masks: np.ndarray) -> Callable[[], Valu
     import torch
     from anomalib.metrics import AUPR, AUPRO, AUROC, F1Max  # pyright: ignore[reportMissingImports]
 
-    scores, labels = torch.from_numpy(maps), torch.from_numpy(masks).int()
+    fields = {"anomaly_map": torch.from_numpy(maps), "gt_mask": torch.from_numpy(masks).int()}
     kinds = {"auroc": AUROC, "ap": AUPR, "f1_max": F1Max, "aupro": AUPRO}
 
     def four() -> Values:
         found = {}
         for name, kind in kinds.items():
-            metric = kind(fields=("", ""))
-            metric.update(scores, labels)
+            metric = kind(fields=tuple(fields))
+            metric.update(SimpleNamespace(**fields))  # its batches are objects with these fields
             found[name] = float(metric.compute())
         return found
 
@@ -130,7 +131,7 @@ def measure(case: str, folder: Path, repeats: int) -> dict[str, Any]:
 
 
 def run(case: str, folder: Path, repeats: int) -> dict[str, Any] | None:
-    """Measure in a fresh process with one thread; None where the case cannot be imported."""
+    """Measure in a fresh process with one thread; None where a package is not installed."""
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
@@ -142,9 +143,9 @@ def run(case: str, folder: Path, repeats: int) -> dict[str, Any] | None:
     )  # fmt: skip
     if done.returncode == 0:
         return json.loads(done.stdout)
-    last = done.stderr.strip().splitlines()[-1]
-    print(f"{case}: left out, {last}", file=sys.stderr)
-    return None
+    if "ModuleNotFoundError" in done.stderr.strip().splitlines()[-1]:
+        return None
+    raise RuntimeError(f"{case} failed:\n{done.stderr}")
 
 
 def table(found: dict[str, dict[str, Any]], pixels: int) -> str:
@@ -204,6 +205,8 @@ def main() -> None:
         f"best of {args.rounds} x {args.repeats} calls"
     )
     print(table(found, pixels))
+    for case in sorted(left_out):
+        print(f"{case:14s} is not installed")
 
 
 if __name__ == "__main__":
