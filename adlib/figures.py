@@ -1,10 +1,14 @@
 """Arrays to figures. Nothing here shows or saves; the caller does."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, FigureBase
 from scipy.ndimage import distance_transform_edt
 
@@ -23,7 +27,7 @@ def overlay(
     """Lay a heat map over its image.
 
     The map's value on the model's one scale sets both colour and opacity, so that a normal image
-    stays what it is and never turns red by being stretched to its own extremes.
+    never turns red by being stretched to its own extremes.
 
     Args:
         image: sRGB.
@@ -31,8 +35,6 @@ def overlay(
         scale: The values that count as cold and as hot, the same for all images of a model.
         strength: Opacity of the hottest pixel.
     """
-    from matplotlib import colormaps
-
     low, high = scale
     level = np.clip((heat - low) / (high - low), 0, 1)  # h w
     colour = colormaps[HEAT](level)[..., :3]  # h w 3
@@ -83,19 +85,23 @@ def detections(
         outline(left, masks[i] if masks is not None else None)
         right.imshow(overlay(image, heat, scale))
         left.set_title(titles[i], fontsize=12, loc="left")  # legible at half this width, too
-    _heat_bar(figure, grid[:, -1].tolist(), scale)
+    mapped = ScalarMappable(Normalize(*scale), HEAT)
+    _bar(figure, grid, mapped, "anomaly score", 11, pad=0.02, extend="max")
     return figure
 
 
-def _heat_bar(figure: Figure, beside: list[Axes], scale: tuple[float, float]) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
+def _bar(
+    figure: FigureBase, grid: np.ndarray, mapped: ScalarMappable, label: str, size: int, **more: Any
+) -> None:
+    """Lay a bar of the colours beside a grid of axes."""
+    bar = figure.colorbar(mapped, ax=grid[:, -1].tolist(), fraction=0.06, **more)
+    bar.set_label(label, fontsize=size)
+    bar.ax.tick_params(labelsize=size - 1)
 
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(*scale), HEAT), ax=beside, fraction=0.06, pad=0.02, extend="max"
-    )
-    bar.set_label("anomaly score", fontsize=11)
-    bar.ax.tick_params(labelsize=10)
+
+def _bare(axes: Axes) -> None:
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
 
 
 def token_colours(
@@ -143,9 +149,6 @@ def token_maps(
         ring: Row and column of a token to mark in each map.
         figure: Where to draw; None makes a figure.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     rows = -(-len(maps) // columns)
     figure = figure or Figure(figsize=(1.6 * columns, 1.95 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -158,31 +161,20 @@ def token_maps(
             axes.set_xlabel(f"{low:.2g} to {high:.2g}", fontsize=9)
         if each.ndim == 2 and ring is not None:
             axes.plot(ring[1], ring[0], "o", markersize=9, fillstyle="none", color=OUTLINE)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-    for axes in grid.flat[len(maps) :]:
-        axes.set_visible(False)
+    for i, axes in enumerate(grid.flat):
+        _bare(axes)
+        axes.set_visible(i < len(maps))
     if scale is not None:
-        beside = grid[:, -1].tolist()
-        bar = figure.colorbar(ScalarMappable(Normalize(*scale), colours), ax=beside, fraction=0.06)
-        bar.set_label(label, fontsize=9)
-        bar.ax.tick_params(labelsize=8)
+        _bar(figure, grid, ScalarMappable(Normalize(*scale), colours), label, 9)
     return figure
 
 
 STAGES = ("photograph", "its features", "rebuilt from prototypes", "what could not be rebuilt")
+Photograph, Painted = UInt8[np.ndarray, "_ _ 3"], Float[np.ndarray, "_ _ 3"]
 
 
 def stages(
-    rows: Sequence[
-        tuple[
-            UInt8[np.ndarray, "_ _ 3"],
-            Float[np.ndarray, "_ _ 3"],
-            Float[np.ndarray, "_ _ 3"],
-            UInt8[np.ndarray, "_ _ 3"],
-        ]
-    ],
+    rows: Sequence[tuple[Photograph, Painted, Painted, Photograph]],
     titles: Sequence[str],
     masks: Sequence[Bool[np.ndarray, "_ _"] | None],
 ) -> Figure:
@@ -195,15 +187,14 @@ def stages(
     """
     figure = Figure(figsize=(10, 2.55 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 4, squeeze=False)
-    for row, (pictures, title, mask) in enumerate(zip(rows, titles, masks, strict=True)):
-        for axes, picture, stage in zip(grid[row], pictures, STAGES, strict=True):
+    for axes, stage in zip(grid[0], STAGES, strict=True):
+        axes.set_title(stage, fontsize=11)
+    for line, pictures, title, mask in zip(grid, rows, titles, masks, strict=True):
+        for axes, picture in zip(line, pictures, strict=True):
             axes.imshow(picture, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-            if row == 0:
-                axes.set_title(stage, fontsize=11)
-        grid[row, 0].set_ylabel(title, fontsize=11)
-        outline(grid[row, 0], mask)
+            _bare(axes)
+        line[0].set_ylabel(title, fontsize=11)
+        outline(line[0], mask)
     return figure
 
 

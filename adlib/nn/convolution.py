@@ -20,15 +20,10 @@ def normalisation(kind: Norm, width: int) -> nn.Module:
 
 
 class Convolution(nn.Sequential):
-    """Convolution of odd side that keeps the grid, norm, leaky ReLU.
+    """Convolution that keeps the grid, norm, leaky ReLU.
 
-    Args:
-        c_in: Channels that come.
-        c_out: Channels that leave.
-        kind: Of norm; its shift is the convolution's bias.
-        side: Of the kernel.
-        dilation: Between the kernel's taps.
-        slope: Of the activation below zero; 0 is ReLU, 1 none at all.
+    The norm's shift is the convolution's bias. `side` of the kernel is odd; `slope` is that of the
+    activation below zero: 0 is ReLU, 1 none at all.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from difflib import get_close_matches
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,10 @@ def _import_timm():
     try:
         import timm
     except (ImportError, RuntimeError) as error:  # torchvision's operators may not fit torch
-        from importlib.metadata import PackageNotFoundError, version
-
-        def found(name: str) -> str:
-            try:
-                return f"{name} {version(name)}"
-            except PackageNotFoundError:
-                return f"no {name}"
-
+        found = {d.name: d.version for d in distributions() if d.name in ("torch", "torchvision")}
         raise ImportError(
             f"timm cannot be imported ({error}). It needs a matched pair of torch and torchvision, "
-            f"for example torch 2.14.1 with torchvision 0.29.1; found {found('torch')} and "
-            f"{found('torchvision')}"
+            f"for example torch 2.14.1 with torchvision 0.29.1; found {found}"
         ) from error
     return timm
 
@@ -85,15 +78,15 @@ class Encoder(nn.Module):
         name: A preset of `adlib.nn.weights.PRESETS`.
         size: Height and width in pixels; multiples of the patch (ViT) or of the last stage's
             stride (CNN).
-        layers: Zero-based blocks (ViT) or stages (CNN), in the order in which their levels are
-            wanted; one may stand twice. None takes the preset's.
-        weights: A weights file; None looks in the places of `adlib.nn.weights`; "random" draws
-            them from seed 0, for tests.
+        layers: Zero-based blocks (ViT) or stages (CNN), in the order of their levels; one may stand
+            twice. Defaults to the preset's.
+        weights: A weights file, or "random" for weights of seed 0, for tests. Defaults to the
+            places of `adlib.nn.weights`.
         offline: Never touch the network.
     Attributes:
         widths: Channels of each level.
         grids: Rows and columns of each level's token map.
-        source: Where the weights came from, in words.
+        source: Where the weights came from, for people.
     Raises:
         ValueError: Unknown name, size or layer.
         WeightsError: Weights that cannot be found or do not fit.
@@ -157,13 +150,8 @@ class Encoder(nn.Module):
         x = (images - self.mean[:, None, None]) / self.std[:, None, None]
         once = sorted(set(self.layers))  # timm returns each once, the lowest first
         maps = self.model.forward_intermediates(
-            x,
-            indices=once,
-            norm=False,
-            stop_early=True,
-            output_fmt="NCHW",
-            intermediates_only=True,
-        )
+            x, indices=once, norm=False, stop_early=True, intermediates_only=True
+        )  # b c rows columns each
         levels = {i: level.flatten(2).mT for i, level in zip(once, maps, strict=True)}  # b n c
         return [levels[i] for i in self.layers]
 

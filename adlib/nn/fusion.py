@@ -33,20 +33,13 @@ class Up(nn.Module):
         return resize(self.convolution(x), self.grid)
 
 
-def down(c_in: int, c_out: int, factor: tuple[int, int]) -> nn.Conv2d:
-    """To a grid that is smaller by a whole factor along each axis: one strided convolution.
-
-    Side 3 for a factor of 2 and 5 for 4 (`unofficial code`); in general the smallest odd one that
-    skips no cell. There as many groups as channels come; here as many as both widths can be split
-    into, the same wherever the widths are multiples (ours).
-    """
-    reach = factor[0] // 2, factor[1] // 2
-    side = 2 * reach[0] + 1, 2 * reach[1] + 1
-    return nn.Conv2d(c_in, c_out, side, factor, reach, groups=math.gcd(c_in, c_out))
-
-
-def step(c_in: int, c_out: int, source: Grid, target: Grid) -> nn.Module:
+def resample(c_in: int, c_out: int, source: Grid, target: Grid) -> nn.Module:
     """Return T from a map on one grid to a map on another.
+
+    To a smaller grid it is one strided convolution, of side 3 for a factor of 2 and 5 for 4
+    (`unofficial code`); in general of the smallest odd side that skips no cell. There as many
+    groups as channels come; here as many as both widths can be split into, the same wherever the
+    widths are multiples (ours).
 
     Raises:
         ValueError: The target is smaller, and not by a whole factor.
@@ -56,7 +49,9 @@ def step(c_in: int, c_out: int, source: Grid, target: Grid) -> nn.Module:
     factor = source[0] // target[0], source[1] // target[1]
     if (target[0] * factor[0], target[1] * factor[1]) != source:
         raise ValueError(f"fusion goes down by whole factors, got grids {source} and {target}")
-    return down(c_in, c_out, factor)
+    reach = factor[0] // 2, factor[1] // 2
+    side = 2 * reach[0] + 1, 2 * reach[1] + 1
+    return nn.Conv2d(c_in, c_out, side, factor, reach, groups=math.gcd(c_in, c_out))
 
 
 class Fusion(nn.Module):
@@ -74,7 +69,7 @@ class Fusion(nn.Module):
         scales = list(zip(widths, grids, strict=True))
         self.steps = nn.ModuleList(
             nn.ModuleList(
-                step(c_in, c_out, source, target)
+                resample(c_in, c_out, source, target)
                 for j, (c_in, source) in enumerate(scales)
                 if j != i
             )

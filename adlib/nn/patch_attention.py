@@ -10,8 +10,8 @@ much the paper's Fig. 3 has; two forms of the inside are here, both reconstructi
 - `WholeBlock`, form U: each size sees all channels (`unofficial code`). 49 c² weights and more.
 
 A size is given as how many patches a side there are. One patch is one token, which can only read
-itself: softmax over it is 1, so there is nothing to compare and queries and keys are left out. A
-bias of the keys is left out as well: it is the same for all patches, and softmax takes it out.
+itself: softmax over it is 1, so queries and keys are left out. So is a bias of the keys: it is the
+same for all patches, and softmax takes it out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,17 +69,6 @@ def attend(
     return scores.softmax(dim=-1).to(v.dtype) @ v
 
 
-def split_evenly(width: int, patches: Sequence[int]) -> int:
-    """Return the channels of each head.
-
-    Raises:
-        ValueError: The sizes do not divide the width.
-    """
-    if width % len(patches):
-        raise ValueError(f"{len(patches)} patch sizes do not divide {width} channels")
-    return width // len(patches)
-
-
 class SplitAttention(nn.Module):
     r"""Heads of c / 4 channels each, one patch size a head; softmax(q kᵀ / √d) v.
 
@@ -93,7 +82,9 @@ class SplitAttention(nn.Module):
 
     def __init__(self, width: int, grid: Grid, patches: Sequence[int]) -> None:
         super().__init__()
-        self.grid, self.width = grid, split_evenly(width, patches)
+        if width % len(patches):
+            raise ValueError(f"{len(patches)} patch sizes do not divide {width} channels")
+        self.grid, self.width = grid, width // len(patches)
         self.sizes = [patch_size(grid, parts) for parts in patches]
         compared = self.width * sum(size != grid for size in self.sizes)
         self.q = nn.Conv2d(width, compared, 1) if compared else None
@@ -155,13 +146,7 @@ class Scaling(nn.Module):
 
 
 class WholeAttention(nn.Module):
-    """Attention between the patches of one size, over all channels; softmax(q kᵀ / d) v.
-
-    Args:
-        width: Channels c.
-        grid: Rows and columns of the map.
-        parts: How many patches a side.
-    """
+    """Attention between patches of one size, over all channels; softmax(q kᵀ / d) v."""
 
     def __init__(self, width: int, grid: Grid, parts: int) -> None:
         super().__init__()

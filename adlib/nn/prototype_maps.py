@@ -8,13 +8,12 @@ $$\lVert x_i - c \rVert^2 = G_{ii} - \frac{2}{|S|} \sum_{j \in S} G_{ij}
 
 Equation :eq:`eq-gram`, chapter 7.
 
-So maps of hundreds of thousands of numbers are multiplied once, whatever the number of prototypes,
-and each start and round of k-means handles n² numbers. The clusters are those of k-means on the
-flattened maps. Not scikit-learn's: that would want coordinates, and draws from no torch.Generator.
+So maps of hundreds of thousands of numbers are multiplied once, and each start and round of k-means
+handles n² numbers. The clusters are those of k-means on the flattened maps. scikit-learn's needs
+the coordinates, and draws from no torch.Generator.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -27,29 +26,22 @@ COLUMNS = 16_384  # numbers of each that are in float64 at a time; bounds memory
 RESTARTS = 30  # starts of k-means, of which the best is kept; ours, a start costs next to nothing
 ROUNDS = 300  # of one start, at most; scikit-learn's default
 ROUNDING = 1e-10  # of the squares' sum: less is what float64 leaves of maps that are equal
-Watch = Callable[[Sequence[Any]], Iterable[Any]]
 Residual = Literal["square", "scaled", "absolute"]
 
 
-def _read(normal: Subset[Tensor], rows: range) -> Float[Tensor, "k d"]:
-    """Return cached features, an image a row, in the precision of the cache."""
+def _read(
+    normal: Subset[Tensor], rows: range, widths: Sequence[int]
+) -> tuple[Float[Tensor, "k _"], ...]:
+    """Return cached maps, one matrix a scale, an image a row, in the precision of the cache."""
     features: Tensor = normal[list(rows)]  # pyright: ignore[reportArgumentType]  # takes lists
-    return features.flatten(1)
+    return features.flatten(1)[:, : sum(widths)].split(list(widths), dim=1)
 
 
 def _blocks(n: int) -> list[range]:
     return [range(i, min(i + ROWS, n)) for i in range(0, n, ROWS)]
 
 
-def _slices(widths: Sequence[int]) -> list[slice]:
-    """Where each scale lies in an image's features."""
-    ends = torch.tensor([0, *widths]).cumsum(0).tolist()
-    return [slice(a, b) for a, b in pairwise(ends)]
-
-
-def gram_matrices(
-    normal: Subset[Tensor], widths: Sequence[int], watch: Watch = iter
-) -> list[Float64[Tensor, "n n"]]:
+def gram_matrices(normal: Subset[Tensor], widths: Sequence[int]) -> list[Float64[Tensor, "n n"]]:
     """Return the products of all pairs of maps, one matrix a scale, summed in float64.
 
     It takes n² d multiplications and additions for maps of d numbers (and half a block each). In
@@ -58,21 +50,18 @@ def gram_matrices(
     Args:
         normal: n cached images; each has its scales' flattened maps one behind the other.
         widths: Numbers of each map; what lies behind them is not looked at.
-        watch: Goes through the parts of the work; a progress bar for example.
     """
     n, blocks = len(normal), _blocks(len(normal))
     grams = [torch.zeros(n, n, dtype=torch.float64) for _ in widths]
-    pairs = [(a, b) for i, a in enumerate(blocks) for b in blocks[i:]]
-    x, held = torch.empty(0), range(0)
-    for a, b in watch(pairs):
-        if a != held:
-            x, held = _read(normal, a), a
-        y = x if a == b else _read(normal, b)
-        rows, columns = slice(a.start, a.stop), slice(b.start, b.stop)
-        for gram, scale in zip(grams, _slices(widths), strict=True):
-            parts = zip(x[:, scale].split(COLUMNS, 1), y[:, scale].split(COLUMNS, 1), strict=True)
-            products = torch.stack([u.double() @ v.double().mT for u, v in parts]).sum(dim=0)
-            gram[rows, columns], gram[columns, rows] = products, products.mT
+    for i, a in enumerate(blocks):
+        x = _read(normal, a, widths)
+        for b in blocks[i:]:
+            y = x if a == b else _read(normal, b, widths)
+            rows, columns = slice(a.start, a.stop), slice(b.start, b.stop)
+            for gram, u, v in zip(grams, x, y, strict=True):
+                parts = zip(u.split(COLUMNS, 1), v.split(COLUMNS, 1), strict=True)
+                products = torch.stack([c.double() @ d.double().mT for c, d in parts]).sum(dim=0)
+                gram[rows, columns], gram[columns, rows] = products, products.mT
     return grams
 
 
@@ -88,9 +77,8 @@ def cluster_means(
     """
     sums = [torch.zeros(int(c.max()) + 1, w) for c, w in zip(labels, widths, strict=True)]
     for rows in _blocks(len(normal)):
-        x = _read(normal, rows)
-        for total, scale, cluster in zip(sums, _slices(widths), labels, strict=True):
-            total.index_add_(0, cluster[rows.start : rows.stop], x[:, scale].float())
+        for total, x, cluster in zip(sums, _read(normal, rows, widths), labels, strict=True):
+            total.index_add_(0, cluster[rows.start : rows.stop], x.float())
     return [s / c.bincount().unsqueeze(1) for s, c in zip(sums, labels, strict=True)]
 
 
@@ -172,15 +160,10 @@ def lloyd(
 def kmeans(
     gram: Float64[Tensor, "n n"], k: int, generator: torch.Generator, restarts: int = RESTARTS
 ) -> Int[Tensor, " n"]:
-    """Return the cluster of each row, from the best of several starts.
+    """Return the cluster of each row, of k, from the best of several starts.
 
     There are fewer than k clusters where fewer rows differ.
 
-    Args:
-        gram: Products of all rows with each other.
-        k: How many clusters.
-        generator: Draws the starts.
-        restarts: How many.
     Raises:
         ValueError: There are fewer rows than clusters.
     """
@@ -202,9 +185,8 @@ class PrototypeMaps(nn.Module):
         shape: Of a map: channels, rows, columns.
         form: Of rho.
     Attributes:
-        p: K prototypes, with their channels last as in memory; data and not weights, saved with
-            them.
-        variance: Of normal maps, `mean_variance`, likewise; 1 where they do not vary.
+        p: K prototypes, channels last as in memory; data, saved with the weights.
+        variance: `mean_variance` of normal maps, likewise; 1 where they do not vary.
     """
 
     p: Tensor

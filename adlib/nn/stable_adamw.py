@@ -26,12 +26,8 @@ class StableAdamW(Optimizer):
 
     Source: Wortsman et al. 2023, Algorithm 2; AMSGrad and the defaults are Dinomaly's.
 
-    Args:
-        params: Tensors or groups of them.
-        lr: The step $\eta$ before shortening.
-        betas: Decays of the two moments.
-        eps: $\epsilon$; raise it if the loss spikes.
-        weight_decay: $\lambda$, decoupled.
+    `lr` is $\eta$ before shortening; `weight_decay` is $\lambda$, decoupled. Raise `eps` if
+    the loss spikes.
     """
 
     def __init__(
@@ -47,10 +43,7 @@ class StableAdamW(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Take one step; `closure` recomputes the loss when given."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             for t, params in self._by_age(group["params"]).items():
                 on_cpu = params[0].device.type == "cpu"
@@ -99,12 +92,8 @@ class StableAdamW(Optimizer):
 def warmup_cosine(step: int, steps: int, warmup: int, final: float = 0.1) -> float:
     """Factor on the learning rate: linear from 0 to 1 in `warmup` steps, then a cosine to `final`.
 
-    Args:
-        step: The step about to be taken, from 0.
-        steps: All steps of the run.
-        warmup: Steps of the linear part; 100 in Dinomaly.
-        final: The factor at the end.
-    Source: Dinomaly and INP-Former, per iteration.
+    `step` is about to be taken, of `steps` from 0. Source: Dinomaly and INP-Former, per iteration,
+    with a warm-up of 100.
     """
     if step < warmup:
         return step / warmup
@@ -117,11 +106,7 @@ def warmed_up(
 ) -> tuple[StableAdamW, LambdaLR]:
     """Return the optimiser of groups of weights, and the schedule of a run of `steps`.
 
-    Args:
-        groups: What `StableAdamW` takes.
-        lr: Learning rate of the groups that name none.
-        warmup: Steps of the linear part; at most a tenth of the run; ours.
-        steps: All steps of the run.
+    A group may name a learning rate of its own. The warm-up takes at most a tenth of the run; ours.
     """
     optimiser = StableAdamW(groups, lr=lr)
     warmup = min(warmup, steps // 10)

@@ -223,11 +223,7 @@ def _from_path(path: Path) -> State:
 def _from_cache(repo: str) -> State | None:
     """The weights of a repository that was downloaded before; looks at files only.
 
-    `hf_hub_download(local_files_only=True)` would do, but some versions of it ask the hub about
-    the program that calls.
-
-    Raises:
-        WeightsError: The file there is damaged.
+    Some versions of `hf_hub_download(local_files_only=True)` ask the hub about the calling program.
     """
     from huggingface_hub import try_to_load_from_cache
     from safetensors import SafetensorError
@@ -274,10 +270,9 @@ def find_weights(
         path: A file that the user gave; then nothing else is tried.
         offline: Never touch the network.
     Returns:
-        The state dict and a sentence that says where it came from.
+        The state dict, and where it came from.
     Raises:
-        WeightsError: Nothing was found, with everything that was tried; or what was found is not
-            what it should be.
+        WeightsError: Nothing was found; the message lists what was tried. Or a file is damaged.
     """
     if path is not None:
         return _from_path(path), f"file {path}"

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from adlib.methods import METHODS, Dinomaly
 from adlib.nn.attention import Attention
-from tests.methods.small import build, random, seeded
+from tests.methods.small import build, seeded
+from tests.nn.tensors import random
 
 BOTH = pytest.mark.parametrize("name", ["dinomaly", "inp-former"])
 

@@ -18,18 +18,8 @@ from adlib.data.split import supervise
 from adlib.engine.runs import trained_state
 from adlib.methods import METHODS
 from adlib.methods.detector import Detector, TokenDetector
-from tests.methods.small import (
-    SMALL,
-    build,
-    cached,
-    copies,
-    fitted,
-    pictures,
-    random,
-    seeded,
-    show,
-    step,
-)
+from tests.methods.small import SMALL, build, cached, copies, fitted, pictures, seeded, show, step
+from tests.nn.tensors import random
 
 NAMES = list(SMALL)
 LEARNING = [name for name in NAMES if name != "patchcore"]

@@ -11,7 +11,8 @@ from torch.utils.data import Subset
 
 from adlib.methods import PatchCore, PatchCoreConfig, patchcore
 from adlib.methods.patchcore import greedy_coreset, nearest_rows
-from tests.methods.small import build, random, seeded, show
+from tests.methods.small import build, seeded, show
+from tests.nn.tensors import random
 
 
 def cached(images: int = 7, seed: int = 0) -> Tensor:

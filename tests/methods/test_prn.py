@@ -19,18 +19,8 @@ from adlib.methods.prn import ALPHA, GAMMA, LAMBDA, NO_CLIP
 from adlib.nn.fusion import Fusion
 from adlib.nn.prototype_maps import kmeans
 from adlib.nn.segmentation_loss import focal_loss
-from tests.methods.small import (
-    batch,
-    build,
-    cached,
-    copies,
-    fitted,
-    pictures,
-    random,
-    seeded,
-    show,
-    step,
-)
+from tests.methods.small import batch, build, cached, copies, fitted, pictures, seeded, show, step
+from tests.nn.tensors import random
 
 VIT = {"encoder": "vit-tiny", "layers": (0, 1, 2, 3), "size": (48, 80)}
 

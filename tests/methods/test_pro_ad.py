@@ -12,7 +12,8 @@ from adlib.methods import ProAD, ProADConfig
 from adlib.methods.pro_ad import DecoderBlock
 from adlib.nn.constraint import RIDGE
 from tests.conftest import tiny_config
-from tests.methods.small import random, seeded, show
+from tests.methods.small import seeded, show
+from tests.nn.tensors import random
 
 
 def slow_attention(part: Any, a: Tensor, b: Tensor) -> Tensor:

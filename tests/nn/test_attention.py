@@ -14,10 +14,7 @@ from adlib.nn.attention import (
     phi,
     top_weights,
 )
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from tests.nn.tensors import random
 
 
 def by_definition(kind: str, q: Tensor, k: Tensor, top: int) -> Tensor:
@@ -99,22 +96,6 @@ def test_relu_weights_are_cosines_times_a_scale() -> None:
     q, k = part.split(part.q(a)), part.split(part.k(b))
     cosine = F.cosine_similarity(q.unsqueeze(3), k.unsqueeze(2), dim=-1)  # b h n m
     torch.testing.assert_close(part.weights(a, b), 3 * cosine.clamp(min=0))
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "relu"])
-def test_outputs_are_convex_mixtures_of_the_values(kind: str) -> None:
-    q, k = random(2, 2, 5, 4), random(2, 2, 7, 4, seed=1)
-    constant = torch.full((2, 2, 7, 4), 3.25)
-    out = KINDS[kind][0](q, k, constant)
-    torch.testing.assert_close(out, torch.full_like(out, 3.25), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_order_of_keys_does_not_count(kind: str) -> None:
-    q, k, v = random(1, 2, 3, 4), random(1, 2, 6, 4, seed=1), random(1, 2, 6, 4, seed=2)
-    order = torch.tensor([4, 2, 0, 5, 1, 3])
-    read = KINDS[kind][0]
-    torch.testing.assert_close(read(q, k, v), read(q, k[:, :, order], v[:, :, order]))
 
 
 def test_vanishing_keys_in_bf16_stay_finite() -> None:

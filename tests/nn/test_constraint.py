@@ -6,10 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adlib.nn.constraint import CONSTRAINTS, RIDGE, TEMPERATURE, constraint, warn_if_unconstrained
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from tests.nn.tensors import random
 
 
 def by_definition(name: str, u: Tensor, p: Tensor, r: Tensor) -> Tensor:
@@ -59,24 +56,13 @@ def test_each_form_is_its_definition(name: str, prototypes: int) -> None:
     torch.testing.assert_close(y.double(), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_prototype_itself_passes_and_what_no_prototype_has_does_not() -> None:
-    p = torch.eye(7)[None, :3]
-    inside, outside = p[:, :1] * 5, torch.eye(7)[None, 5:6] * 5
-    u = torch.cat([inside, outside], dim=1)
-    y = constraint("project", 7)(u, p, torch.zeros_like(u))
-    torch.testing.assert_close(y[0, 0], inside[0, 0] / (1 + RIDGE))
-    assert y[0, 1].abs().max() < 1e-6
-
-
 @pytest.mark.parametrize(("prototypes", "passes"), [(8, False), (28, True)])  # of 12 channels
 def test_more_prototypes_than_channels_hold_nothing_back(prototypes: int, passes: bool) -> None:
     u, p = random(1, 50, 12), random(1, prototypes, 12, seed=1)
     y = constraint("project", 12)(u, p, torch.zeros_like(u))
     assert ((y - u).norm() < 0.1 * u.norm()) == passes
     if passes:
-        with pytest.warns(
-            RuntimeWarning, match="28 prototypes may span all 12 .* prototypes=8, or"
-        ):
+        with pytest.warns(RuntimeWarning, match=r"28 prototypes .* 12 .* prototypes=8"):
             warn_if_unconstrained("project", prototypes, 12)
     else:
         warn_if_unconstrained("project", prototypes, 12)
@@ -102,14 +88,6 @@ def test_the_learnt_scale_has_one_number_a_channel() -> None:
     u, p, r = random(2, 5, 7), random(2, 4, 7, seed=1), random(2, 5, 7, seed=2)
     mixed = constraint("content", 7)(u, p, torch.zeros_like(r))
     torch.testing.assert_close(form(u, p, r), mixed * torch.arange(7.0) + r)
-
-
-@pytest.mark.parametrize("name", [n for n in CONSTRAINTS if n not in ("none", "limit", "project")])
-def test_the_length_of_the_target_never_enters(name: str) -> None:
-    """Whatever a token's length, these forms give prototypes and what was read of them."""
-    u, p, r = random(2, 5, 7), random(2, 5, 7, seed=1), random(2, 5, 7, seed=2)
-    form = constraint(name, 7)
-    torch.testing.assert_close(form(100 * u, p, r), form(u, p, r), atol=1e-5, rtol=1e-4)
 
 
 def test_an_unknown_form_is_refused() -> None:

@@ -6,10 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adlib.nn.convolution import Convolution, draw_convolutions, normalisation, resize
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from tests.nn.tensors import random
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adlib.nn.dictionary import RIDGE, TEMPERATURE, Gate, leading, nearest_mean, nearest_span
+from tests.nn.tensors import random
 
 K = 4
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def normal_tokens(count: int, seed: int) -> Tensor:

@@ -6,13 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adlib.nn.convolution import draw_convolutions
-from adlib.nn.fusion import Fusion, Up, step
+from adlib.nn.fusion import Fusion, Up, resample
+from tests.nn.tensors import random
 
 WIDTHS, GRIDS = (4, 6, 10), ((12, 20), (6, 10), (3, 5))  # factors of 2 and 4, as in the papers
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def maps(widths: tuple[int, ...], grids: tuple[tuple[int, int], ...]) -> list[Tensor]:
@@ -108,6 +105,6 @@ def test_without_steps_nothing_is_exchanged() -> None:
 
 def test_a_grid_that_is_no_whole_factor_smaller_is_refused() -> None:
     with pytest.raises(ValueError, match=r"by whole factors, got grids \(7, 8\) and \(3, 4\)"):
-        step(4, 4, (7, 8), (3, 4))
+        resample(4, 4, (7, 8), (3, 4))
     with pytest.raises(ValueError, match="by whole factors"):
-        step(4, 4, (7, 8), (14, 4))  # larger along one axis and smaller along the other
+        resample(4, 4, (7, 8), (14, 4))  # larger along one axis and smaller along the other

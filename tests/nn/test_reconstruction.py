@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from adlib.nn.attention import MLP
 from adlib.nn.encoder import Encoder
@@ -22,10 +22,7 @@ from adlib.nn.reconstruction import (
     two_groups,
     weighted_cosine_loss,
 )
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from tests.nn.tensors import random
 
 
 def test_groups_are_the_means_of_the_halves() -> None:

@@ -13,16 +13,13 @@ from torch import Tensor, nn
 from adlib.nn.encoder import Encoder
 from adlib.nn.rounding import BiasLast, PatchProjection, QueryKeyValue
 from adlib.nn.weights import PRESETS, packaged_path
+from tests.nn.tensors import random
 
 DINO = PRESETS["dinov2-s-packaged"]
 assert DINO.packaged is not None
 needs_dino = pytest.mark.skipif(
     packaged_path(DINO.packaged) is None, reason=f"not installed: {DINO.packaged.install}"
 )
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def unguarded(encoder: Encoder) -> Any:
