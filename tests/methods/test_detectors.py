@@ -147,8 +147,8 @@ def test_a_seed_decides_the_weights(name: str) -> None:
     first, again, other = weights(3), weights(3), weights(4)
     for weight, value in first.items():
         assert torch.equal(value, again[weight]), weight
-        drawn = len(value.unique()) > 1  # not filled with a constant, as norms and scales are
-        assert torch.equal(value, other[weight]) != drawn, weight
+        constant = value.numel() > 1 and len(value.unique()) == 1  # a norm's, or a scale's
+        assert torch.equal(value, other[weight]) == constant, weight
 
 
 @pytest.mark.parametrize("name", NAMES)
