@@ -1,14 +1,18 @@
 """Lets Sphinx read the docstrings as they are written: formulas in dollars, fenced blocks.
 
-And it adds to each config the comments behind its fields, which carry the origin of each default.
+And it adds to each dataclass its fields: to a config a table, whose last column is the origin of
+each default, and to any other the comments behind them.
 """
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import re
 import textwrap
 from typing import Any
+
+from adlib.settings import help_texts, origins
 
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r"^( *)\$\$(.+?)\$\$[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -58,22 +62,65 @@ def field_lines(cls: type) -> list[str]:
     """The fields of a dataclass as a list, each with its default and its comment."""
     told = []
     for name, (default, comment) in fields_of(cls).items():
-        words = re.sub(r"([*_|\\])", r"\\\1", comment)
         told.append(
-            f"* ``{name}{f' = {default}' if default else ''}``" + f": {words}" * bool(words)
+            f"* ``{name}{f' = {default}' if default else ''}``"
+            + f": {_escaped(comment)}" * bool(comment)
         )
     return ["", *told, ""] if told else []
+
+
+def settings_table(cls: type) -> list[str]:
+    """The fields of a config as a table: setting, default, what it is for, origin."""
+    known, texts = origins(cls), help_texts(cls)
+    rows = [("setting", "default", "what it is for", "origin of the default")]
+    for field in dataclasses.fields(cls):
+        made = field.default is dataclasses.MISSING  # by a factory: a config within
+        default = "as below" if made else f"``{field.default!r}``"
+        origin = _escaped(str(known.get(field.name, "")))
+        rows.append((f"``{field.name}``", default, _escaped(texts.get(field.name, "")), origin))
+    lines = ["", ".. list-table::", "   :header-rows: 1", "   :class: settings", ""]
+    for row in rows:
+        lines += [f"   {'*' if k == 0 else ' '} - {cell}" for k, cell in enumerate(row)]
+    return [*lines, ""]
+
+
+def _escaped(words: str) -> str:
+    return re.sub(r"(?<!`)([*_|\\])(?!`)", r"\\\1", words)
+
+
+def is_config(obj: Any) -> bool:
+    """Whether this is a dataclass whose fields state their origins."""
+    return isinstance(obj, type) and dataclasses.is_dataclass(obj) and bool(origins(obj))
 
 
 def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Rewrite the lines of one docstring in place; Sphinx's `autodoc-process-docstring`."""
     text = as_rst("\n".join(lines))
     lines[:] = text.splitlines()
-    if what == "class" and dataclasses.is_dataclass(obj) and isinstance(obj, type):
+    if is_config(obj):
+        lines += settings_table(obj)
+    elif what == "class" and dataclasses.is_dataclass(obj) and isinstance(obj, type):
         lines += field_lines(obj)
+
+
+def skip(app: Any, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
+    """Leave a config's fields to its table; Sphinx's `autodoc-skip-member`."""
+    place = app.env.temp_data
+    if what != "class" or not place.get("autodoc:class"):
+        return None
+    module = importlib.import_module(place["autodoc:module"])
+    cls = getattr(module, place["autodoc:class"], None)
+    return True if is_config(cls) and name in {f.name for f in dataclasses.fields(cls)} else None
+
+
+def sign(app: Any, what: str, name: str, obj: Any, *rest: Any) -> tuple[str, None] | None:
+    """Leave a config's fields out of its signature, too; Sphinx's `autodoc-process-signature`."""
+    return ("(**settings)", None) if is_config(obj) else None
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Come before napoleon, whose sections would swallow a field list."""
     app.connect("autodoc-process-docstring", process, priority=400)
+    app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-signature", sign)
     return {"parallel_read_safe": True, "version": "1"}

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from adlib.settings import Origin
 
 Kind = Literal["normal", "seen", "extended", "simulated"]
 KINDS: tuple[Kind, ...] = ("normal", "seen", "extended", "simulated")
@@ -13,18 +15,38 @@ Shares = tuple[float, float, float, float]  # of each of KINDS; their sum counts
 
 @dataclass(frozen=True, kw_only=True)
 class AnomalyConfig:
-    """Which anomalies to train on; each default ends with its origin."""
+    """Which anomalies to train on."""
 
-    seen: bool = True  # show seen defects as they are; unofficial code
-    extended: bool = True  # paste them into normal images; abstract, form from unofficial code
-    simulated: bool = True  # blend in foreign patches; abstract ("unseen"), form from DiffusionAD
-    # of a batch: normal, seen and extended, simulated; unofficial code, of an epoch
-    shares: tuple[float, float, float] = (0.5, 0.25, 0.25)
-    seen_share: float = 0.5  # of the second share, shown as they are; ours, near unofficial code
-    beta: tuple[float, float] = (0.2, 0.8)  # how much shows through; DiffusionAD
-    foreground: bool = True  # keep them on the product; DiffusionAD (elsewhere extended only)
-    self_augmentation: bool = True  # also the image's own tiles, on objects; DiffusionAD
-    textures: Path | None = None  # folder of images, as DTD; None: those of scikit-image, ours
+    seen: Annotated[bool, Origin("inferred", "the unofficial code")] = True
+    """Show real defects as they are."""
+    extended: Annotated[
+        bool, Origin("read", "the abstract; the form is inferred from the unofficial code")
+    ] = True
+    """Paste real defects into normal images."""
+    simulated: Annotated[
+        bool, Origin("read", 'the abstract, "unseen"; the form is inferred from DiffusionAD')
+    ] = True
+    """Blend foreign textures into normal images."""
+    shares: Annotated[
+        tuple[float, float, float], Origin("inferred", "the unofficial code, of an epoch")
+    ] = (0.5, 0.25, 0.25)
+    """Shares of a batch that are normal, made of real defects, and simulated; they add up to 1."""
+    seen_share: Annotated[float, Origin("ours", "near the unofficial code")] = 0.5
+    """Of the second of these shares, the part that shows real defects as they are."""
+    beta: Annotated[
+        tuple[float, float], Origin("inferred", "DiffusionAD; 0 to 0.8 in the unofficial code")
+    ] = (0.2, 0.8)
+    """How much of the normal image shows through a simulated defect: least and most."""
+    foreground: Annotated[
+        bool, Origin("inferred", "DiffusionAD; only pasted ones in the unofficial code")
+    ] = True
+    """Keep made defects on the product. Turn it off if the product fills the image."""
+    self_augmentation: Annotated[bool, Origin("inferred", "DiffusionAD")] = True
+    """Also use tiles of the image itself as textures."""
+    textures: Annotated[Path | None, Origin("ours", "work offline; 5,640 of DTD in both codes")] = (
+        None
+    )
+    """Folder of pictures to take textures from. Defaults to a few that come with scikit-image."""
 
     def __post_init__(self) -> None:
         if not (self.seen or self.extended or self.simulated):

@@ -1,33 +1,28 @@
 """A trained method against the test images of a data set: the record."""
 
-import json
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from adlib.data.dataset import DataSplits, ImageDataset
-from adlib.data.split import refuse_seen
+from adlib.data.split import refuse_seen, supervise, without_seen
 from adlib.engine import runs
 from adlib.engine.features import cached_features
+from adlib.engine.record import Record, check_place
 from adlib.engine.scoring import OURS, SPAN, Scored, check_method, score_category, score_features
+from adlib.methods.config import resolved
 from adlib.methods.detector import Detector
 from adlib.metrics import EvaluationProtocol, mean_over
 from adlib.metrics.protocol import protocol_named
-from adlib.system.disk import to_json
-from adlib.system.hardware import (
-    choose_dtype,
-    describe,
-    peak_memory_mib,
-)
+from adlib.system.disk import to_json, write_json
+from adlib.system.hardware import choose_dtype, describe, peak_memory_mib
 from adlib.system.progress import track
-
-DIGITS = 6  # of an image's score in a record; ours: as many as fp32 is sure of
-RECORD = "record.json"  # what a run's is called
-PARTS = {"method", "data", "categories", "mean", "protocol"}  # by which a record is known
 
 
 def scores_of(
@@ -49,8 +44,12 @@ def evaluate(
     protocol: EvaluationProtocol | str = OURS,
     precision: str = "auto",
     intervals: bool = False,
-) -> runs.Record:
+    out: Path | str | None = None,
+    replace: bool = False,
+) -> Record:
     """Score a trained method on the test images of a data set, each category by itself.
+
+    Defects that the method was trained on leave the test set first (`as_in_training`).
 
     Args:
         method: A trained method.
@@ -61,6 +60,9 @@ def evaluate(
         intervals: Also keep the scores of single images (`images`), so that `adlib report` can
             compare methods on them, and the metrics' intervals over the choice of images
             (`intervals`). Costs a second or two a category, which `test_seconds` includes.
+        out: A file for the record. A record that stands there is replaced if it is of the same
+            images and protocol.
+        replace: Replace any record at `out`.
     Returns:
         The record: seven metrics per category and their mean over categories, fractions in
         [0, 1]. Pixel metrics are None where a defective image has no mask, or where the masks of a
@@ -68,41 +70,42 @@ def evaluate(
         memory are scored by streaming, whose error bounds stand in the record.
     Raises:
         TypeError: A `Run` in the place of its method.
-        ValueError: An unknown protocol; a category without normal or without anomalous test
-            images, or with fewer than two of each where intervals are asked for; or a test image
-            that was trained on.
+        ValueError: An unknown protocol; images of several sizes where it takes them as they are;
+            a category without normal or without anomalous test images (two of each for intervals);
+            or a test image that was trained on, since the data were split in another way.
+        FileExistsError: The file at `out` must not be replaced.
+        OSError: `out` cannot be written.
     Warns:
-        RuntimeWarning: Masks of defective images that are empty, or that the protocol empties.
+        RuntimeWarning: Masks of defective images that are empty, or that the protocol empties; or
+            categories that the method was not trained on.
     """
     check_method(method)
     protocol = protocol_named(protocol) if isinstance(protocol, str) else protocol
     started = time.perf_counter()
+    data = as_in_training(method, data)
     refuse_seen(method.provenance.get("seen", []), data.test, data.name)
+    out = None if out is None else Path(out)
+    if out is not None:
+        check_place(out, data.name, data.hash, protocol.to_json(), replace=replace)
     device = next(method.parameters()).device
     dtype = choose_dtype(precision, device)
-    least, what = 1, "metrics need normal and anomalous"
-    if intervals:
-        least, what = 2, "intervals need two normal and two anomalous"
+    least, need = (2, "intervals need two") if intervals else (1, "metrics need")
     for category in data.test.categories:
-        mine = data.test.of(category).labels
-        if min((~mine).sum(), mine.sum()) < least:
+        bad = int(data.test.of(category).labels.sum())
+        good = len(data.test.of(category)) - bad
+        if min(good, bad) < least:
             raise ValueError(
-                f"{data.name}/{category}: {what} test images, got "
-                f"{(~mine).sum()} normal and {mine.sum()} anomalous"
+                f"{data.name}/{category}: {need} normal and anomalous test images, got {good} "
+                f"normal and {bad} anomalous"
             )
+    _warn_of_unknown_categories(method, data)
     features = cached_features(method, data.test, device=device, dtype=dtype, label="encode test")
     names = np.array([r.category for r in data.test.references])
     found: dict[str, Scored] = {}
-    single: dict[str, dict[str, list]] = {}
     for category in track(data.test.categories, "score", unit="category"):
         mine = np.flatnonzero(names == category)
         images, part = data.test.select(mine), features[torch.from_numpy(mine)]
-        each = score_category(method, images, part, dtype, protocol, intervals)
-        found[category] = each
-        single[category] = {
-            "labels": images.labels.astype(int).tolist(),
-            "scores": [float(f"{score:.{DIGITS}g}") for score in each.scores],
-        }
+        found[category] = score_category(method, images, part, dtype, protocol, intervals)
     if lost := [path for each in found.values() for path in each.lost]:
         bare = [repr(c) for c, each in found.items() if each.lost and each.metrics["aupro"] is None]
         warnings.warn(
@@ -113,45 +116,63 @@ def evaluate(
             stacklevel=2,
         )
     categories = {category: each.metrics for category, each in found.items()}
-    around = {c: {m: list(ends) for m, ends in each.intervals.items()} for c, each in found.items()}
-    seen = method.provenance
-    return {
-        "method": method.name,
-        "config": to_json(method.config),
-        "encoder": {"name": method.encoder.name, "sha256": method.encoder.digest},
-        "data": {"name": data.name, "hash": data.hash},
-        "trained_on": seen.get("data"),
-        "drawn": data.drawn,
-        "categories": categories,
-        "mean": mean_over(categories),
-        "protocol": protocol.to_json(),
-        "pixel_error_bounds": {c: each.bounds for c, each in found.items() if each.bounds},
-        **({"images": single, "intervals": around} if intervals else {}),
-        "seed": seen.get("seed"),
-        "steps": seen.get("steps"),
-        "holdout": seen.get("holdout"),
-        "seconds": seen.get("seconds"),
-        "test_seconds": round(time.perf_counter() - started, 3),
-        "peak_memory_mib": peak_memory_mib(),
-        "device": describe(device),
-        "precision": str(dtype).removeprefix("torch."),
-        "versions": runs.versions(),
-        "commit": runs.commit(),
-    }
+    trained = method.provenance
+    record = Record.from_json(
+        {
+            "method": method.name,
+            "config": to_json(resolved(method)),
+            "encoder": {"name": method.encoder.name, "sha256": method.encoder.digest},
+            "data": {"name": data.name, "hash": data.hash},
+            "trained_on": trained.get("data"),
+            "drawn": data.drawn,
+            "categories": categories,
+            "mean": mean_over(categories),
+            "protocol": protocol.to_json(),
+            "pixel_error_bounds": {c: each.bounds for c, each in found.items() if each.bounds},
+            "images": {c: each.images for c, each in found.items()} if intervals else None,
+            "intervals": {c: each.intervals for c, each in found.items()} if intervals else None,
+            **{name: trained.get(name) for name in ("seed", "steps", "holdout", "seconds")},
+            "test_seconds": round(time.perf_counter() - started, 3),
+            "peak_memory_mib": peak_memory_mib(),
+            "device": describe(device),
+            "precision": str(dtype).removeprefix("torch."),
+            "versions": runs.versions(),
+            "commit": runs.commit(),
+        }
+    )
+    if out is not None:
+        write_json(out, record)
+    return record
 
 
-def check_replaceable(out: Path) -> None:
-    """Raise FileExistsError where a file stands at `out` that is no record of an evaluation.
+def as_in_training(method: Detector, data: DataSplits) -> DataSplits:
+    """Leave out of the test set the defects that left it when the method was trained.
 
-    What has a record's own name may be replaced even if it is damaged.
+    They are known by their content, whatever their folder is called by now and however many
+    categories are asked for. A method that trained on none of the defects drawn for it loses them
+    by the data set's name. Data that are split already are returned as they are.
     """
-    if not out.exists() or out.name == RECORD:
-        return
-    try:
-        value = json.loads(out.read_text(encoding="utf-8"))
-    except ValueError:  # no JSON, or no text
-        value = None
-    if not isinstance(value, dict) or not value.keys() >= PARTS:
-        raise FileExistsError(
-            f"{out} exists already and is no record of an evaluation; name another file"
+    drawn, trained = method.provenance.get("drawn"), method.provenance
+    if data.drawn is not None:
+        return data
+    if seen := trained.get("seen"):
+        return without_seen(data, seen, drawn)
+    return supervise(data, *drawn) if drawn and data.name == trained["data"]["name"] else data
+
+
+def _warn_of_unknown_categories(method: Detector, data: DataSplits) -> None:
+    """Warn of categories without a threshold, on which the method was not trained.
+
+    Training holds out an image of each category that has two. So a category with a single normal
+    image has no threshold either, and with holdout 0 none has.
+    """
+    known: dict[str, Any] = dict(method.calibration.scores) if method.calibration else {}
+    normal = Counter(r.category for r in data.train.references)
+    unknown = [c for c in data.test.categories if c not in known and normal[c] != 1]
+    if known and unknown:
+        warnings.warn(
+            f"the run knows no category {', '.join(unknown)}, only {', '.join(known)}: unless it "
+            "was renamed, the model is scored on images that it was not trained for",
+            RuntimeWarning,
+            stacklevel=3,
         )

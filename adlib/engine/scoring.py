@@ -13,6 +13,7 @@ from torch import Tensor
 from adlib.data.dataset import ImageDataset
 from adlib.engine import runs
 from adlib.engine.features import transform_of
+from adlib.engine.record import METRICS
 from adlib.methods.detector import Detector
 from adlib.metrics import (
     EXACT_PIXELS,
@@ -31,31 +32,30 @@ from adlib.metrics import (
 from adlib.system.hardware import autocast
 
 OURS = PROTOCOLS["ours"]
-METRICS = ("image_auroc", "image_ap", "image_f1_max",
-           "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")  # fmt: skip
 T = TypeVar("T")
-SPAN = 256  # maps in memory at a time where only their scores are wanted; ours
-CHUNK = 8  # cached images through the decoder at a time when scoring; ours
+DIGITS = 6  # of an image's score in a record: as many as fp32 is sure of
+SPAN = 256  # maps in memory at a time where only their scores are wanted
+CHUNK = 8  # cached images through the decoder at a time when scoring
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What came out for one category.
+    """The part of a record that one category has.
 
     Attributes:
         metrics: The seven, fractions; None for pixels where a defective image has no mask, or
             where no mask has a defective pixel left.
         bounds: Of the error of pixel metrics that were streamed; None where they are exact.
-        scores: Of its n images, in their order.
-        intervals: Of a metric over the choice of images, low and high; only where asked for, and
+        images: Labels and scores of its images, in their order.
+        intervals: Two ends of each metric over the choice of images; only where asked for, and
             not of pixels that were streamed, have no mask, or are defective on one image alone.
         lost: Files whose masks show a defect that the protocol's size, crop or rule takes away.
     """
 
     metrics: dict[str, float | None]
     bounds: dict[str, float] | None
-    scores: Float[np.ndarray, " n"]
-    intervals: dict[str, tuple[float, float]]
+    images: dict[str, list]
+    intervals: dict[str, list[float]]
     lost: list[str]
 
 
@@ -97,19 +97,13 @@ def score_category(
     """Score one category, with intervals over its images if they are asked for.
 
     Maps and masks are held span by span; all together only where the exact metrics need them.
-
-    Raises:
-        ValueError: Images of several sizes where the protocol takes them as they are, or intervals
-            of fewer than two images of a kind.
-    Warns:
-        RuntimeWarning: Defective images whose masks are empty.
     """
     rule, stream = protocol, None
     scored: list[np.ndarray] = []
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     shapes: list[tuple[int, ...]] = []
-    masked, blank, lost = True, list[str](), list[str]()
-    marked = 0  # images with a defective pixel, once their masks are prepared
+    blank, lost = list[str](), list[str]()
+    masked, marked = True, 0  # all have a mask; how many show a defect once that is prepared
     for start in range(0, len(images), SPAN):
         span = images.select(range(start, min(start + SPAN, len(images))))
         masks: list[Bool[np.ndarray, "_ _"]] = []
@@ -141,13 +135,12 @@ def score_category(
             RuntimeWarning,
             stacklevel=2,
         )
-    lost = lost if masked else []
     pixel: dict[str, float] = {}
     ends: dict[str, Interval] = {}
-    masked = masked and marked > 0
-    if masked and stream is not None:
-        pixel = stream.compute()
-    elif masked:
+    bounds = None
+    if masked and marked and stream is not None:
+        pixel, bounds = stream.compute(), stream.error()
+    elif masked and marked:
         maps, truth = (np.concatenate(parts) for parts in zip(*kept, strict=True))
         paths = [r.path for r in images.references]
         pixel = score_maps(maps, truth, protocol=rule, names=paths, prepared=True)
@@ -158,10 +151,13 @@ def score_category(
     around = named(image_intervals(together, labels), ends) if intervals else {}
     return Scored(
         metrics={name: row.get(name) for name in METRICS},
-        bounds=stream.error() if masked and stream is not None else None,
-        scores=together,
-        intervals={m: (around[m].low, around[m].high) for m in METRICS if m in around},
-        lost=lost,
+        bounds=bounds,
+        images={
+            "labels": labels.astype(int).tolist(),
+            "scores": [float(f"{score:.{DIGITS}g}") for score in together],
+        },
+        intervals={m: [around[m].low, around[m].high] for m in METRICS if m in around},
+        lost=lost if masked else [],
     )
 
 
@@ -172,12 +168,8 @@ def named(image: Mapping[str, T], pixel: Mapping[str, T]) -> dict[str, T]:
 
 
 def at_one_size(protocol: EvaluationProtocol, shapes: list[tuple[int, ...]]) -> EvaluationProtocol:
-    """Spell out "the images' own size" where a protocol asks for it (MVTec AD's does).
-
-    Raises:
-        ValueError: The images of a category differ in size, so that there is no such size.
-    """
-    if protocol.size is not None or not shapes:
+    """Spell out "the images' own size" where a protocol asks for it, as that of MVTec AD does."""
+    if protocol.size is not None:
         return protocol
     sizes = list(dict.fromkeys(shapes))
     if len(sizes) > 1:
@@ -185,4 +177,5 @@ def at_one_size(protocol: EvaluationProtocol, shapes: list[tuple[int, ...]]) -> 
             f"protocol {protocol.name!r} scores at the images' own size, but they come in "
             f"{len(sizes)} sizes, such as {sizes[0]} and {sizes[1]}; set its size"
         )
-    return replace(protocol, size=(shapes[0][0], shapes[0][1]))
+    height, width = sizes[0]
+    return replace(protocol, size=(height, width))

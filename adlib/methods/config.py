@@ -1,8 +1,11 @@
 """What the methods' configs have in common: what is checked, and the encoder they name."""
 
+from dataclasses import replace
 from math import isfinite
 from numbers import Integral
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from torch import Tensor
 
 from adlib.nn.encoder import Encoder
 
@@ -21,6 +24,31 @@ def encoder_of(config: Any) -> Encoder:
         weights=config.weights,
         offline=config.offline,
     )
+
+
+def heads_for(width: int) -> int:
+    """Return the attention heads that suit a width where a config leaves them open."""
+    return max(1, width // 64)
+
+
+def resolved(method: Any) -> Any:
+    """Return a method's config with each None that the encoder or the data decided filled in.
+
+    These are `layers`, `heads`, and `prototypes`: of PRN only once they have been fitted.
+    """
+    config = method.config
+    prototypes = getattr(method, "prototypes", None)
+    if isinstance(prototypes, Tensor):
+        count = prototypes.shape[-2]
+    else:  # a set at each scale, or no prototypes
+        count = (len(prototypes[0].p) if prototypes else 0) or None
+    decided = {
+        "layers": method.encoder.layers,
+        "heads": heads_for(method.encoder.widths[0]),
+        "prototypes": count,
+    }
+    unset = [name for name in decided if getattr(config, name, 0) is None]
+    return replace(config, **{name: decided[name] for name in unset})
 
 
 def check(

@@ -15,7 +15,7 @@ cosine distance of a token from its reconstruction.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
-from adlib.methods.config import check, encoder_of
+from adlib.methods.config import check, encoder_of, heads_for
 from adlib.methods.detector import TokenDetector
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.reconstruction import (
@@ -34,35 +34,48 @@ from adlib.nn.reconstruction import (
     weighted_cosine_loss,
 )
 from adlib.nn.stable_adamw import StableAdamW, warmed_up
+from adlib.settings import Origin
 
 
 @dataclass(frozen=True, kw_only=True)
 class DinomalyConfig:
-    """What a run may change; each default ends with its origin.
+    """What a run may change.
 
     The defaults suit two CPU cores; `DinomalyConfig.paper()` has the paper's size.
     """
 
-    encoder: str = "dinov2-s-packaged"  # ours: works offline; ViT-B with registers in Dinomaly
-    weights: Path | Literal["random"] | None = None  # a file for the preset's; "random" in tests
-    offline: bool = False  # never ask the network for weights
-    size: tuple[int, int] = (224, 224)  # pixels, height and width; ours, for the CPU
-    resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre
-    layers: tuple[int, ...] | None = None  # None: the preset's eight, blocks 2 to 9; Dinomaly
-    blocks: int = 2  # of the decoder; ours, for the CPU; 8 in Dinomaly
-    heads: int | None = None  # None: width / 64; Dinomaly
-    attention: Literal["linear", "softmax"] = "linear"  # Dinomaly; softmax is its ablation
-    mlp_ratio: float = 2.0  # hidden width over width; ours, for the CPU; 4 in Dinomaly
-    dropout: float = 0.2  # of the noisy bottleneck; Dinomaly (0.4 on Real-IAD)
-    easy: float = 0.9  # share of the points that count as easy, in the end; Dinomaly
-    easy_gradient: float = 0.1  # factor on an easy point's gradient; Dinomaly
-    ramp: int = 1_000  # steps until the share is reached, from 0; Dinomaly
-    top: float = 0.01  # share of pixels whose mean is the image score; Dinomaly
-    batch: int = 8  # images; ours, for the CPU; 16 in Dinomaly
-    steps: int = 800  # optimiser steps; ours, for the CPU; 10,000 in Dinomaly
-    lr: float = 2e-3  # falls to a tenth along a cosine; Dinomaly
-    warmup: int = 100  # steps, a tenth of all at most (ours); Dinomaly
-    clip: float = 0.1  # gradient norm; Dinomaly
+    encoder: Annotated[str, Origin("ours", "works offline; a ViT-B with registers in Dinomaly")] = (
+        "dinov2-s-packaged"
+    )
+    weights: Path | Literal["random"] | None = None
+    offline: bool = False
+    size: Annotated[tuple[int, int], Origin("ours", "for CPUs; 448 cut to 392 in Dinomaly")] = (
+        224,
+        224,
+    )
+    resize: tuple[int, int] | None = None
+    layers: Annotated[tuple[int, ...] | None, Origin("read", "Dinomaly: blocks 2 to 9")] = None
+    blocks: Annotated[int, Origin("ours", "for CPUs; 8 in Dinomaly")] = 2
+    heads: Annotated[int | None, Origin("read", "Dinomaly")] = None
+    attention: Annotated[
+        Literal["linear", "softmax"], Origin("read", "Dinomaly; softmax is its ablation")
+    ] = "linear"
+    """Kind of attention in the decoder. Softmax can single out one place and copy it; linear
+    cannot, and is the fastest on many places."""
+    mlp_ratio: Annotated[float, Origin("ours", "for CPUs; 4 in Dinomaly")] = 2.0
+    dropout: Annotated[float, Origin("read", "Dinomaly, 0.4 on Real-IAD")] = 0.2
+    easy: Annotated[float, Origin("read", "Dinomaly")] = 0.9
+    """Share of the places that are reproduced best and count less in training, from 0 up to 1."""
+    easy_gradient: Annotated[float, Origin("read", "Dinomaly")] = 0.1
+    """How much those places count, from 0 to 1; at 1 all places count alike."""
+    ramp: Annotated[int, Origin("read", "Dinomaly")] = 1_000
+    """Steps in which `easy` grows from 0 to its full size."""
+    top: Annotated[float, Origin("read", "Dinomaly")] = 0.01
+    batch: Annotated[int, Origin("ours", "for CPUs; 16 in Dinomaly")] = 8
+    steps: Annotated[int, Origin("ours", "for CPUs; 10,000 in Dinomaly")] = 800
+    lr: Annotated[float, Origin("read", "Dinomaly")] = 2e-3
+    warmup: Annotated[int, Origin("read", "Dinomaly; a tenth of all steps at most is ours")] = 100
+    clip: Annotated[float, Origin("read", "Dinomaly")] = 0.1
 
     def __post_init__(self) -> None:
         check(
@@ -128,7 +141,7 @@ class Dinomaly(TokenDetector):
     def __init__(self, config: DinomalyConfig | None = None) -> None:
         config = config or DinomalyConfig()
         super().__init__(config, encoder_of(config))
-        heads = max(1, self.width // 64) if config.heads is None else config.heads
+        heads = heads_for(self.width) if config.heads is None else config.heads
         self.bottleneck = MLP(self.width, config.mlp_ratio, config.dropout)
         self.decoder = nn.ModuleList(
             DecoderBlock(

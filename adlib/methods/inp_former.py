@@ -15,7 +15,7 @@ prototypes (b m c), LN layer norm, d the cosine distance of a token from its rec
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
-from adlib.methods.config import check, encoder_of
+from adlib.methods.config import check, encoder_of, heads_for
 from adlib.methods.detector import TokenDetector
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.reconstruction import (
@@ -35,34 +35,44 @@ from adlib.nn.reconstruction import (
     weighted_cosine_loss,
 )
 from adlib.nn.stable_adamw import StableAdamW, warmed_up
+from adlib.settings import Origin
 
 
 @dataclass(frozen=True, kw_only=True)
 class INPFormerConfig:
-    """What a run may change; each default ends with its origin.
+    """What a run may change.
 
     The defaults suit two CPU cores; `INPFormerConfig.paper()` has the paper's size.
     """
 
-    encoder: str = "dinov2-s-packaged"  # ours: works offline; ViT-B with registers in INP-Former
-    weights: Path | Literal["random"] | None = None  # a file for the preset's; "random" in tests
-    offline: bool = False  # never ask the network for weights
-    size: tuple[int, int] = (224, 224)  # pixels, height and width; ours, for the CPU
-    resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre
-    layers: tuple[int, ...] | None = None  # None: the preset's eight, blocks 2 to 9; INP-Former
-    prototypes: int = 6  # of each image; INP-Former
-    blocks: int = 2  # of the decoder; ours, for the CPU; 8 in INP-Former
-    heads: int | None = None  # None: width / 64; INP-Former
-    mlp_ratio: float = 2.0  # hidden width over width; ours, for the CPU; 4 in INP-Former
-    dropout: float = 0.0  # of the bottleneck, which INP-Former leaves without noise
-    hardness: float = 3.0  # exponent of the loss's gradient weights; INP-Former
-    coherence: float = 0.2  # weight of the coherence loss; INP-Former
-    top: float = 0.01  # share of pixels whose mean is the image score; INP-Former
-    batch: int = 8  # images; ours, for the CPU; 16 in INP-Former
-    steps: int = 800  # optimiser steps; ours, for the CPU; 45,200 in INP-Former on MVTec AD
-    lr: float = 1e-3  # falls to a tenth along a cosine; INP-Former
-    warmup: int = 100  # steps, a tenth of all at most (ours); INP-Former
-    clip: float = 0.1  # gradient norm; INP-Former
+    encoder: Annotated[
+        str, Origin("ours", "works offline; a ViT-B with registers in INP-Former")
+    ] = "dinov2-s-packaged"
+    weights: Path | Literal["random"] | None = None
+    offline: bool = False
+    size: Annotated[tuple[int, int], Origin("ours", "for CPUs; 448 cut to 392 in INP-Former")] = (
+        224,
+        224,
+    )
+    resize: tuple[int, int] | None = None
+    layers: Annotated[tuple[int, ...] | None, Origin("read", "INP-Former: blocks 2 to 9")] = None
+    prototypes: Annotated[int, Origin("read", "INP-Former")] = 6
+    """How many feature vectors are drawn out of each image to rebuild it from. More of them can
+    also express defects."""
+    blocks: Annotated[int, Origin("ours", "for CPUs; 8 in INP-Former")] = 2
+    heads: Annotated[int | None, Origin("read", "INP-Former")] = None
+    mlp_ratio: Annotated[float, Origin("ours", "for CPUs; 4 in INP-Former")] = 2.0
+    dropout: Annotated[float, Origin("read", "INP-Former, without noise")] = 0.0
+    hardness: Annotated[float, Origin("read", "INP-Former")] = 3.0
+    coherence: Annotated[float, Origin("read", "INP-Former")] = 0.2
+    """Weight of a second loss, which keeps those vectors close to the image's features; 0 leaves
+    it out."""
+    top: Annotated[float, Origin("read", "INP-Former")] = 0.01
+    batch: Annotated[int, Origin("ours", "for CPUs; 16 in INP-Former")] = 8
+    steps: Annotated[int, Origin("ours", "for CPUs; 45,200 in INP-Former on MVTec AD")] = 800
+    lr: Annotated[float, Origin("read", "INP-Former")] = 1e-3
+    warmup: Annotated[int, Origin("read", "INP-Former; a tenth of all steps at most is ours")] = 100
+    clip: Annotated[float, Origin("read", "INP-Former")] = 0.1
 
     def __post_init__(self) -> None:
         check(
@@ -149,7 +159,7 @@ class INPFormer(TokenDetector):
         config = config or INPFormerConfig()
         super().__init__(config, encoder_of(config))
         width = self.width
-        heads = max(1, width // 64) if config.heads is None else config.heads
+        heads = heads_for(width) if config.heads is None else config.heads
         self.tokens = nn.Parameter(torch.empty(config.prototypes, width))
         self.extractor = PrototypeExtractor(width, heads, config.mlp_ratio)
         self.bottleneck = MLP(width, config.mlp_ratio, config.dropout)

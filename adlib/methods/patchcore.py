@@ -15,7 +15,7 @@ Notation: x_i a patch (width D = 2c), M the memory, d_i the distance of a patch 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from torch.utils.data import Subset
 
 from adlib.methods.config import check, encoder_of
 from adlib.methods.detector import TokenDetector
+from adlib.settings import Origin
 
 ROWS = 2048  # of the memory that are compared at a time; bounds memory, changes no result
 BY_PRODUCTS = "use_mm_for_euclid_dist"  # always: left to choose, torch would look at the batch
@@ -32,28 +33,43 @@ BY_PRODUCTS = "use_mm_for_euclid_dist"  # always: left to choose, torch would lo
 
 @dataclass(frozen=True, kw_only=True)
 class PatchCoreConfig:
-    """What a run may change; each default ends with its origin.
+    """What a run may change.
 
     The defaults suit two CPU cores; `PatchCoreConfig.paper()` has the size of the other methods'
     papers.
     """
 
-    encoder: str = "dinov2-s-packaged"  # ours, as for the others; a WideResNet-50 in PatchCore
-    weights: Path | Literal["random"] | None = None  # a file for the preset's; "random" in tests
-    offline: bool = False  # never ask the network for weights
-    size: tuple[int, int] = (224, 224)  # pixels, height and width; PatchCore
-    resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre
-    layers: tuple[int, ...] | None = None  # None: the preset's eight, blocks 2 to 9; ours
-    patch: int = 3  # tokens a side of the neighbourhood that is averaged, odd; PatchCore
-    normalise: bool = True  # each group of a patch has length 1; ours, PatchCore takes it as it is
-    memory: int = 8_000  # patches kept, or all where there are fewer; ours, 1 to 25 % in PatchCore
-    candidates: int = 100_000  # patches to choose from, at most; ours, all in PatchCore
-    projection: int = 128  # width in which they are compared while choosing; PatchCore
-    reweight: bool = False  # maps times the paper's factor; off as in PatchCore's code
-    neighbours: int = 9  # memory patches that the factor looks at; ours, free in PatchCore
-    top: float = 0.0  # share of pixels whose mean is the image score; 0 is the maximum; PatchCore
-    batch: int = 8  # images read at a time; changes no result
-    steps: int = 0  # nothing is trained
+    encoder: Annotated[
+        str, Origin("ours", "as for the other methods; a WideResNet-50 in PatchCore")
+    ] = "dinov2-s-packaged"
+    weights: Path | Literal["random"] | None = None
+    offline: bool = False
+    size: Annotated[tuple[int, int], Origin("read", "PatchCore")] = (224, 224)
+    resize: tuple[int, int] | None = None
+    layers: Annotated[tuple[int, ...] | None, Origin("ours", "as for the other methods")] = None
+    patch: Annotated[int, Origin("read", "PatchCore")] = 3
+    """Side of the neighbourhood that is averaged around each place, an odd number. Raise it if
+    maps are speckled."""
+    normalise: Annotated[bool, Origin("ours", "PatchCore takes patches as they are")] = True
+    """Bring the features of each place to length 1, so that only their direction counts."""
+    memory: Annotated[int, Origin("ours", "1 to 25 % of all in PatchCore")] = 8_000
+    """Patches of normal images that are kept for comparison. Raise it if normal images are very
+    varied; time and memory grow with it."""
+    candidates: Annotated[int, Origin("ours", "all in PatchCore")] = 100_000
+    """Patches that `memory` is chosen from, at least as many as that."""
+    projection: Annotated[int, Origin("read", "PatchCore")] = 128
+    """Numbers to which a patch is reduced while choosing. Raise it for a more faithful choice."""
+    reweight: Annotated[bool, Origin("read", "PatchCore's code, where it is off")] = False
+    """Raise the score of images whose nearest patch of the memory is a rare one."""
+    neighbours: Annotated[int, Origin("ours", "free in PatchCore")] = 9
+    """Patches of the memory that `reweight` looks at, from 2 on."""
+    top: Annotated[float, Origin("read", "PatchCore")] = 0.0
+    """Share of an image's pixels, the most suspicious ones, whose mean is the score of the image;
+    0 takes the largest alone."""
+    batch: Annotated[int, Origin("ours", "changes no result")] = 8
+    """Images read at a time. Lower it if memory runs out; it changes no result."""
+    steps: Annotated[int, Origin("read", "PatchCore")] = 0
+    """Always 0: nothing is trained step by step."""
 
     def __post_init__(self) -> None:
         check(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import floor, isfinite, prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -40,6 +40,7 @@ from adlib.nn.patch_attention import BLOCKS, Scaling
 from adlib.nn.prototype_maps import PrototypeMaps, Residual, cluster_means, gram_matrices, kmeans
 from adlib.nn.segmentation_loss import focal_loss, smooth_l1_loss
 from adlib.nn.stable_adamw import warmup_cosine
+from adlib.settings import Origin
 
 LEVELS = 4  # three scales that have prototypes and a deeper map; Fig. 3
 LAMBDA, ALPHA, GAMMA = 5.0, 0.5, 4.0  # of the focal loss; inferred: three codes agree
@@ -50,7 +51,7 @@ NO_CLIP = 1e12  # a gradient norm that none has; not infinity, which a run's JSO
 
 @dataclass(frozen=True, kw_only=True)
 class PRNConfig:
-    """What a run may change; each default ends with its origin.
+    """What a run may change.
 
     The defaults suit two CPU cores; `PRNConfig.paper()` has the size that is inferred for the
     paper. From `residuals` on, each field is an arm of the ablations that moves one thing.
@@ -59,44 +60,98 @@ class PRNConfig:
         ValueError: A value that no run can be made with; names the field.
     """
 
-    encoder: str = "efficientnet-lite0"  # ours: works offline; a ResNet-18 is inferred
-    weights: Path | Literal["random"] | None = None  # a file for the preset's; "random" in tests
-    offline: bool = False  # never ask the network for weights
-    size: tuple[int, int] = (256, 256)  # pixels, height and width; inferred
-    resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre
-    layers: tuple[int, ...] | None = None  # None: the preset's four, or every second of its eight
-    prototypes: int | None = None  # of each scale; None: `ratio` of the normal images
-    ratio: float = 0.1  # prototypes for each normal image, rounded down, at least 1; inferred
-    patches: tuple[int, ...] = (1, 2, 4, 8)  # patches a side, a number for each size; inferred
-    enlarge: int = 1  # of the finest map before its head; ours, for the CPU; 4 in unofficial code
-    batch: int = 8  # images; ours, for the CPU; 48 in the unofficial code
-    steps: int = 400  # optimiser steps; ours, for the CPU; 700 epochs in the unofficial code
-    lr: float = 1e-3  # ours, for few steps; 1e-4 in the unofficial code
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Of the rate: constant as in the unofficial code, or a warm-up and a cosine to a tenth as in a
-    second port. With few images a batch, weights and BatchNorm's averages that still move at the
-    full rate when training ends make poor maps; ours."""
-    decay: float = 1e-2  # of weights; unofficial code
-    clip: float = NO_CLIP  # gradient norm; none in the unofficial code
-    top: int = 100  # pixels whose mean is the image score; inferred; 50 in the author's next code
+    encoder: Annotated[
+        str, Origin("ours", "for CPUs; a ResNet-18 is inferred from two re-implementations")
+    ] = "efficientnet-lite0"
+    weights: Path | Literal["random"] | None = None
+    offline: bool = False
+    size: Annotated[tuple[int, int], Origin("inferred", "two re-implementations")] = (256, 256)
+    resize: tuple[int, int] | None = None
+    layers: Annotated[
+        tuple[int, ...] | None,
+        Origin("inferred", "Fig. 3; every second of a ViT's eight is ours"),
+    ] = None
+    """Four layers of the encoder, from the finest to the coarsest, counted from 0. Defaults to the
+    encoder's recommended ones, or to every second of eight."""
+    prototypes: Annotated[int | None, Origin("inferred", "two re-implementations")] = None
+    """How many typical normal images are kept for comparison. Defaults to `ratio` of them."""
+    ratio: Annotated[float, Origin("inferred", "two re-implementations")] = 0.1
+    """Typical images kept for each normal training image, above 0 up to 1. Raise it if normal
+    images are very varied."""
+    patches: Annotated[tuple[int, ...], Origin("inferred", "two public codes")] = (1, 2, 4, 8)
+    """Into how many parts a side is cut where parts of an image are compared with each other; one
+    number for each size of parts."""
+    enlarge: Annotated[int, Origin("ours", "for CPUs; 4 in the unofficial code")] = 1
+    """How far the finest map is enlarged before the last layers. Use 4 on a GPU for sharper
+    maps."""
+    batch: Annotated[int, Origin("ours", "for CPUs; 48 in the unofficial code")] = 8
+    steps: Annotated[int, Origin("ours", "for CPUs; 700 epochs in the unofficial code")] = 400
+    lr: Annotated[float, Origin("ours", "for few steps; 0.0001 in the unofficial code")] = 1e-3
+    schedule: Annotated[
+        Literal["cosine", "constant"],
+        Origin(
+            "ours",
+            "for few steps, as in a second port: weights and BatchNorm's averages that still move "
+            "at the full rate in the end make poor maps; constant in the unofficial code",
+        ),
+    ] = "cosine"
+    """Learning rate over the steps: constant, or a rise and then a fall to a tenth."""
+    decay: Annotated[float, Origin("inferred", "the unofficial code")] = 1e-2
+    """Weight decay. Raise it if training images are found well and new ones are not."""
+    clip: Annotated[float, Origin("inferred", "the unofficial code")] = NO_CLIP
+    top: Annotated[
+        int, Origin("inferred", "two re-implementations; 50 in the author's next code")
+    ] = 100
+    """Pixels of a map, the most suspicious ones, whose mean is the score of the image."""
     recipe: AnomalyConfig = field(default_factory=AnomalyConfig)  # how anomalies are made
 
-    residuals: Residual | Literal["off"] = "scaled"
-    """D_j beside F_j (MP). The square, as inferred, is of another size than the features and drowns
-    those that deviate by much; so it is scaled by the variance of normal maps, or absolute; ours,
-    chosen by a rule on made anomalies (chapter 9). Off: encoder and decoder only."""
-    fusion: Literal["own", "shared", "off"] = "own"
-    """MF of F and of D: modules of their own (inferred from "separately" in Fig. 3's caption), or
-    one for both (unofficial code). Off: none at all, the second one neither."""
-    refusion: bool = True  # MF once more behind the attention; Fig. 3
-    patch_attention: Literal["g", "u", "off"] = "g"  # MSA; both forms are reconstructions
-    blocks: int = 1  # of attention, the paper's N; ours, for the CPU; 3 in the unofficial code
-    norm: Norm = "batch"
-    """Of attention and decoder. BatchNorm as in the unofficial code and PyDeepFakeDet: one scale
-    for all images keeps how large a residual is, which is what tells a normal image. GroupNorm, of
-    each image alone, takes that away, and is for batches of a few images; ours."""
-    train_deepest: bool = False  # the last stage of a CNN learns as well; the paper is silent
-    optimiser: Literal["adam", "adamw"] = "adam"  # decay in the gradient, or apart from it
+    residuals: Annotated[
+        Residual | Literal["off"],
+        Origin(
+            "ours",
+            "by a rule on made anomalies (chapter 9): the square, which is inferred from two "
+            "re-implementations, drowns the features that deviate by much",
+        ),
+    ] = "scaled"
+    """What the network sees of the difference from the nearest typical image: its square, the
+    square divided by the usual variance, its absolute value, or nothing (off)."""
+    fusion: Annotated[
+        Literal["own", "shared", "off"],
+        Origin(
+            "inferred",
+            '"separately" in the caption of Fig. 3; one for both in the unofficial code',
+        ),
+    ] = "own"
+    """Exchange between coarse and fine maps: one exchange for features and another for
+    differences, one shared by both, or none."""
+    refusion: Annotated[bool, Origin("read", "Fig. 3")] = True
+    """Exchange between coarse and fine maps once more after the attention."""
+    patch_attention: Annotated[
+        Literal["g", "u", "off"],
+        Origin("ours", "after PyDeepFakeDet; all channels for each size in the unofficial code"),
+    ] = "g"
+    """Attention between parts of the image: in groups of channels (g), with all channels (u), or
+    none."""
+    blocks: Annotated[int, Origin("ours", "for CPUs; 3 in the unofficial code")] = 1
+    """Blocks of attention between parts of the image, one after another. Use 3 on a GPU."""
+    norm: Annotated[
+        Norm,
+        Origin(
+            "inferred",
+            "the unofficial code and PyDeepFakeDet; GroupNorm, of each image alone, is ours",
+        ),
+    ] = "batch"
+    """Normalisation in the trained part: over the batch, or over each image alone, for batches of
+    a few images."""
+    train_deepest: Annotated[
+        bool,
+        Origin("ours", "frozen as the rest; in the unofficial code all of the encoder is frozen"),
+    ] = False
+    """Also train the last stage of a convolutional encoder."""
+    optimiser: Annotated[Literal["adam", "adamw"], Origin("inferred", "the unofficial code")] = (
+        "adam"
+    )
+    """Weight decay as a part of the gradient (adam), or apart from it (adamw)."""
 
     def __post_init__(self) -> None:
         if not (isfinite(self.clip) and self.clip > 0):

@@ -12,7 +12,7 @@ constraint R are in `adlib.nn.constraint`.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
-from adlib.methods.config import check, encoder_of
+from adlib.methods.config import check, encoder_of, heads_for
 from adlib.methods.detector import TokenDetector
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.constraint import constraint, warn_if_unconstrained
@@ -37,6 +37,7 @@ from adlib.nn.reconstruction import (
     weighted_cosine_loss,
 )
 from adlib.nn.stable_adamw import StableAdamW, warmed_up
+from adlib.settings import Origin
 
 RAMP = 1_000  # steps until what is ramped has its full size, which fewer do not reach; Dinomaly
 EASY, EASY_GRADIENT = 0.9, 0.1  # share of easy points, factor on their gradient; Dinomaly
@@ -44,7 +45,7 @@ EASY, EASY_GRADIENT = 0.9, 0.1  # share of easy points, factor on their gradient
 
 @dataclass(frozen=True, kw_only=True)
 class ProADConfig:
-    """What a run may change; each default ends with its origin.
+    """What a run may change.
 
     The defaults suit two CPU cores and the packaged ViT, on which they were chosen; with fewer
     channels than prototypes, such as on a CNN, the constraint cannot hold (chapter 6).
@@ -55,53 +56,98 @@ class ProADConfig:
         ValueError: A value that no run can be made with; names the field.
     """
 
-    encoder: str = "dinov2-s-packaged"  # ours: works offline; second-hand: a DINOv2 ViT
-    weights: Path | Literal["random"] | None = None  # a file for the preset's; "random" in tests
-    offline: bool = False  # never ask the network for weights
-    size: tuple[int, int] = (224, 224)  # pixels, height and width; ours, for the CPU
-    resize: tuple[int, int] | None = None  # resize to this and cut `size` from the centre
-    layers: tuple[int, ...] | None = None  # None: the preset's eight; second-hand, "2nd to 9th"
-    prototypes: int | None = None  # None: as many as tokens; second-hand
-    blocks: int = 2  # of the decoder; ours, for the CPU; 8 inferred from Dinomaly
-    heads: int | None = None  # None: width / 64; inferred from Dinomaly
-    mlp_ratio: float = 2.0  # hidden width over width; ours, for the CPU; 4 inferred from Dinomaly
-    dropout: float = 0.2  # of the noisy bottleneck; inferred from Dinomaly (0.4 on Real-IAD)
-    hardness: float = 3.0  # exponent of the loss's gradient weights; inferred from INP-Former
-    top: float = 0.01  # share of pixels whose mean is the image score; inferred from Dinomaly
-    batch: int = 8  # images; ours, for the CPU; 16 in Dinomaly
-    steps: int = 800  # optimiser steps; ours, for the CPU; 10,000 in Dinomaly
-    lr: float = 2e-3  # inferred from Dinomaly
-    warmup: int = 100  # steps, a tenth of all at most (ours); inferred from Dinomaly
-    clip: float = 0.1  # gradient norm; inferred from Dinomaly
+    encoder: Annotated[
+        str, Origin("ours", "for CPUs; a ViT-B/14 with four registers is inferred")
+    ] = "dinov2-s-packaged"
+    weights: Path | Literal["random"] | None = None
+    offline: bool = False
+    size: Annotated[
+        tuple[int, int], Origin("ours", "for CPUs; 448 cut to 392 is inferred from Dinomaly")
+    ] = (224, 224)
+    resize: tuple[int, int] | None = None
+    layers: Annotated[
+        tuple[int, ...] | None,
+        Origin("second-hand", "a review; counting from 0 is inferred from Dinomaly"),
+    ] = None
+    prototypes: Annotated[int | None, Origin("second-hand", "a review")] = None
+    """How many prototypes, feature vectors of normal images, the model learns. Defaults to one for
+    each position on the encoder's grid. Fewer take less memory."""
+    blocks: Annotated[int, Origin("ours", "for CPUs; 8 is inferred from Dinomaly")] = 2
+    heads: Annotated[int | None, Origin("inferred", "Dinomaly")] = None
+    mlp_ratio: Annotated[float, Origin("ours", "for CPUs; 4 is inferred from Dinomaly")] = 2.0
+    dropout: Annotated[float, Origin("inferred", "Dinomaly, 0.4 on Real-IAD")] = 0.2
+    hardness: Annotated[float, Origin("inferred", "INP-Former")] = 3.0
+    top: Annotated[float, Origin("inferred", "Dinomaly and INP-Former")] = 0.01
+    batch: Annotated[int, Origin("ours", "for CPUs; 16 in Dinomaly")] = 8
+    steps: Annotated[int, Origin("ours", "for CPUs; 10,000 in Dinomaly")] = 800
+    lr: Annotated[float, Origin("inferred", "Dinomaly")] = 2e-3
+    warmup: Annotated[int, Origin("inferred", "Dinomaly; a tenth of all steps at most is ours")] = (
+        100
+    )
+    clip: Annotated[float, Origin("inferred", "Dinomaly")] = 0.1
 
-    update: Literal["never", "once", "every-block"] = "every-block"
-    """When the image updates the prototypes. Every block: the bidirectional decoder (abstract).
-    Once, from F_I before a one-way decoder: as INP-Former. Never: static, and one-way."""
-    attention: Literal["linear", "softmax", "relu"] = "linear"  # second-hand: a keyword
-    context: bool = True  # the target attends to itself; abstract, "its own context"
-    constraint: Literal[
-        "none", "nores", "anchor", "nearest", "content", "scaled", "topk", "gate", "project",
-        "limit",
+    update: Annotated[
+        Literal["never", "once", "every-block"],
+        Origin("read", "the abstract; its form is inferred from OneNIP and Dinomaly"),
+    ] = "every-block"
+    """When the prototypes are adapted to the image at hand: in every block, once before the first
+    block, or never."""
+    attention: Annotated[
+        Literal["linear", "softmax", "relu"],
+        Origin("second-hand", "a keyword of a review; its form is inferred from Dinomaly"),
+    ] = "linear"
+    """Kind of attention in the decoder. Softmax and relu can single out one place; linear cannot,
+    and is the fastest on many places."""
+    context: Annotated[bool, Origin("read", "the abstract; its form is inferred from Dinomaly")] = (
+        True
+    )
+    """Let each place of an image look at the other places of that image."""
+    constraint: Annotated[
+        Literal[
+            "none", "nores", "anchor", "nearest", "content", "scaled", "topk", "gate", "project",
+            "limit",
+        ],
+        Origin("ours", "by the rule of chapter 6; that there is one is in the abstract"),
     ] = "project"  # fmt: skip
-    """What of a token may enter its own reconstruction; the paper's form is unknown. Ours, and so
-    are `start` and `shortcut`: chosen among forms by a rule written down before the runs that it
-    judged, 2026-11-22 (`adlib.study.choice`, book/results/README.md)."""
-    dictionary: int = 0
-    """How many prototypes, learnt and shared by all images, the decoder's input is rebuilt from
-    before anything else reads it; 0: it enters as it is. Ours; the forms are in
-    `adlib.nn.dictionary`, and `nearest` and `share` are theirs."""
-    entry: Literal["span", "mean", "leading", "gate"] = "span"  # of `dictionary`; ours
-    nearest: int = 32  # prototypes of `dictionary` that a token is rebuilt from; ours
-    share: float = 0.25  # of the channels that "leading" lets through; ours
-    reading: bool = True  # the decoder reads prototypes by attention; abstract
-    coherence: float = 0.0  # weight of INP-Former's coherence loss on the last prototypes, or on
-    # the dictionary where there is one; ours
-    noise: Literal["fixed", "ramped"] = "fixed"  # ours: what is adaptive is unknown
-    mining: Literal["distance", "easy-points"] = "distance"  # inferred: INP-Former; or Dinomaly's
-    start: Literal["random", "features"] = "features"  # prototypes: drawn, or normal tokens; ours
-    shortcut: bool = True  # F_I itself enters the decoder beside the bottleneck's output; ours
-    own: bool = False  # each block starts from prototypes of its own; ours
-    prototype_lr: float = 1.0  # factor on the prototypes' learning rate; ours
+    """What keeps a defect from being copied into the reconstruction. "project" removes from the
+    input all that the prototypes cannot express; "none" lets everything through; the others are
+    described in `adlib.nn.constraint`."""
+    dictionary: Annotated[int, Origin("ours")] = 0
+    """Rebuild the input from this many learnt feature vectors before anything else reads it; 0
+    leaves the input as it is."""
+    entry: Annotated[Literal["span", "mean", "leading", "gate"], Origin("ours")] = "span"
+    """How the input is rebuilt from `dictionary`; the forms are described in
+    `adlib.nn.dictionary`. Without a dictionary it has no effect."""
+    nearest: Annotated[int, Origin("ours")] = 32
+    """How many vectors of `dictionary` each place of an image is rebuilt from."""
+    share: Annotated[float, Origin("ours")] = 0.25
+    """Share of the channels that the entry "leading" lets through."""
+    reading: Annotated[bool, Origin("read", "the abstract; its place is inferred from OneNIP")] = (
+        True
+    )
+    """Let the decoder read the prototypes. Off needs --update never and --constraint none."""
+    coherence: Annotated[float, Origin("ours")] = 0.0
+    """Weight of a second loss, which keeps the prototypes (or `dictionary`, if there is one) close
+    to the image's features; 0 leaves it out."""
+    noise: Annotated[Literal["fixed", "ramped"], Origin("ours", "what is adaptive is unknown")] = (
+        "fixed"
+    )
+    """Dropout of full size from the first step on, or growing over the first 1,000 steps."""
+    mining: Annotated[Literal["distance", "easy-points"], Origin("inferred", "INP-Former")] = (
+        "distance"
+    )
+    """Which places count more in training: weights that grow with the distance (`hardness`), or
+    less weight on the easiest nine tenths."""
+    start: Annotated[Literal["random", "features"], Origin("ours", "by the rule of chapter 6")] = (
+        "features"
+    )
+    """First prototypes: drawn at random, or taken from features of normal images."""
+    shortcut: Annotated[bool, Origin("ours", "by the rule of chapter 6")] = True
+    """Give the decoder the input without dropout as well."""
+    own: Annotated[bool, Origin("ours")] = False
+    """Give each block prototypes of its own instead of one set for all."""
+    prototype_lr: Annotated[float, Origin("ours")] = 1.0
+    """Learning rate of the prototypes, as a multiple of the rest's."""
 
     def __post_init__(self) -> None:
         check(
@@ -280,7 +326,7 @@ class ProAD(TokenDetector):
                 f"the constraint 'anchor' needs one prototype a token, {tokens} at size "
                 f"{config.size}; got prototypes={m}"
             )
-        heads = max(1, self.width // 64) if config.heads is None else config.heads
+        heads = heads_for(self.width) if config.heads is None else config.heads
         once = config.update == "once"
         self.bottleneck = MLP(self.width, config.mlp_ratio, config.dropout)
         self.prototypes = nn.Parameter(

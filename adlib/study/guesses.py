@@ -2,11 +2,13 @@
 
 `guesses.csv` beside this file has a row for each. Its columns:
 
-- `what`, `paper`, `here`: the choice, what is known of it in the paper, what this library does;
-  each with its mark (abstract, Fig. 3, second-hand, inferred, unofficial code, ours).
+- `what`, `paper`, `here`: the choice, what is known of it in the paper, what this library does.
 - `names`: the fields of the config that hold it (`recipe.` for those of PRN's recipe) and the
   constants of modules, such as `perlin.TURN`. A choice that is written out in code has none.
 - `instead`: arms of the book's records that chose otherwise and changed nothing else.
+
+Where a choice is a field of the config, its origin is read from there (`adlib.settings.Origin`).
+Only of a choice that is no field does `here` state the origin itself.
 """
 
 import csv
@@ -14,6 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from adlib.methods import METHODS
+from adlib.settings import Origin, origins
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,7 +28,7 @@ NOT_MEASURED = "not measured"
 
 @dataclass(frozen=True, kw_only=True)
 class Guess:
-    """One choice; its columns are explained above."""
+    """One choice; its columns are explained above, and `here` ends with the origin."""
 
     method: str
     what: str
@@ -39,19 +44,23 @@ def guesses(method: str) -> list[Guess]:
     Raises:
         ValueError: No choice is on record for that method.
     """
+    known = origins(METHODS[method][1]) if method in METHODS else {}
     path = Path(__file__).with_name("guesses.csv")
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["method"] == method]
     if not rows:
         raise ValueError(f"expected pro-ad or prn, got {method!r}")
-    found = []
-    for row in rows:
-        lists = {
-            key: tuple(part.strip() for part in row.pop(key).split(mark) if part.strip())
-            for key, mark in (("names", ","), ("instead", ";"))
-        }
-        found.append(Guess(**row, names=lists["names"], instead=lists["instead"]))
-    return found
+    return [
+        Guess(
+            method=row["method"],
+            what=row["what"],
+            paper=row["paper"],
+            here=_with_origins(row["here"], _listed(row["names"], ","), known),
+            names=_listed(row["names"], ","),
+            instead=_listed(row["instead"], ";"),
+        )
+        for row in rows
+    ]
 
 
 def guesses_table(
@@ -76,3 +85,19 @@ def guesses_table(
             effect = effects.get(other, [NOT_MEASURED] + [""] * (len(columns) - 1))
             rows.append([*known, other, *effect])
     return DataFrame(rows, columns=["what", "the paper", "here", "instead", *columns])
+
+
+def _with_origins(here: str, names: Sequence[str], known: Mapping[str, Origin]) -> str:
+    """Add the origins of the fields among names; where they differ, say of which field each is."""
+    fields_by_origin: dict[str, list[str]] = {}
+    for name in names:
+        if name in known:
+            fields_by_origin.setdefault(str(known[name]), []).append(name)
+    if len(fields_by_origin) < 2:
+        return ": ".join([here, *fields_by_origin])
+    notes = [f"{', '.join(of)}: {origin}" for origin, of in fields_by_origin.items()]
+    return ". ".join([here, *told])
+
+
+def _listed(cell: str, mark: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in cell.split(mark) if part.strip())

@@ -128,10 +128,10 @@ def write_text(path: Path, text: str) -> None:
 
 def to_json(value: Any) -> Any:
     """Turn dataclasses, tuples and paths into what JSON has."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping):  # a record is one, too
         return {k: to_json(v) for k, v in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_json(dataclasses.asdict(value))
     if isinstance(value, list | tuple):
         return [to_json(v) for v in value]
     return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,114 @@
+"""Facts about a setting: where its default comes from, and what it is for.
+
+A config states the origin of a default once, typed, beside the field:
+`blocks: Annotated[int, Origin("ours", "for CPUs")] = 2`. The text below a field tells somebody who
+knows no paper what the setting does; `adlib train METHOD --help` prints it. The book shows both.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import pairwise
+from typing import Any, Literal, get_type_hints
+
+Mark = Literal["read", "second-hand", "inferred", "ours"]
+JOINED = {"read": "read in ", "second-hand": "second-hand, ", "inferred": "inferred from ",
+          "ours": "ours, "}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the default of a setting comes from.
+
+    Args:
+        mark: "read" in the paper or in its authors' code, "second-hand" (told by somebody else),
+            "inferred" from something that was read, or "ours".
+        source: Where it was read, who told it, from what it is inferred, or why it is ours.
+    Raises:
+        ValueError: Another mark, or a mark other than "ours" without a source.
+    """
+
+    mark: Mark
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mark not in JOINED:
+            raise ValueError(f"mark must be one of {', '.join(JOINED)}, got {self.mark!r}")
+        if not self.source and self.mark != "ours":
+            raise ValueError(f"an origin that is {self.mark} needs its source")
+
+    def __str__(self) -> str:
+        return f"{JOINED[self.mark]}{self.source}" if self.source else self.mark
+
+
+def origins(config: type) -> dict[str, Origin]:
+    """Return the origin of each field that has one; `recipe.beta` for a config within a config."""
+    found: dict[str, Origin] = {}
+    for name, hint in get_type_hints(config, include_extras=True).items():
+        if is_dataclass(hint) and isinstance(hint, type):
+            found |= {f"{name}.{inner}": origin for inner, origin in origins(hint).items()}
+        for part in getattr(hint, "__metadata__", ()):  # of Annotated
+            if isinstance(part, Origin):
+                found[name] = part
+    return found
+
+
+def help_texts(config: type) -> dict[str, str]:
+    """Return what each field of a dataclass is for: the string below it, or `SHARED`'s text.
+
+    A field that has neither is left out.
+    """
+    found: dict[str, str] = {}
+    for cls in reversed(config.__mro__):
+        if not is_dataclass(cls):
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        body: list[Any] = tree.body  # pyright: ignore[reportAttributeAccessIssue]  # of a class
+        for field, below in pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                found[ast.unparse(field.target)] = " ".join(ast.literal_eval(below.value).split())
+    names = [f.name for f in fields(config)]
+    texts = {**SHARED, **found}
+    return {name: texts[name] for name in names if name in texts}
+
+
+SHARED: Mapping[str, str] = {
+    "encoder": "Pretrained network that turns an image into features. It is not trained here. "
+    "`adlib info` lists the names; a larger one is slower and often more accurate.",
+    "weights": "File with the encoder's weights. Defaults to the encoder's own, from an installed "
+    'package or a download; "random" is for tests.',
+    "offline": "Never download weights; stop if they are not on this machine.",
+    "size": "Height and width in pixels at which the encoder sees an image. Raise both if defects "
+    "are small; time and memory grow with the area.",
+    "resize": "Resize an image to this height and width first, then cut `size` from its centre. "
+    "Defaults to no cut. Leave it if defects can lie near the border.",
+    "layers": "Layers of the encoder whose outputs are used, counted from 0. Defaults to the "
+    "encoder's recommended ones.",
+    "blocks": "Blocks of the decoder, the part that is trained. More blocks take longer and need "
+    "more memory; use 8 on a GPU.",
+    "heads": "Attention heads of a block; must divide the encoder's channels. Defaults to one for "
+    "64 channels.",
+    "mlp_ratio": "Hidden width of the decoder's layers, as a multiple of the encoder's channels. "
+    "Use 4 on a GPU.",
+    "dropout": "Share of the decoder's inputs that is set to zero at random in training, from 0 up "
+    "to 1. Raise it if defects are reproduced too well and missed.",
+    "hardness": "How strongly training turns to the places that are reproduced badly; 0 treats all "
+    "places alike.",
+    "top": "Share of an image's pixels, the most suspicious ones, whose mean is the score of the "
+    "image. Lower it if defects are tiny.",
+    "batch": "Images in a training step. Lower it if memory runs out.",
+    "steps": "Training steps. Raise it if the loss still falls at the end.",
+    "lr": "Learning rate. Lower it if the loss jumps or turns infinite.",
+    "warmup": "Steps in which the learning rate rises from 0, at most a tenth of all.",
+    "clip": "Largest length of the gradient; a longer one is cut to it. Lower it if the loss "
+    "jumps.",
+    "compile": "Compile the trained part with torch.compile, for long runs. A CPU needs a C++ "
+    "compiler for it.",
+    "checkpoint_every": "Steps between two saved states. An interrupted run goes on from the last.",
+    "workers": "Processes that make training images ahead, for prn. Raise it if a GPU waits for "
+    "images.",
+    "tracker": "Also log each step to tensorboard, wandb or another tracker that Accelerate knows.",
+}
+"""What the settings are for that several configs have."""
