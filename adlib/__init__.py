@@ -11,39 +11,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from adlib import metrics
-    from adlib.data import load_data
-    from adlib.engine import TrainOptions, evaluate, fit, load_run, predict
-    from adlib.methods import (
-        PRN,
-        Dinomaly,
-        DinomalyConfig,
-        INPFormer,
-        INPFormerConfig,
-        PatchCore,
-        PatchCoreConfig,
-        PRNConfig,
-        ProAD,
-        ProADConfig,
-    )
-
-_HOMES = {
-    "load_data": "adlib.data",
-    "Dinomaly": "adlib.methods",
-    "DinomalyConfig": "adlib.methods",
-    "INPFormer": "adlib.methods",
-    "INPFormerConfig": "adlib.methods",
-    "PatchCore": "adlib.methods",
-    "PatchCoreConfig": "adlib.methods",
-    "PRN": "adlib.methods",
-    "PRNConfig": "adlib.methods",
-    "ProAD": "adlib.methods",
-    "ProADConfig": "adlib.methods",
-    "TrainOptions": "adlib.engine",
-    "fit": "adlib.engine",
-    "evaluate": "adlib.engine",
-    "predict": "adlib.engine",
-    "load_run": "adlib.engine",
-}
+    from adlib.data import *
+    from adlib.engine import *
+    from adlib.methods import *
 
 __all__ = [
     "PRN",
@@ -67,11 +37,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'adlib' has no attribute {name!r}")
     if name == "metrics":
         return import_module("adlib.metrics")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'adlib' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    parts = map(import_module, ("adlib.data", "adlib.methods", "adlib.engine"))
+    return next(getattr(part, name) for part in parts if name in part.__all__)
 
 
 def __dir__() -> list[str]:

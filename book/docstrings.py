@@ -109,7 +109,7 @@ def skip(app: Any, what: str, name: str, obj: Any, skipped: bool, options: Any) 
     if what != "class" or not place.get("autodoc:class"):
         return None
     module = importlib.import_module(place["autodoc:module"])
-    cls = getattr(module, place["autodoc:class"], None)
+    cls: Any = getattr(module, place["autodoc:class"], None)
     return True if is_config(cls) and name in {f.name for f in dataclasses.fields(cls)} else None
 
 

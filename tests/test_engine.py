@@ -20,13 +20,13 @@ from adlib.data.dataset import DataSplits, ImageDataset, ImageRef
 from adlib.data.order import batch_order, hold_out, noise_seed
 from adlib.engine import evaluation, prediction, runs, scoring
 from adlib.engine.features import cached_features
+from adlib.engine.record import Record
 from adlib.engine.runs import trained_state
 from adlib.methods import PRN, PatchCore, ProAD
 from adlib.metrics import score_images
 from adlib.nn.stable_adamw import StableAdamW
 from adlib.report.paired import draw
 from adlib.report.records import Run, divide
-from adlib.system.disk import write_json
 from adlib.system.hardware import choose_dtype
 from tests.conftest import tiny_config
 from tests.methods.test_patchcore import tiny_config as tiny_patchcore
@@ -176,7 +176,7 @@ def test_a_record_may_keep_image_scores_and_intervals(folder: Folder) -> None:
     assert scoring.named({"ap": 1}, {"ap": 2, "aupro": 3}) == {
         "image_ap": 1, "pixel_ap": 2, "aupro": 3,
     }  # fmt: skip
-    (section,) = divide([Run("made", "one", json.loads(json.dumps(record)))])
+    (section,) = divide([Run("made", "one", json.loads(json.dumps(record.to_json())))])
     assert draw(section)["pro-ad"].exact["image_auroc"] == record["mean"]["image_auroc"]
     assert not {"images", "intervals"} & adlib.evaluate(method, data).keys()
 
@@ -213,7 +213,7 @@ def test_a_defect_that_the_protocol_takes_away_is_told(
     speck[1:4, 1:4] = 255  # covers 9 of the 25, less than half
     folder_of = root / "nut" / "ground_truth" / "dent"
 
-    def score(*lost: int, intervals: bool = False) -> tuple[dict[str, Any], str]:
+    def score(*lost: int, intervals: bool = False) -> tuple[Record, str]:
         for i in lost:
             Image.fromarray(speck).save(folder_of / f"00{i}_mask.png")
         data = adlib.load_data(root)
@@ -271,25 +271,6 @@ def test_a_run_is_not_its_method(folder: Folder, tiny: ProAD, use: Callable[...,
     data = adlib.load_data(folder(("bolt",)))
     with pytest.raises(TypeError, match=r"expected a method, got the Run .*: pass run.method"):
         inspect.unwrap(use)(runs.Run(method=tiny), data)  # unwrapped: no annotation is checked
-
-
-@pytest.mark.parametrize("content", ['{"method": "pro-ad", "losses": []}', "[1]", "{", "notes"])
-def test_only_a_record_may_be_replaced_by_a_record(
-    folder: Folder, tiny: ProAD, tmp_path: Path, content: str
-) -> None:
-    place = tmp_path / "x.json"
-    evaluation.check_replaceable(place)  # nothing there
-    write_json(place, adlib.evaluate(tiny, adlib.load_data(folder(("bolt",)))))
-    evaluation.check_replaceable(place)
-    place.write_text(content)
-    with pytest.raises(FileExistsError, match=r"x\.json exists already and is no record of an eva"):
-        evaluation.check_replaceable(place)
-
-
-def test_a_run_is_no_record(folder: Folder, tmp_path: Path) -> None:
-    adlib.fit(ProAD(tiny_config()), adlib.load_data(folder(("bolt",))), out=tmp_path / "run")
-    with pytest.raises(FileExistsError, match=r"run\.json exists already"):
-        evaluation.check_replaceable(tmp_path / "run" / "run.json")
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,16 @@
 """Each choice that a paper does not settle has a row, and each row names what there is."""
 
 import re
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import yaml
 
-from adlib.anomalies.composition import AnomalyConfig
-from adlib.methods.prn import PRNConfig
-from adlib.methods.pro_ad import ProADConfig
+from adlib.methods import METHODS
 from adlib.report.records import name_of, read_results
+from adlib.settings import Origin, help_texts, origins
 from adlib.study.guesses import NOT_MEASURED, Guess, guesses, guesses_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,13 +26,6 @@ MARKED = re.compile(r"ours|inferred|unofficial|DiffusionAD|DRAEM|Dinomaly|INP-Fo
 FREE = {"textures.KEPT"}  # bounds memory, changes no result
 
 
-def fields_of(method: str) -> set[str]:
-    if method == "pro-ad":
-        return {f.name for f in fields(ProADConfig)}
-    own = {f.name for f in fields(PRNConfig)} - {"recipe"}
-    return own | {f"recipe.{f.name}" for f in fields(AnomalyConfig)}
-
-
 def constants_of(method: str) -> dict[str, str]:
     """Constants of the method's modules, `module.NAME`, with the rest of their line."""
     found = {}
@@ -44,15 +37,67 @@ def constants_of(method: str) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_every_setting_has_an_origin_and_a_text_for_everybody(method: str) -> None:
+    config = METHODS[method][1]
+    names = {f.name for f in fields(config)} - {"recipe"}
+    known, texts = origins(config), help_texts(config)
+    assert names - PLACES == {name for name in known if "." not in name}
+    assert names == set(texts)
+    if method == "prn":
+        recipe = fields(config().recipe)
+        assert {f"recipe.{f.name}" for f in recipe} == {name for name in known if "." in name}
+        assert {f.name for f in recipe} == set(help_texts(type(config().recipe)))
+    for text in texts.values():
+        assert text[0].isupper()
+        assert text[-1] == "."
+
+
 @pytest.mark.parametrize("method", ["pro-ad", "prn"])
-def test_every_field_and_every_marked_constant_has_a_row(method: str) -> None:
+def test_every_origin_stands_in_one_row_and_every_marked_constant_has_one(method: str) -> None:
     named = [name for guess in guesses(method) for name in guess.names]
     assert len(named) == len(set(named))
-    assert fields_of(method) - PLACES <= set(named)
-    constants = constants_of(method)
+    known, constants = origins(METHODS[method][1]), constants_of(method)
+    for name, origin in known.items():
+        (row,) = [guess for guess in guesses(method) if name in guess.names]
+        assert str(origin) in row.here
     marked = {name for name, line in constants.items() if MARKED.search(line)}
     assert marked - FREE <= set(named)
-    assert set(named) <= fields_of(method) | set(constants)  # and no row names what is gone
+    assert set(named) <= set(known) | set(constants)  # and no row names what is gone
+
+
+@dataclass(frozen=True)
+class Inner:
+    low: Annotated[float, Origin("inferred", "a code")] = 0.2
+    """Least."""
+
+
+@dataclass
+class Outer:
+    steps: Annotated[int, "else", Origin("ours")] = 8
+    """How long
+    it trains."""
+    plain: int = 0
+    batch: Annotated[int, Origin("read", "Fig. 3; 4 is ours")] = 4
+    within: Inner = field(default_factory=Inner)
+
+
+def test_origins_and_texts_are_read_from_beside_the_fields() -> None:
+    found = {name: str(origin) for name, origin in origins(Outer).items()}
+    assert found == {
+        "steps": "ours",
+        "batch": "read in Fig. 3; 4 is ours",
+        "within.low": "inferred from a code",
+    }
+    texts = help_texts(Outer)
+    assert texts["steps"] == "How long it trains."
+    assert texts["batch"].startswith("Images in a training step.")  # as of every config
+    assert "plain" not in texts
+
+
+def test_an_origin_needs_its_source_unless_it_is_ours() -> None:
+    with pytest.raises(ValueError, match="inferred needs its source"):
+        Origin("inferred")
 
 
 @pytest.mark.parametrize("method", ["pro-ad", "prn"])

@@ -13,13 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = (
     ("__main__",),
     ("cli",),
-    ("data_commands", "study"),
+    ("train_command",),
+    ("command_line", "data_commands", "info", "study"),
     ("report", "sweep"),
     ("engine",),
     ("methods",),
     ("anomalies", "nn", "figures"),
     ("data", "metrics"),
-    ("system",),
+    ("settings", "system"),
 )
 HEAVY = {"torch", "torchvision", "timm", "matplotlib", "scipy", "sklearn", "skimage", "pandas"}
 

@@ -27,8 +27,8 @@ NAMES = [f"{run.method} on {run.data}" for run in RUNS]
 @pytest.mark.parametrize("run", RUNS, ids=NAMES)
 def test_a_command_line_is_the_papers_config(run: PaperRun) -> None:
     train, score = (shlex.split(line) for line in run.commands())
-    parsed, name, config, _ = parse_train(train[2:])
-    assert (name, config) == (run.method, run.config)
+    parsed = parse_train(train[2:])
+    assert (parsed.method, parsed.config) == (run.method, run.config)
     assert (parsed.data, str(parsed.out), parsed.holdout) == (run.data, run.out, 0)
     assert score[2] == run.out
     assert score[score.index("--protocol") + 1] in PROTOCOLS

@@ -5,6 +5,7 @@ training.py     fit: the loop, and what stands before and after it
 checkpoints.py  where a run stands, so that an interrupted one goes on
 meter.py        what is shown and logged of a step
 scoring.py      from features to maps, scores and metrics
+record.py       Record: its fields, their checks, and what it may replace
 evaluation.py   evaluate: the record of a data set
 prediction.py   predict: images of any kind; load_run
 ```

@@ -89,14 +89,15 @@ def evaluate(
         check_place(out, data.name, data.hash, protocol.to_json(), replace=replace)
     device = next(method.parameters()).device
     dtype = choose_dtype(precision, device)
-    least, need = (2, "intervals need two") if intervals else (1, "metrics need")
+    least, need = 1, "metrics need normal and anomalous"
+    if intervals:
+        least, need = 2, "intervals need two normal and two anomalous"
     for category in data.test.categories:
         bad = int(data.test.of(category).labels.sum())
         good = len(data.test.of(category)) - bad
         if min(good, bad) < least:
             raise ValueError(
-                f"{data.name}/{category}: {need} normal and anomalous test images, got {good} "
-                f"normal and {bad} anomalous"
+                f"{data.name}/{category}: {need} test images, got {good} normal and {bad} anomalous"
             )
     _warn_of_unknown_categories(method, data)
     features = cached_features(method, data.test, device=device, dtype=dtype, label="encode test")

@@ -26,6 +26,7 @@ from adlib.system.disk import (
     BusyError,
     locked,
     remove_leftovers,
+    to_json,
     write_json,
     write_tensors,
 )
@@ -122,6 +123,30 @@ def check_free(out: Path) -> None:
             f"{out} exists already and is no run: expected a new folder, found {foreign[0]}; "
             "name another folder"
         )
+
+
+def is_finished(
+    out: Path, *, method: str, config: Any, data: str, seed: int, holdout: float
+) -> bool:
+    """Whether a finished run stands at `out` that the same request made.
+
+    Args:
+        out: Its folder.
+        method: Name of the method.
+        config: Its config.
+        data: Hash of the data.
+        seed: As `fit` took it.
+        holdout: As `fit` took it.
+    """
+    try:
+        saved = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        facts, settings = saved["provenance"], saved["config"]
+        there = (saved["method"], facts["data"]["hash"], facts["seed"], facts["holdout"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    places = dict.fromkeys(("weights", "offline"))  # of the encoder's file, whose path may be short
+    same = {**settings, **places} == {**to_json(config), **places}
+    return there == (method, data, seed, holdout) and same and facts["steps"] == config.steps
 
 
 def _foreign(out: Path) -> list[str]:

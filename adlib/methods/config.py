@@ -88,6 +88,10 @@ def check(
             value = getattr(config, name, None)
             if value is not None and not ok(value):
                 raise ValueError(f"{name} must {expected}, got {value}")
+    for name in ("size", "resize"):
+        sides = getattr(config, name, None)
+        if sides is not None and min(sides) < 1:
+            raise ValueError(f"{name} must be a height and a width of at least 1, got {sides}")
     if even_blocks and config.blocks % 2:
         raise ValueError(f"blocks must be even (two groups of outputs), got {config.blocks}")
 

@@ -99,6 +99,7 @@ class PRNConfig:
     decay: Annotated[float, Origin("inferred", "the unofficial code")] = 1e-2
     """Weight decay. Raise it if training images are found well and new ones are not."""
     clip: Annotated[float, Origin("inferred", "the unofficial code")] = NO_CLIP
+    """Largest length of the gradient; a longer one is cut to it. The default cuts none."""
     top: Annotated[
         int, Origin("inferred", "two re-implementations; 50 in the author's next code")
     ] = 100

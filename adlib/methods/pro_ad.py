@@ -110,14 +110,14 @@ class ProADConfig:
         Origin("ours", "by the rule of chapter 6; that there is one is in the abstract"),
     ] = "project"  # fmt: skip
     """What keeps a defect from being copied into the reconstruction. "project" removes from the
-    input all that the prototypes cannot express; "none" lets everything through; the others are
-    described in `adlib.nn.constraint`."""
+    input all that the prototypes cannot express; "none" lets everything through. Chapter 6 of
+    the book explains the others."""
     dictionary: Annotated[int, Origin("ours")] = 0
     """Rebuild the input from this many learnt feature vectors before anything else reads it; 0
     leaves the input as it is."""
     entry: Annotated[Literal["span", "mean", "leading", "gate"], Origin("ours")] = "span"
-    """How the input is rebuilt from `dictionary`; the forms are described in
-    `adlib.nn.dictionary`. Without a dictionary it has no effect."""
+    """How the input is rebuilt from `dictionary`; without a dictionary it has no
+    effect."""
     nearest: Annotated[int, Origin("ours")] = 32
     """How many vectors of `dictionary` each place of an image is rebuilt from."""
     share: Annotated[float, Origin("ours")] = 0.25

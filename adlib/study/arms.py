@@ -7,6 +7,7 @@ from typing import Any
 
 import adlib
 from adlib.data import DataSplits
+from adlib.engine.record import Record
 from adlib.engine.runs import config_from
 from adlib.engine.training import TrainOptions
 from adlib.methods import METHODS
@@ -47,7 +48,7 @@ def run_arm(
     also: Sequence[str] = (),
     workers: int = 0,
     out: str | Path = "",
-) -> dict[str, Any]:
+) -> Record:
     """Train, evaluate and measure one arm.
 
     Args:
@@ -88,18 +89,20 @@ def run_arm(
     record = adlib.evaluate(
         method, data, protocol=protocol, precision=precision, intervals=intervals
     )
-    record["arm"] = arm
     if trace:
-        record["trace"] = tracer.rows()
-    record["also"] = {
-        name: adlib.evaluate(method, data, protocol=name, precision=precision, intervals=intervals)
-        for name in also
-    }
+        record |= {"trace": tracer.rows()}
     measurable = hasattr(method, "distances")
-    record["mechanism"] = (
-        mechanism.measure(method, data, precision=precision) if measurable else None
-    )
-    record["cost"] = cost(method.config) if steps else None
+    record |= {
+        "arm": arm,
+        "also": {
+            name: adlib.evaluate(
+                method, data, protocol=name, precision=precision, intervals=intervals
+            )
+            for name in also
+        },
+        "mechanism": mechanism.measure(method, data, precision=precision) if measurable else None,
+        "cost": cost(method.config) if steps else None,
+    }
     if out:
         write_json(Path(out) / "record.json", record)
     return record

@@ -96,7 +96,7 @@ def _with_origins(here: str, names: Sequence[str], known: Mapping[str, Origin]) 
     if len(fields_by_origin) < 2:
         return ": ".join([here, *fields_by_origin])
     notes = [f"{', '.join(of)}: {origin}" for origin, of in fields_by_origin.items()]
-    return ". ".join([here, *told])
+    return ". ".join([here, *notes])
 
 
 def _listed(cell: str, mark: str) -> tuple[str, ...]:

@@ -20,6 +20,17 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     return torch.device("cpu")
 
 
+def check_device(name: str) -> None:
+    """Raise ValueError for a device that is not here; torch finds out only by computing on it."""
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            "--device: expected cpu, or a GPU that torch finds here (cuda, cuda:1, ...), of which "
+            f"there are {torch.cuda.device_count()}; got {name!r}"
+        ) from error
+
+
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """bf16 where the device gains by it, else fp32; or what `precision` names.
 

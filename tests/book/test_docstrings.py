@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from book.docstrings import as_rst, field_lines, fields_of
+from adlib.methods import DinomalyConfig
+from book.docstrings import as_rst, field_lines, fields_of, process
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN_NOWHERE = {  # in the chapters; runs `cli`; hold nothing but modules
@@ -50,6 +51,15 @@ def test_a_field_keeps_the_comment_behind_it() -> None:
         "* ``sizes = (3, 4)``: a\\*b of the paper",
         "* ``plain = 0``",
     ]
+
+
+def test_a_config_has_a_table_with_the_origin_of_each_default() -> None:
+    lines: list[str] = []
+    process(None, "class", "DinomalyConfig", DinomalyConfig, None, lines)
+    i = lines.index("   * - ``ramp``")
+    assert lines[i + 1] == "     - ``1000``"
+    assert lines[i + 2] == "     - Steps in which `easy` grows from 0 to its full size."
+    assert lines[i + 3] == "     - read in Dinomaly"
 
 
 def test_every_module_is_in_the_reference() -> None:

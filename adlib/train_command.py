@@ -1,0 +1,164 @@
+"""The command `adlib train`, whose options depend on the method."""
+
+import argparse
+import dataclasses
+import inspect
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import tyro
+
+from adlib.command_line import TRAIN, Machine, load, log_passed_over, parse
+from adlib.data.dataset import DataSplits
+from adlib.data.readers.folders import closest
+from adlib.data.split import SEEN, supervise
+from adlib.data.tools.findings import scorable, unscored
+
+C = TypeVar("C")
+
+
+@dataclasses.dataclass(kw_only=True)
+class Train(Machine, Generic[C]):
+    """Train one model for all categories of a data set, on its normal images only.
+
+    An interrupted run goes on where it stopped when the same command is given again. For several
+    GPUs or machines: accelerate launch -m adlib train ...
+    """
+
+    method: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress]
+    data: str = tyro.MISSING
+    """Images: a name that `adlib data list` shows, a folder (in MVTec AD's layout, or with good/
+    and bad/ in it), or a table of paths."""
+    categories: tuple[str, ...] = ()
+    """Train on these categories only. Defaults to all."""
+    holdout: float = 0.1
+    """Share of the normal images that is not trained on and sets the threshold between good and
+    defective. Raise it if you need few false alarms and have few images."""
+    seen: int | None = None
+    """For prn: how many defects of each category leave the test set and are trained on. Defaults
+    to 10."""
+    preset: Literal["cpu", "paper"] = "cpu"
+    """Defaults of all other options of the method: cpu suits two CPU cores, paper has the size of
+    the published experiments and needs a GPU. Other options override the preset."""
+    out: Path | None = None
+    """New folder for the run. Defaults to runs/METHOD-DATA-SEED."""
+    seed: int = 0
+    """Number that all random draws follow from. Repeat with others to see how much is chance."""
+    config: Annotated[C, tyro.conf.arg(name="")]
+    options: Annotated[Any, tyro.conf.arg(name="")] = None
+
+
+def parse_train(words: Sequence[str]) -> Train[Any]:
+    """Return the command that the words after `adlib train` make: its config and options, too.
+
+    Raises:
+        SystemExit: The words ask for help (0), or are wrong (2).
+        ValueError: No method, an unknown one, or a value that no run can be made with.
+    """
+    from adlib.engine import TrainOptions
+    from adlib.methods import METHODS
+
+    name = words[0] if words else ""
+    usage = f"adlib train METHOD --data DATA ..., where METHOD is one of {', '.join(METHODS)}"
+    if name in ("-h", "--help"):
+        about = inspect.getdoc(Train)
+        print(f"usage: {usage}\n\n{about}\n\nadlib train METHOD --help lists its options.")
+        raise SystemExit(0)
+    if name not in METHODS:
+        unknown = f"unknown method {name!r}{closest(name, METHODS)}; " if name[:1] != "-" else ""
+        raise ValueError(f"{unknown * bool(name)}expected {usage}")
+    config = METHODS[name][1]
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    reader.add_argument("--preset", default="cpu")
+    preset = reader.parse_known_args(words)[0].preset  # tyro refuses one that there is not
+    default = Train(
+        method=name,
+        config=config.paper() if preset == "paper" else config(),
+        options=TrainOptions(),
+    )
+    command: Any = Train[config]  # pyright: ignore[reportInvalidTypeArguments]  # known here only
+    return parse(f"train {name}", command, words[1:], default, TRAIN)
+
+
+def train(command: Train[Any]) -> None:
+    """Fit a method and write the run."""
+    from adlib.engine import fit
+    from adlib.engine.features import cache_folder, cache_mib
+    from adlib.engine.runs import check_free, is_finished
+    from adlib.methods import METHODS
+    from adlib.system.hardware import first_process
+
+    build, name = METHODS[command.method][0], command.method
+    learns = build.learns_from_defects
+    if command.seen is not None and not learns:
+        raise ValueError(
+            f"--seen is for methods that learn from defects, such as prn; {name} does not, and "
+            "adlib evaluate --seen tests it on what is left for prn"
+        )
+    log = print if first_process() else _silent
+    log_passed_over(command.data, log)
+    data, count = load(command.data, command.categories), command.seen
+    if count is None and data.seen is None and learns:
+        count = SEEN
+    data = data if count is None else supervise(data, count, command.seed)
+    out = command.out or Path("runs") / f"{name}-{data.name}-{command.seed}"
+    asked = {"seed": command.seed, "holdout": command.holdout}
+    if is_finished(out, method=name, config=command.config, data=data.hash, **asked):
+        log(f"{out} is finished: the same command made it\n{_next(command, data, out)}")
+        return
+    check_free(out)
+    method = build(command.config)
+    log(f"{name} on {data.name}: {', '.join(data.categories)}; {len(data.train)} normal images")
+    if learns and data.seen is not None:
+        source = "the data set's own" if count is None else f"out of the test set ({count} each)"
+        log(f"{len(data.seen)} defects to learn from, {source}")
+    log(f"encoder {method.encoder.name} from {method.encoder.source}")
+    before = cache_mib()
+    run = fit(
+        method,
+        data,
+        **asked,
+        out=out,
+        device=command.device,
+        precision=command.precision,
+        options=command.options,
+    )
+    facts = run.provenance
+    log(f"feature cache {before:,.0f} MiB before, {cache_mib():,.0f} MiB after, {cache_folder()}")
+    for step in facts["resumed_at"]:
+        log(f"went on from step {step}, where an earlier run had stopped")
+    pace = f", {rate:.1f} images/s" if (rate := facts.get("images_per_second")) else ""
+    fell = f"; loss {run.losses[0]:.4f} -> {run.losses[-1]:.4f}" if run.losses else ""
+    log(
+        f"{facts['steps']} steps in {facts['seconds']:.0f} s on {facts['device']}{pace}{fell}; "
+        f"run written to {out}"
+    )
+    if held := facts["images"]["held_out"]:
+        log(
+            f"{held} held-out normal images set the threshold: a false-alarm rate of "
+            f"{1 / (held + 1):.1%} or more can be promised; --holdout takes more"
+        )
+    log(_next(command, data, out))
+
+
+def _next(command: Train[Any], data: DataSplits, out: Path) -> str:
+    """The command that comes after training: evaluate what can be scored, or else predict."""
+    able = scorable(data.test.references)
+    if not able:
+        bad = data.test.labels.any()
+        lack = "no category has normal and defective images" if bad else "there is no defect"
+        return (
+            f"{lack} to evaluate on; next: adlib predict {shlex.quote(str(out))} FOLDER "
+            "--out NEW_FOLDER"
+        )
+    words = ["adlib", "evaluate", str(out), "--data", command.data]
+    if command.categories or len(able) < len(data.categories):
+        words += ["--categories", *able]
+    lacking = unscored(data.categories, able)
+    return f"{lacking}\n" * bool(lacking) + f"next: {shlex.join(words)}"
+
+
+def _silent(text: str) -> None:
+    """Say nothing: another process says it."""
