@@ -191,7 +191,7 @@ def predict(command: Predict) -> None:
     promise = _promise(calibration, command.false_alarms, command.category)
     verdicts = write_gallery(
         command.out,
-        engine.predict_each(method, pictures, precision=command.precision),
+        engine.predict_each(method, pictures, precision=command.precision, enlarge=command.maps),
         threshold=calibration.threshold(command.false_alarms, command.category),
         scale=(calibration.low, calibration.high),
         promise=promise,

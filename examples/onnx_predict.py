@@ -132,7 +132,10 @@ def main() -> None:
     found = predict(words.model, read_each(images, refused), words.batch)
     for name, path, score, threshold, heat in found:
         verdict = "defective" if score > threshold else "good"
-        table.writerow([path, f"{score:.6f}", f"{threshold:.6f}", verdict, name])
+        formula = str(path).startswith(("=", "+", "-", "@", "\t", "\r"))  # to a spreadsheet
+        table.writerow(
+            [f"'{path}" if formula else path, f"{score:.6f}", f"{threshold:.6f}", verdict, name]
+        )
         if words.maps:
             words.maps.mkdir(parents=True, exist_ok=True)
             Image.fromarray(heat).save(words.maps / f"{name}.tiff")

@@ -20,7 +20,7 @@ import torch
 from safetensors import safe_open
 
 import adlib
-from adlib.engine.checkpoints import read_checkpoint
+from adlib.engine.checkpoint import read_checkpoint
 from adlib.engine.features import cache_folder
 from adlib.methods import ProAD, ProADConfig
 from adlib.system.hardware import make_accelerator

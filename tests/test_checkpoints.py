@@ -12,8 +12,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 import adlib
 from adlib import engine
-from adlib.engine import checkpoints, runs
-from adlib.engine.checkpoints import Checkpointer, TrainingState, read_checkpoint
+from adlib.engine import checkpoint, runs
+from adlib.engine.checkpoint import Checkpointer, TrainingState, read_checkpoint
 from adlib.engine.runs import RunError, claimed, read_run
 from adlib.methods import ProAD
 from adlib.nn.stable_adamw import StableAdamW
@@ -173,7 +173,7 @@ def test_a_checkpoint_of_another_format_or_other_tensors_is_refused(
 def test_processes_that_would_go_on_from_different_steps_are_refused(
     cut: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints, "gathered", lambda mine: [mine, 0])  # the second found none
+    monkeypatch.setattr(checkpoint, "gathered", lambda mine: [mine, 0])  # the second found none
     words = r"go on from steps 7, 0, by rank; every one must see the same checkpoints in .*cut"
     with pytest.raises(RunError, match=words):
         fitted(adlib.load_data(folder()), cut)
@@ -184,7 +184,11 @@ def test_a_checkpoint_cut_short_is_named_and_the_one_before_is_used(
 ) -> None:
     data = adlib.load_data(folder())
     older, last = sorted((cut / "checkpoints").glob("step-*"))
-    last.write_bytes(last.read_bytes()[:-100])
+    content = last.read_bytes()
+    last.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(RunError, match=r"step-00000007.safetensors is damaged: its SHA-256 is"):
+        read_checkpoint(last)
+    last.write_bytes(content[:-100])
     with pytest.raises(RunError, match=r"step-00000007.safetensors is damaged: "):
         read_checkpoint(last)
     aside = older.rename(tmp_path / "aside")
@@ -229,7 +233,7 @@ def test_checkpoints_left_beside_a_finished_run_go_when_it_is_refused(
 def test_a_full_disk_keeps_the_checkpoint_before(
     folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, write = adlib.load_data(folder()), checkpoints.write_tensors
+    data, write = adlib.load_data(folder()), checkpoint.write_tensors
 
     def full(path: Path, *rest: object) -> None:
         if "00000006" in path.name:
@@ -237,7 +241,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
         write(path, *rest)  # pyright: ignore
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "write_tensors", full)
+        patch.setattr(checkpoint, "write_tensors", full)
         words = r"No space left on device.* Last good checkpoint: .*step-00000004"
         with pytest.raises(OSError, match=words):
             fitted(data, tmp_path / "run")

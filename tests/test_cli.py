@@ -16,11 +16,12 @@ import pytest
 from PIL import Image
 
 import adlib
-from adlib.anomalies.recipe import Recipe
+from adlib.anomalies.composition import AnomalyConfig
 from adlib.cli import COMMANDS, main, parse_train
 from adlib.command_line import TRAIN
 from adlib.data.split import supervise
 from adlib.engine import TrainOptions
+from adlib.engine.runs import sealed
 from adlib.methods import METHODS
 from adlib.settings import help_texts
 from adlib.train_command import Train
@@ -265,7 +266,7 @@ def test_seen_defects_leave_the_test_set_of_their_own_data_only(
     saved = json.loads((run / "run.json").read_text())
     saved["provenance"] |= {"drawn": [1, 0], "seen": [mark.hex() for mark in seen.fingerprints]}
     saved["calibration"]["scores"] |= {"gear": [0.1], "bolt-2": [0.1], "nut-2": [0.1]}  # known
-    (run / "run.json").write_text(json.dumps(saved))
+    (run / "run.json").write_text(json.dumps(sealed(saved)))
     folder(("gear",), good=5)  # other images than bolt's
     for name in ("bolt", "nut"):
         shutil.copytree(data / name, tmp_path / "renamed" / f"{name}-2")
@@ -387,7 +388,9 @@ def test_groups_name_options_that_there_are() -> None:
     known = set(help_texts(Train))
     for _, config in METHODS.values():
         known |= set(help_texts(config))
-    known |= {f"recipe.{name}" for name in help_texts(Recipe)} | set(help_texts(TrainOptions))
+    known |= {f"recipe.{name}" for name in help_texts(AnomalyConfig)} | set(
+        help_texts(TrainOptions)
+    )
     grouped = [name for _, names in TRAIN for name in names]
     assert len(grouped) == len(set(grouped))
     assert set(grouped) <= known

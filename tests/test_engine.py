@@ -1,5 +1,6 @@
 """Fit, evaluate and predict on data small enough to work out by hand."""
 
+import importlib
 import inspect
 import json
 import warnings
@@ -18,7 +19,7 @@ from adlib import engine, metrics
 from adlib.anomalies.composition import AnomalyConfig
 from adlib.data.dataset import DataSplits, ImageDataset, ImageRef
 from adlib.data.order import batch_order, hold_out, noise_seed
-from adlib.engine import evaluation, prediction, runs, scoring
+from adlib.engine import evaluation, runs, scoring
 from adlib.engine.features import cached_features
 from adlib.engine.record import Record
 from adlib.engine.runs import trained_state
@@ -33,6 +34,7 @@ from tests.methods.test_patchcore import tiny_config as tiny_patchcore
 from tests.methods.test_prn import tiny_config as tiny_prn
 
 Folder = Callable[..., Path]
+prediction = importlib.import_module("adlib.engine.predict")  # whose name the function took
 
 
 def weights(method: ProAD) -> list[torch.Tensor]:
@@ -327,6 +329,35 @@ def test_maps_come_back_at_the_size_of_each_image(folder: Folder, tmp_path: Path
     assert (predicted.decisions == (predicted.scores > predicted.threshold)).all()
 
 
+def test_images_are_computed_in_batches_and_their_grouping_moves_nothing(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = adlib.fit(ProAD(tiny_config()), adlib.load_data(folder())).method
+    rng, sizes, encode = np.random.default_rng(0), [], ProAD.encode
+    images = [rng.integers(0, 256, (20 + 5 * i, 40, 3), dtype=np.uint8) for i in range(7)]
+
+    def counted(self: ProAD, pixels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(pixels))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(ProAD, "encode", counted)
+    alone = adlib.predict(method, images, precision="fp32", batch=1)
+    for pixels, expected in ((10**6, [3, 3, 1]), (2500, [3, 2, 2])):
+        monkeypatch.setattr(prediction, "PIXELS", pixels)
+        sizes.clear()
+        grouped = adlib.predict(method, images, precision="fp32", batch=3)
+        assert sizes == expected
+        assert grouped.paths == [f"image {i}" for i in range(7)]
+        np.testing.assert_allclose(grouped.scores, alone.scores, rtol=0, atol=1e-5)
+        for a, b, image in zip(grouped.maps, alone.maps, images, strict=True):
+            assert a.shape == image.shape[:2]
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+    small = list(engine.predict_each(method, images, precision="fp32", enlarge=False))
+    assert {heat.shape for _, _, heat, _ in small} == {scoring.OURS.size}
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
+        adlib.predict(method, images, batch=0)
+
+
 def test_a_cut_frame_scores_nothing_outside_the_cut(folder: Folder) -> None:
     data = adlib.load_data(folder())
     method = ProAD(tiny_config(resize=(48, 64)))
@@ -345,8 +376,9 @@ def test_a_cut_frame_scores_nothing_outside_the_cut(folder: Folder) -> None:
 def test_a_map_or_score_that_is_not_finite_stops_with_the_image(
     tiny: ProAD, monkeypatch: pytest.MonkeyPatch, part: str, dtype: torch.dtype, cure: str
 ) -> None:
-    compute, calls = getattr(tiny, part), iter((1.0, float("nan")))
-    monkeypatch.setattr(tiny, part, lambda x: compute(x) * next(calls))
+    compute, second = getattr(tiny, part), torch.tensor([1.0, float("nan")])
+    shape = (2, 1, 1) if part == "maps" else (2,)
+    monkeypatch.setattr(tiny, part, lambda x: compute(x) * second.view(shape))
     monkeypatch.setattr(prediction, "choose_dtype", lambda precision, device: dtype)
     picture = np.full((31, 90, 3), 128, dtype=np.uint8)
     with pytest.raises(FloatingPointError, match=f"image 1: .* is not finite; .*{cure}"):

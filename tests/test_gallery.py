@@ -11,6 +11,8 @@ from PIL import Image
 
 from adlib.engine.gallery import LONGEST, write_gallery
 
+ONE = (np.zeros((16, 18, 3), dtype=np.uint8), np.zeros((16, 18), dtype=np.float32))
+
 
 def test_a_large_photograph_is_drawn_in_bounded_memory_and_with_the_heat_in_its_place(
     tmp_path: Path,
@@ -60,11 +62,28 @@ def test_each_row_names_its_files(tmp_path: Path) -> None:
         assert (out / "overlays" / f"{row['name']}-heat.jpg").is_file()
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_name_is_a_formula_in_the_table(tmp_path: Path, start: str) -> None:
+    rows = [(f"{start}1+1.png", *ONE, -0.5), ("a=1.png", *ONE, -1.5)]
+    write_gallery(tmp_path / "found", rows, threshold=0.5, scale=(0.0, 1.0), promise="")
+    with (tmp_path / "found/predictions.csv").open(newline="", encoding="utf-8") as file:
+        first, second = csv.DictReader(file)
+    assert (first["path"], second["path"]) == (f"'{start}1+1.png", "a=1.png")
+    assert [float(row["score"]) for row in (first, second)] == [-0.5, -1.5]  # still numbers
+
+
+def test_no_name_is_markup_or_turns_the_text_of_the_page(tmp_path: Path) -> None:
+    rows = [("<b onclick='x'>&\u202egpj\n\x1b.png", *ONE, 0.8)]
+    write_gallery(tmp_path / "found", rows, threshold=0.5, scale=(0.0, 1.0), promise="")
+    page = (tmp_path / "found/index.html").read_text("utf-8")
+    assert page.count(r"&lt;b onclick=&#x27;x&#x27;&gt;&amp;\u202egpj\n\x1b.png") == 3
+    assert not [word for word in ("<b onclick", "\u202e", "\x1b") if word in page]
+
+
 def test_a_name_that_is_no_utf_8_is_shown_by_its_bytes(tmp_path: Path) -> None:
-    image, heat = np.zeros((16, 18, 3), dtype=np.uint8), np.zeros((16, 18), dtype=np.float32)
     name = os.fsdecode(b"caf\xe9.png")  # Latin-1
     write_gallery(
-        tmp_path / "found", [(name, image, heat, 0.8)], threshold=0.5, scale=(0.0, 1.0), promise=""
+        tmp_path / "found", [(name, *ONE, 0.8)], threshold=0.5, scale=(0.0, 1.0), promise=""
     )
     for file in ("predictions.csv", "index.html"):
         assert r"caf\udce9.png" in (tmp_path / "found" / file).read_text(encoding="utf-8")

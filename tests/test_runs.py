@@ -1,33 +1,53 @@
 """A run is written whole or not at all, and read back as it was or not at all."""
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 import timm
+import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import adlib
 from adlib.engine import load_run, runs
 from adlib.engine.runs import RunError, claimed, config_from
 from adlib.methods import ProAD, ProADConfig
+from adlib.nn import weights
 from adlib.nn.weights import PRESETS
+from adlib.system.disk import write_tensors
 from tests.conftest import tiny_config
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("trained")
+    for i, split in enumerate(["train/good"] * 4 + ["test/good", "test/dent"]):
+        path = place / "parts" / "nut" / split / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (50, 40), (90 + 9 * i, 100, 80)).save(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADLIB_CACHE", str(place / "cache"))
+        data = adlib.load_data(place / "parts")
+        adlib.fit(ProAD(tiny_config()), data, seed=3, out=place / "a run")
+    return place / "a run"
+
+
 @pytest.fixture
-def run_folder(folder: Callable[..., Path], tmp_path: Path) -> Path:
-    out = tmp_path / "a run"
-    adlib.fit(ProAD(tiny_config()), adlib.load_data(folder()), seed=3, out=out)
-    return out
+def run_folder(trained: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run, to damage."""
+    return Path(shutil.copytree(trained, tmp_path / "a run"))
 
 
 def edit(path: Path, **changes: object) -> None:
+    """Change parts of a run's description, and its digest with them."""
     saved = json.loads((path / "run.json").read_text())
-    (path / "run.json").write_text(json.dumps(saved | changes))
+    (path / "run.json").write_text(json.dumps(runs.sealed(saved | changes)))
 
 
 def test_a_run_read_back_predicts_the_same(folder: Callable[..., Path], tmp_path: Path) -> None:
@@ -132,43 +152,50 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("part", "value", "words"),
     [
-        ({"format": 99}, "is a run of format 99, this adlib reads format 1; it was written with"),
-        ({"method": "pro-add"}, "is a run of 'pro-add'; known are pro-ad"),
-        (
-            {"encoder": {"name": "x", "sha256": "f" * 64, "source": "hub"}},
-            "trained on the encoder x with SHA-256 f{16} .* but found",
-        ),
+        ("format", 99, "is a run of format 99, this adlib reads format 1"),
+        ("method", "pro-add", "unknown method 'pro-add'; known are pro-ad"),
+        ("method", ["pro-ad"], r"method must be a text, got \['pro-ad'\]"),
+        ("config", None, "config must be a dict, got None"),
+        ("config", {"stepz": 3}, "unknown config key 'config.stepz' .* did you mean 'steps'"),
+        ("config", {"steps": "many"}, "config.steps must be a whole number, got 'many'"),
+        ("config", {"steps": True}, "config.steps must be a whole number, got True"),
+        ("config", {"lr": float("nan")}, "config.lr must be a finite number, got nan"),
+        ("config", {"size": [28]}, r"config.size must have 2 values, got \[28\]"),
+        ("config", {"weights": 3}, "config.weights must be a path, got 3"),
+        ("config", {"weights": "/nowhere/w.pth"}, "no weights file at /nowhere/w.pth"),
+        ("config", {"encoder": "vit"}, "config: unknown encoder 'vit'"),
+        ("config", {"attention": "hard"}, "unknown config.attention 'hard'; known are linear"),
+        ("encoder", {"name": "x"}, "encoder.source is missing"),
+        ("encoder", {"name": "x", "source": "hub", "sha256": "f" * 64}, "on the encoder x with"),
+        ("calibration", {"low": 0.0, "top": 1.0}, "unknown config key 'calibration.top'"),
+        ("calibration", {"scores": [0.1, 0.2]}, "calibration.scores must be a dict"),
+        ("calibration", {"scores": {"nut": [0.1, None]}}, r"scores.nut\[1\] must be a finite num"),
+        ("calibration", {"scores": {"nut": [True]}}, r"scores.nut\[0\] must .* got True"),
+        ("calibration", {"scores": {"nut": ["0.1"]}}, r"scores.nut\[0\] must .* got '0.1'"),
+        ("calibration", {"scores": {"nut": [float("nan")]}}, r"scores.nut\[0\] must .* got nan"),
+        ("calibration", {"high": float("inf")}, "calibration.high must be a finite number"),
+        ("calibration", {"low": 2.0, "high": 1.0}, "calibration.low 2.0 is not below its high"),
+        ("provenance", 3, "provenance must be a dict, got 3"),
+        ("provenance", {"drawn": [1]}, "provenance.drawn must have 2 values"),
+        ("provenance", {"seen": "all"}, "provenance.seen must be a list, got 'all'"),
+        ("provenance", {"rates": [float("nan")]}, r"provenance.rates\[0\] must be a finite number"),
+        ("losses", 0.5, "losses must be a list, got 0.5"),
+        ("losses", [0.5, float("-inf")], r"losses\[1\] must be a finite number, got -inf"),
+        ("weights", "0" * 64, "weights.safetensors belongs to another run"),
+        ("notes", "mine", "unknown config key 'notes' for Description"),
     ],
 )
-def test_a_run_of_another_kind_is_refused(run_folder: Path, changes: dict, words: str) -> None:
-    edit(run_folder, **changes)
-    with pytest.raises(RunError, match=words):
-        load_run(run_folder)
-
-
-@pytest.mark.parametrize(
-    ("part", "damaged", "words"),
-    [
-        ("config", None, "config cannot be read: .*found None"),
-        ("config", {"stepz": 3}, "config cannot be read: .*unknown config key 'stepz'"),
-        ("config", {"steps": "many"}, "config cannot be read"),
-        ("method", ["pro-ad"], "method cannot be read"),
-        ("encoder", {"name": "x"}, "encoder cannot be read: KeyError.'source'"),
-        ("calibration", {"low": 0.0, "top": 1.0}, "calibration cannot be read: .*'top'"),
-        ("calibration", {"scores": [0.1, 0.2]}, "calibration cannot be read"),
-        ("calibration", {"scores": {"nut": [0.1, None]}}, "calibration cannot be read"),
-        ("provenance", 3, "provenance cannot be read"),
-        ("losses", 0.5, "losses cannot be read: .*found 0.5"),
-    ],
-)
-def test_a_damaged_part_of_a_run_is_named(
-    run_folder: Path, part: str, damaged: object, words: str
+def test_a_value_that_does_not_belong_is_named(
+    run_folder: Path, part: str, value: Any, words: str
 ) -> None:
-    edit(run_folder, **{part: damaged})
-    with pytest.raises(RunError, match=rf"run\.json: its {words}"):
+    if part == "config" and value:
+        value = json.loads((run_folder / "run.json").read_text())["config"] | value
+    edit(run_folder, **{part: value})
+    with pytest.raises(RunError, match=words) as caught:
         load_run(run_folder)
+    assert str(run_folder) in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -177,25 +204,92 @@ def test_a_damaged_part_of_a_run_is_named(
 def test_a_missing_part_of_a_run_is_named(run_folder: Path, part: str) -> None:
     saved = json.loads((run_folder / "run.json").read_text())
     del saved[part]
-    (run_folder / "run.json").write_text(json.dumps(saved))
-    with pytest.raises(RunError, match=rf"run\.json: its {part} cannot be read: KeyError"):
+    (run_folder / "run.json").write_text(json.dumps(runs.sealed(saved)))
+    with pytest.raises(RunError, match=rf"run\.json: {part} is missing"):
         load_run(run_folder)
 
 
-def test_damaged_or_foreign_weights_are_refused(run_folder: Path) -> None:
-    path = run_folder / "weights.safetensors"
+def flip(path: Path, place: int) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_and_the_weights_of_another_run_are_noticed(
+    run_folder: Path, folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    path, text = run_folder / "weights.safetensors", (run_folder / "run.json").read_text()
     whole = path.read_bytes()
+    flip(path, -1)
+    with pytest.raises(RunError, match=r"weights\.safetensors cannot be read: its SHA-256 is"):
+        load_run(run_folder)
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RunError, match=r"weights\.safetensors cannot be read"):
         load_run(run_folder)
+    adlib.fit(ProAD(tiny_config()), adlib.load_data(folder()), seed=4, out=tmp_path / "other")
+    path.write_bytes((tmp_path / "other" / "weights.safetensors").read_bytes())
+    with pytest.raises(RunError, match=r"weights\.safetensors belongs to another run"):
+        load_run(run_folder)
     path.write_bytes(whole)
+    score = json.loads(text)["calibration"]["low"]
+    (run_folder / "run.json").write_text(text.replace(f"{score}", f"{score / 2}", 1))
+    with pytest.raises(RunError, match=r'run\.json is not as it was written: .* key "sha256"'):
+        load_run(run_folder)
+
+
+def test_weights_that_do_not_fit_are_refused_and_those_of_an_encoder_too(run_folder: Path) -> None:
     saved = json.loads((run_folder / "run.json").read_text())
     edit(run_folder, config=saved["config"] | {"blocks": 4})
-    with pytest.raises(RunError, match=r"weights do not fit: missing \['decoder\.2"):
+    with pytest.raises(RunError, match=r"weights do not fit: missing .* \['decoder\.2"):
         load_run(run_folder)
     edit(run_folder, config=saved["config"] | {"mlp_ratio": 2.0})
-    with pytest.raises(RunError, match=r"weights do not fit: (?s:.*)size mismatch"):
+    with pytest.raises(RunError, match=r"weights do not fit: .*size mismatch"):
         load_run(run_folder)
+    edit(run_folder, config=saved["config"])
+    state, path = runs.read_run(run_folder)[1], run_folder / "weights.safetensors"
+    name = "encoder.model.norm.weight"
+    edit(run_folder, weights=write_tensors(path, state | {name: torch.ones(192)}))
+    with pytest.raises(RunError, match=rf"weights do not fit: .*{name}"):
+        load_run(run_folder)
+
+
+def test_a_run_without_digests_is_read_with_a_note(run_folder: Path) -> None:
+    saved = json.loads((run_folder / "run.json").read_text())
+    expected = load_run(run_folder)
+    state = runs.read_run(run_folder)[1]
+    save_file(state, run_folder / "weights.safetensors")  # as before there were digests
+    (run_folder / "run.json").write_text(
+        json.dumps({k: v for k, v in saved.items() if k not in ("sha256", "weights")})
+    )
+    with pytest.warns(RuntimeWarning, match=r"a run has no digests"):
+        found = load_run(run_folder)
+    assert found.losses == expected.losses
+    again = runs.trained_state(found.method)
+    assert all(torch.equal(again[k], v) for k, v in state.items())
+
+
+def test_a_run_is_read_without_the_network_unless_it_is_allowed(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def hub(repo: str) -> NoReturn:
+        asked.append(repo)
+        raise OSError("no network")
+
+    saved = json.loads((run_folder / "run.json").read_text())
+    edit(run_folder, config=saved["config"] | {"weights": None, "offline": False})
+    for name in ("ADLIB_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(weights, "_from_cache", lambda repo: None)
+    monkeypatch.setattr(weights, "_from_hub", hub)
+    with pytest.raises(RunError, match=r"no weights for vit_tiny(?s:.*)load_run\(.*offline=False"):
+        load_run(run_folder)
+    assert asked == []
+    with pytest.raises(RunError, match=r"no weights for vit_tiny"):
+        load_run(run_folder, offline=False)
+    assert asked == ["timm/vit_tiny_patch16_224.augreg_in21k"]
 
 
 def test_an_unknown_config_key_is_named_with_the_nearest() -> None:

@@ -9,7 +9,7 @@ import torch
 
 import adlib
 from adlib.cli import main
-from adlib.engine.checkpoints import read_checkpoint
+from adlib.engine.checkpoint import read_checkpoint
 from adlib.nn import weights
 from tests.test_house import tracked
 

@@ -33,7 +33,7 @@ from adlib.engine.features import transform_of
 from adlib.engine.scoring import OURS, score_features
 from adlib.methods.detector import Detector
 from adlib.metrics.threshold import DEFAULT_RATE
-from adlib.system.disk import replacing, to_json
+from adlib.system.disk import interruptible, replacing, to_json
 
 OPSET = 18  # of ONNX, of 2022: the oldest that torch's exporter writes without converting
 TOLERANCE = 1e-4  # largest difference from torch in a pixel or a score; ours
@@ -91,7 +91,7 @@ def export_onnx(
     threshold = method.calibration.threshold(rate, category)
     out.parent.mkdir(parents=True, exist_ok=True)
     method = copy.deepcopy(method).to(torch.device("cpu")).eval()
-    with replacing(out) as work, torch.no_grad():
+    with interruptible(), replacing(out) as work, torch.no_grad():
         generator = torch.Generator().manual_seed(0)
         example = torch.rand(TRACED, 3, *method.config.size, generator=generator)
         model = _translate(Deployed(method), example, opset)

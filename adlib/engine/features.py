@@ -4,6 +4,10 @@ One safetensors file a set of images: `features` (n, g, t, c) in fp16, memory-ma
 name is a hash of everything that its content depends on, so a cache that does not fit is never
 found, and it appears by renaming a finished file, so one half-written is never read. Several
 processes may want the same file: the first computes it, the others wait for it.
+
+Size and SHA-256 of a file are checked before it is mapped, at 1.5 GB a second on a processor that
+computes SHA-256 itself; a file that another program cuts short after that ends the process with
+SIGBUS, which no library can turn into a message.
 """
 
 import hashlib
@@ -12,9 +16,11 @@ import math
 import os
 import struct
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +28,19 @@ import torch
 from jaxtyping import Float, Float16
 from torch import Tensor
 
-from adlib.data.dataset import ImageDataset, Sample
+from adlib.data.dataset import ImageDataset
 from adlib.data.transform import ImageTransform
 from adlib.methods.detector import Detector
-from adlib.system.disk import BusyError, free_mib, locked, remove_leftovers, replacing
+from adlib.system.disk import (
+    UNSEALED,
+    BusyError,
+    check_seal,
+    free_mib,
+    locked,
+    remove_leftovers,
+    replacing,
+    seal,
+)
 from adlib.system.hardware import autocast
 from adlib.system.progress import track
 
@@ -65,15 +80,6 @@ def cache_key(method: Detector, images: ImageDataset, dtype: torch.dtype) -> str
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def batches(
-    images: ImageDataset, frame: ImageTransform, size: int = BATCH
-) -> Iterator[tuple[list[Sample], Tensor]]:
-    """Yield the samples of a batch and their framed pixels (b 3 h w, in [0, 1])."""
-    for start in range(0, len(images), size):
-        samples = [images[i] for i in range(start, min(start + size, len(images)))]
-        yield samples, torch.from_numpy(np.stack([frame.image(s.image) for s in samples]))
-
-
 def encode(
     method: Detector,
     images: ImageDataset,
@@ -84,11 +90,13 @@ def encode(
     """Yield the frozen features of batch after batch, on `device`, computed in `dtype`."""
     frame = transform_of(method)
     bar = track(range(len(images)), label, unit="image")
-    for samples, pixels in batches(images, frame):
+    for start in range(0, len(images), BATCH):
+        numbers = range(start, min(start + BATCH, len(images)))
+        pixels = torch.from_numpy(np.stack([frame.image(images[i].image) for i in numbers]))
         with torch.no_grad(), autocast(device, dtype):  # not around the yield, where others work
             made = method.encode(pixels.to(device, memory_format=torch.channels_last))
         yield made
-        bar.update(len(samples))
+        bar.update(len(numbers))
     bar.close()
 
 
@@ -110,13 +118,16 @@ def cached_features(
         label: What the progress bar calls it.
     Raises:
         OSError: The cache's folder cannot be written, or its disk is too small; both are named.
+    Warns:
+        RuntimeWarning: The file in the cache is damaged; it is made anew.
     """
     if len(images) == 0:
         raise ValueError("no images to encode")
     method.encoder.to(memory_format=torch.channels_last)  # as convolutions like it
     path = cache_folder() / "features" / f"{cache_key(method, images, dtype)}.safetensors"
-    if (found := _read(path)) is not None:
-        return found
+    with suppress(ValueError):
+        if (found := _read(path)) is not None:
+            return found
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -125,11 +136,23 @@ def cached_features(
             "be written"
         ) from error
     with locked(path.with_suffix(".lock"), wait=True):  # who removes a file holds it too
-        if (found := _read(path)) is None:  # another process may have made it meanwhile
+        try:
+            found = _read(path)  # another process may have made it meanwhile
+        except ValueError as error:
+            found, words = None, f"{path} is damaged and made anew: {error}"
+            warnings.warn(words, RuntimeWarning, stacklevel=2)
+        if found is None:
             path.unlink(missing_ok=True)
-            remove_leftovers(path.parent, path.name)
+            remove_leftovers(path.parent, f".{path.name}*-*", held=True)
             made = encode(method, images, device, dtype, label)
-            _write(path, made, len(images), _about(method, images))
+            height, width = transform_of(method).size
+            named = ", ".join(images.categories[:3]) + ", ..." * (len(images.categories) > 3)
+            about = {  # in words, for `adlib data cache`
+                "encoder": f"{method.encoder.name}, layers {list(method.encoder.layers)}",
+                "frame": f"{height} x {width}",
+                "images": f"{len(images)} of {named}",
+            }
+            _write(path, made, len(images), about)
             found = _read(path)
     if found is None:
         raise OSError(f"{path} was just written and cannot be read back")
@@ -137,29 +160,25 @@ def cached_features(
 
 
 def _read(path: Path) -> Float16[Tensor, "n g t c"] | None:
-    """The features in a file of the cache; None where it is not there or damaged."""
+    """The features in a file of the cache; None where there is none, or an older adlib's.
+
+    Raises:
+        ValueError: It is damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
+        if check_seal(path) is None:
+            return None
         with safe_open(path, framework="pt") as file:
             features = file.get_tensor("features")
-    except (FileNotFoundError, SafetensorError):
+    except FileNotFoundError:
         return None
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
     with suppress(OSError):  # another user's, or removed just now
         os.utime(path)  # when it was last used, for who wants to remove the oldest
     return features
-
-
-def _about(method: Detector, images: ImageDataset) -> dict[str, str]:
-    """What a cache holds, in words, for `adlib data cache`."""
-    height, width = transform_of(method).size
-    categories = images.categories
-    named = ", ".join(categories[:3]) + (", ..." if len(categories) > 3 else "")
-    return {
-        "encoder": f"{method.encoder.name}, layers {list(method.encoder.layers)}",
-        "frame": f"{height} x {width}",
-        "images": f"{len(images)} of {named}",
-    }
 
 
 def _write(path: Path, batches: Iterator[Tensor], n: int, about: dict[str, str]) -> None:
@@ -173,16 +192,17 @@ def _write(path: Path, batches: Iterator[Tensor], n: int, about: dict[str, str])
             f"{free_mib(path.parent):,.0f} MiB free; set ADLIB_CACHE to a folder on a larger disk"
         )
     header = {
-        "__metadata__": about,
+        "__metadata__": about | {"sha256": UNSEALED},
         "features": {"dtype": "F16", "shape": shape, "data_offsets": [0, size]},
     }
-    text = json.dumps(header).encode()
+    text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with replacing(path) as work, work.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.write(first.numpy().tobytes())
-        for batch in batches:
-            file.write(batch.to("cpu", torch.float16).numpy().tobytes())
+    with replacing(path) as work:
+        with work.open("wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text)
+            for batch in chain([first], batches):
+                file.write(batch.to("cpu", torch.float16).numpy().tobytes())
+        seal(work)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +230,7 @@ def cache_files() -> list[CacheFile]:
     for path in (cache_folder() / "features").glob("*.safetensors*"):
         try:
             with safe_open(path, framework="pt") as file:
-                about = dict(file.metadata() or {})
+                about = {k: v for k, v in (file.metadata() or {}).items() if k != "sha256"}
         except (OSError, SafetensorError):
             about = {}
         stat = path.stat()

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 
 from adlib.figures import overlay
 from adlib.system.disk import new_folder, write_text
+from adlib.system.printable import printable
 
 LONGEST = 640  # pixels of an overlay's longer side; ours, so that the page stays light
 
@@ -76,11 +77,11 @@ def write_gallery(
 
     Args:
         out: The folder; must not exist, or be empty.
-        predictions: Path, image, map at the image's size, score; read one by one.
+        predictions: Path, image, map of any size, score; read one by one.
         threshold: Above it an image is called defective.
         scale: Cold and hot end of the heat map, one for all images.
         promise: A sentence about the threshold, shown on the page.
-        keep_maps: Also write each map at the image's size as a 32-bit TIFF into `maps/`.
+        keep_maps: Also write each map, as it comes, as a 32-bit TIFF into `maps/`.
     Returns:
         A verdict an image, highest score first.
     """
@@ -95,15 +96,14 @@ def write_gallery(
             stem = f"{i:05d}-{_slug(Path(path).stem)}"
             # smaller first: at a photograph's own size an overlay takes a hundred bytes a pixel
             small = max(1, -(-max(image.shape[:2]) // LONGEST))
-            photo = np.asarray(Image.fromarray(image).reduce(small))
-            level = np.asarray(Image.fromarray(heat.astype(np.float32)).reduce(small))
-            for kind, picture in (("photo", photo), ("heat", overlay(photo, level, scale))):
-                file = work / "overlays" / f"{stem}-{kind}.jpg"
-                Image.fromarray(picture).save(file, quality=88)
+            photo, level = Image.fromarray(image).reduce(small), Image.fromarray(np.float32(heat))
+            drawn = level.resize(photo.size, Image.Resampling.BILINEAR)
+            laid = overlay(np.asarray(photo), np.asarray(drawn), scale)
+            for kind, picture in (("photo", photo), ("heat", Image.fromarray(laid))):
+                picture.save(work / "overlays" / f"{stem}-{kind}.jpg", quality=88)
             if keep_maps:
-                Image.fromarray(heat.astype(np.float32)).save(work / "maps" / f"{stem}.tiff")
-            name = path.encode("utf-8", "backslashreplace").decode()  # it may hold other bytes
-            verdicts.append(Verdict(path=name, stem=stem, score=score, defective=score > threshold))
+                level.save(work / "maps" / f"{stem}.tiff")
+            verdicts.append(Verdict(path=path, stem=stem, score=score, defective=score > threshold))
         verdicts.sort(key=lambda v: -v.score)
         write_text(work / "predictions.csv", _table(verdicts, threshold))
         write_text(work / "index.html", _page(verdicts, threshold, promise))
@@ -115,13 +115,19 @@ def _slug(name: str) -> str:
     return kept[:60] or "image"
 
 
+def _cell(path: str) -> str:
+    """Return a path that no spreadsheet takes for a formula; bytes that are no text are escaped."""
+    text = path.encode("utf-8", "backslashreplace").decode()
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def _table(verdicts: list[Verdict], threshold: float) -> str:
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["path", "score", "threshold", "verdict", "name"])
     for v in verdicts:
         verdict = "defective" if v.defective else "good"
-        rows.writerow([v.path, f"{v.score:.6f}", f"{threshold:.6f}", verdict, v.stem])
+        rows.writerow([_cell(v.path), f"{v.score:.6f}", f"{threshold:.6f}", verdict, v.stem])
     return text.getvalue()
 
 
@@ -131,7 +137,7 @@ def _page(verdicts: list[Verdict], threshold: float, promise: str) -> str:
         FIGURE.format(
             kind="defective" if v.defective else "fine",
             stem=v.stem,
-            name=html.escape(v.path),
+            name=html.escape(printable(v.path)),
             verdict="defective" if v.defective else "good",
             score=v.score,
             width=100 * max(v.score, 0) / top,

@@ -1,7 +1,7 @@
 """A run on disk: config, provenance, weights and record; finished once `run.json` is there.
 
 ```text
-RUN/run.json             format, method, config, provenance, calibration, losses; written last
+RUN/run.json             what `Description` lists, and the SHA-256 of it all; written last
 RUN/weights.safetensors  what was trained; the frozen encoder is named by its hash
 RUN/record.json          what `evaluate` found, when it was asked
 RUN/checkpoints/         while it trains, where an interrupted run goes on
@@ -10,21 +10,32 @@ RUN/logs/                what a tracker wrote, when one was asked for
 """
 
 import dataclasses
+import hashlib
 import json
 import platform
 import subprocess
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import torch
+
+from adlib.methods import METHODS
+from adlib.metrics.threshold import Calibration
+from adlib.nn.weights import WeightsError
 from adlib.system.disk import (
     TENSORS_HALF_WRITTEN,
     BusyError,
     locked,
+    read_tensors,
     remove_leftovers,
     to_json,
     write_json,
@@ -35,6 +46,13 @@ FORMAT = 1  # of the run folder; raised when an old one can no longer be read
 STEPS = "step-*.safetensors"  # the checkpoints
 IN_CHECKPOINTS = (STEPS, "lock", f".{STEPS}-*", TENSORS_HALF_WRITTEN)  # all that is ours there
 IN_RUN = ("checkpoints", "logs", ".weights.safetensors-*", ".run.json-*", TENSORS_HALF_WRITTEN)
+SCALARS: dict[Any, tuple[Any, str]] = {
+    bool: (bool, "true or false"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a finite number"),
+    str: (str, "a text"),
+    Path: ((str, Path), "a path"),
+}
 C = TypeVar("C")
 Record = dict[str, Any]
 
@@ -60,35 +78,118 @@ class Run:
     path: Path | None = None
 
 
-def config_from(cls: type[C], values: dict[str, Any]) -> C:
-    """Build a config; raise ValueError that names an unknown key and the nearest known one."""
+@dataclass(frozen=True, kw_only=True)
+class EncoderIdentity:
+    """The frozen encoder that a run was trained on: name, where it was found, SHA-256."""
+
+    name: str
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """The schema of `run.json`; `weights` is the SHA-256 in the header of the weights' file."""
+
+    format: int
+    method: str
+    config: Record
+    encoder: EncoderIdentity
+    calibration: Calibration | None
+    provenance: Record
+    losses: list[float]
+    weights: str | None = None  # older runs have none
+
+    def __post_init__(self) -> None:
+        for key in PROVENANCE.keys() & self.provenance:
+            parse(PROVENANCE[key], self.provenance[key], f"provenance.{key}")
+        scale = self.calibration
+        if scale is not None and not scale.low < scale.high:
+            raise ValueError(f"calibration.low {scale.low} is not below its high {scale.high}")
+
+
+PROVENANCE: Record = {  # its parts that adlib reads again, where a run has them
+    "seed": int,
+    "steps": int,
+    "holdout": float,
+    "seconds": float,
+    "data": dict[str, str],
+    "drawn": tuple[int, int] | None,
+    "seen": list[str],
+}
+
+
+def config_from(cls: type[C], values: Record, where: str = "") -> C:
+    """Build a dataclass from JSON.
+
+    Raises:
+        ValueError: An unknown key, with the nearest known one; a missing one; or a value of
+            another type. Names the field, after `where`.
+    """
     known = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
     for key in values:
         if key not in known:
             near = get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ValueError(
-                f"unknown config key {key!r} for {cls.__name__}{hint} Known: {', '.join(known)}"
+                f"unknown config key {where + key!r} for {cls.__name__}{hint} "
+                f"Known: {', '.join(known)}"
             )
-    fitted = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    for name, value in fitted.items():
-        if isinstance(value, dict):  # a config within the config
-            inner: Any = known[name].default_factory
-            fitted[name] = config_from(inner, value)
-    for name, value in fitted.items():
-        if isinstance(value, str) and "Path" in str(known[name].type):
-            fitted[name] = Path(value)
-    return cls(**fitted)
+    hints, unset = get_type_hints(cls), dataclasses.MISSING
+    for name, f in known.items():
+        if name not in values and f.default is unset and f.default_factory is unset:
+            raise ValueError(f"{where}{name} is missing")
+    return cls(**{name: parse(hints[name], x, f"{where}{name}") for name, x in values.items()})
+
+
+def parse(kind: Any, value: Any, name: str) -> Any:
+    """Return a JSON value as what a type annotation asks for.
+
+    Raises:
+        ValueError: It is of another type, or not finite; says which field, by `name`.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        if value is None and NoneType in inner:
+            return None
+        objections = []
+        for option in inner:
+            try:
+                return parse(option, value, name)
+            except ValueError as error:
+                objections += [str(error)] if option is not NoneType else []
+        raise ValueError("; ".join(dict.fromkeys(objections)))
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return config_from(kind, value, f"{name}.")  # pyright: ignore[reportArgumentType]
+    if origin is dict and isinstance(value, dict):
+        return {k: parse(inner[1], v, f"{name}.{k}") for k, v in value.items()}
+    if origin is list and isinstance(value, list):
+        return [parse(inner[0], v, f"{name}[{i}]") for i, v in enumerate(value)]
+    if origin is tuple and isinstance(value, list | tuple):
+        kinds = inner[:1] * len(value) if inner[-1] is ... else inner
+        if len(kinds) != len(value):
+            raise ValueError(f"{name} must have {len(kinds)} values, got {value!r:.60}")
+        return tuple(parse(k, v, name) for k, v in zip(kinds, value, strict=True))
+    if kind is Any:
+        nested = {dict: dict[str, Any], list: list[Any], float: float}.get(type(value))
+        return value if nested is None else parse(nested, value, name)
+    if origin is Literal and isinstance(value, str) and value not in inner:
+        raise ValueError(f"unknown {name} {value!r:.60}; known are {', '.join(inner)}")
+    kind = str if origin is Literal else kind
+    plain = origin or kind
+    allowed, words = SCALARS.get(kind, (kind if origin is None else (), f"a {plain.__name__}"))
+    fits = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
+    if not fits or (kind is float and not isfinite(value)):  # JSON as Python reads it has NaN
+        raise ValueError(f"{name} must be {words}, got {value!r:.60}")
+    return Path(value) if kind is Path else value
 
 
 def versions() -> dict[str, str]:
     """Versions of what a number can depend on."""
     found = {"python": platform.python_version()}
     for name in ("adlib", "torch", "torchvision", "timm", "numpy", "scipy", "pillow"):
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
 
 
@@ -185,8 +286,9 @@ def claimed(out: Path) -> Iterator[None]:
             raise OSError(f"cannot write the run {out}: {error}; name another folder") from error
         try:
             check_free(out)  # who held it may have finished just now
-            remove_leftovers(out)
-            remove_leftovers(folder)
+            for place in (out, folder):
+                for pattern in (".*-*", TENSORS_HALF_WRITTEN):
+                    remove_leftovers(place, pattern, held=True)
             yield
         finally:
             _tidy(out)
@@ -225,7 +327,6 @@ def save_run(run: Run, out: Path) -> None:
     encoder = method.encoder
     if str(config.weights) not in ("None", "random"):  # a file, to be found from any folder
         config = dataclasses.replace(config, weights=Path(config.weights).absolute())
-    write_tensors(out / "weights.safetensors", trained_state(method))
     description = {
         "format": FORMAT,
         "method": method.name,
@@ -234,39 +335,120 @@ def save_run(run: Run, out: Path) -> None:
         "calibration": method.calibration,
         "provenance": run.provenance,
         "losses": run.losses,
+        "weights": write_tensors(out / "weights.safetensors", trained_state(method)),
     }
-    write_json(out / "run.json", description)
+    write_json(out / "run.json", sealed(description))
     run.path = out
 
 
-def read_run(path: Path) -> tuple[Record, dict[str, Any]]:
-    """Read a run's description and its trained weights; `adlib.load_run` makes the method of them.
+def sealed(description: Record) -> Record:
+    """Return what `run.json` holds, with the SHA-256 of the rest as `sha256`."""
+    rest = {k: to_json(v) for k, v in description.items() if k != "sha256"}
+    text = json.dumps(rest, sort_keys=True)
+    return rest | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def read_run(path: Path) -> tuple[Record, dict[str, torch.Tensor]]:
+    """Read a run's description and its trained weights; `load_run` makes the method of them.
 
     Raises:
-        RunError: No run there, a run of another format, or damaged weights.
+        RunError: No run there, a run of another format, a description or weights that are
+            damaged, or that do not belong together.
+    Warns:
+        RuntimeWarning: An older adlib wrote the run, without digests that could tell damage.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not (path / "run.json").is_file():
+    file, weights = path / "run.json", path / "weights.safetensors"
+    if not file.is_file():
         steps = sorted(checkpoints_of(path).glob("step-*"))
         if steps:
             raise RunError(
                 f"the run {path} is unfinished, its last checkpoint is {steps[-1].name}; "
                 "the command that began it goes on from there"
             )
-        raise RunError(f"no run at {path}; expected {path}/run.json, as `adlib train` writes it")
+        raise RunError(f"no run at {path}; expected {file}, as `adlib train` writes it")
     try:
-        saved = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        saved = json.loads(file.read_text(encoding="utf-8"))
         found = saved["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}/run.json is not a run's description: {error!r}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(f"{file} is not a run's description: {error!r}") from error
     if found != FORMAT:
         raise RunError(
-            f"{path} is a run of format {found}, this adlib reads format {FORMAT}; "
-            f"it was written with adlib {saved.get('provenance', {}).get('versions')}"
+            f"{path} is a run of format {found!r:.20}, this adlib reads format {FORMAT}; "
+            "use the adlib that wrote it"
+        )
+    digest = saved.pop("sha256", None)
+    _parse(file, Description, saved)
+    if digest is None:
+        warnings.warn(
+            f"{path} has no digests, since an older adlib wrote it: damage may go unnoticed",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    elif digest != sealed(saved)["sha256"]:
+        raise RunError(
+            f"{file} is not as it was written: its SHA-256 differs; take a copy that is whole, or "
+            'remove its key "sha256" if you edited it on purpose'
         )
     try:
-        return saved, load_file(path / "weights.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}/weights.safetensors cannot be read: {error}") from error
+        state, _, digest = read_tensors(weights)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{weights} cannot be read: {error}") from error
+    if saved.get("weights") not in (None, digest):
+        raise RunError(f"{weights} belongs to another run: its SHA-256 is not that in {file.name}")
+    return saved, state
+
+
+def _parse(file: Path, kind: type[C], values: Any, where: str = "") -> C:
+    """Build what a part of `run.json` describes, or raise RunError that names the field."""
+    try:
+        return config_from(kind, values, where)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{file}: {error}") from error
+
+
+def load_run(path: Path | str, *, offline: bool = True) -> Run:
+    """Read a run back, with its method ready to evaluate and predict.
+
+    Args:
+        path: The folder that `fit` wrote.
+        offline: Look for the encoder's weights on this machine only; False may download them.
+    Raises:
+        RunError: No run there, a run of another format, a damaged one, an encoder that is another
+            or is not on this machine, or weights that do not fit.
+    Warns:
+        RuntimeWarning: An older adlib wrote the run, without digests that could tell damage.
+    """
+    path = Path(path)
+    file = path / "run.json"
+    saved, state = read_run(path)
+    run = _parse(file, Description, saved)
+    if run.method not in METHODS:
+        known = ", ".join(METHODS)
+        raise RunError(f"{file}: unknown method {run.method!r:.60}; known are {known}")
+    cls, config_cls = METHODS[run.method]
+    config = _parse(file, config_cls, run.config, "config.")
+    try:
+        method: Any = cls(dataclasses.replace(config, offline=offline))
+    except WeightsError as error:
+        cure = f"\nadlib.load_run({str(path)!r}, offline=False) downloads them" if offline else ""
+        raise RunError(f"{path}: {error}{cure}") from error
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{file}: config: {error}") from error
+    method.config = config
+    found, meant = method.encoder, run.encoder
+    if found.digest != meant.sha256:
+        raise RunError(
+            f"{path} was trained on the encoder {meant.name} with SHA-256 {meant.sha256[:16]} "
+            f"({meant.source}), but found {found.digest[:16]} ({found.source})"
+        )
+    own = trained_state(method).keys()  # an encoder's tensors among the weights are foreign
+    if missing := sorted(own - state.keys()) + sorted(state.keys() - own):
+        raise RunError(f"{path}: weights do not fit: missing or unexpected {missing}")
+    try:
+        method.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # of other shapes
+        shapes = " ".join(str(error).split())
+        raise RunError(f"{path}: weights do not fit: {shapes}") from error
+    method.encoder.to(memory_format=torch.channels_last)  # as `fit` left it: it rounds alike
+    method.calibration, method.provenance = run.calibration, {**run.provenance}
+    return Run(method=method, losses=run.losses, provenance=run.provenance, path=path)

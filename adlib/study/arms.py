@@ -9,7 +9,7 @@ import adlib
 from adlib.data import DataSplits
 from adlib.engine.record import Record
 from adlib.engine.runs import config_from
-from adlib.engine.training import TrainOptions
+from adlib.engine.train import TrainOptions
 from adlib.methods import METHODS
 from adlib.metrics import mean_over
 from adlib.study import mechanism

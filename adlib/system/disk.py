@@ -1,28 +1,35 @@
-"""What reaches the disk whole or not at all, and who may write where.
+"""What reaches the disk whole or not at all, and is read back as it was written or not at all.
 
 A file appears under its name by one rename, after its bytes are on the disk; a reader sees the old
-one or the new one, whatever moment the power goes.
+one or the new one, whatever moment the power goes. A file of tensors carries its own SHA-256.
 """
 
 import dataclasses
 import errno
+import glob
+import hashlib
 import json
 import os
-import platform
 import re
 import shutil
+import signal
+import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 TENSORS_HALF_WRITTEN = ".tmp??????"  # beside the file that safetensors writes, from 0.8 on
-
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, or this user's share of it
+HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+OWNER = re.compile(rf"-{HOST}\.(\d+)\.(\d+)-[^-]*$")  # process and its start, in a temporary name
+UNSEALED = "0" * 64  # in a header, in place of the digest of the file around it
+SEAL = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 
 
 class BusyError(OSError):
@@ -36,34 +43,63 @@ def free_mib(folder: Path) -> float:
     return shutil.disk_usage(folder).free / 2**20
 
 
-def _start_of(process: int) -> str:
-    """When a process began: "" if it has ended, "0" where the system does not say (not Linux)."""
-    try:
-        if os.name == "posix":  # on Windows this would end the process
-            os.kill(process, 0)
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    except ProcessLookupError:
-        return ""
-    except OSError:
-        return "0"
+def _prefix(path: Path) -> str:
+    """Return how this process's temporary names for a path begin."""
+    me = psutil.Process()
+    return f".{path.name}-{HOST}.{me.pid}.{int(me.create_time())}-"
 
 
-def temporary_prefix(path: Path) -> str:
-    """Begin the name of a temporary file or folder beside `path` that this process owns."""
-    return f".{path.name}-{platform.node()}-{os.getpid()}-{_start_of(os.getpid())}-"
+def remove_leftovers(folder: Path, pattern: str, *, held: bool = False) -> None:
+    """Remove temporary files and folders whose process was killed.
 
-
-def remove_abandoned(path: Path) -> None:
-    """Remove temporary files and folders beside `path` whose owner, on this machine, has ended."""
-    if not path.parent.is_dir():
-        return
-    ours = re.compile(re.escape(f".{path.name}-{platform.node()}-") + r"(\d+)-(\d+)-[^-]+")
-    for left in path.parent.iterdir():
-        if (found := ours.fullmatch(left.name)) and _start_of(int(found[1])) not in (found[2], "0"):
+    Args:
+        folder: The folder that holds them.
+        pattern: Of their names, such as ".model.onnx-*".
+        held: The caller holds the lock that every writer of them needs, so that all are leftovers.
+            Otherwise only those go whose name tells a process of this machine that has ended.
+    """
+    for left in folder.glob(pattern):
+        owner = OWNER.search(left.name)
+        if held or (owner and not _runs(int(owner[1]), int(owner[2]))):
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
             else:
-                left.unlink(missing_ok=True)
+                with suppress(OSError):
+                    left.unlink()
+
+
+def _runs(pid: int, start: int) -> bool:
+    """Whether the process still runs that began at `start`, in seconds; a number may be reused."""
+    try:
+        return abs(psutil.Process(pid).create_time() - start) < 3  # the clock may have been set
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+@contextmanager
+def on_signals(handler: Callable[[int, Any], None], *numbers: int) -> Iterator[None]:
+    """Let signals call `handler` inside; Python gives signals to the main thread only."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(n, handler) for n in numbers if main}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM, where it would kill, end the work inside as Ctrl-C does: it tidies up."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt("stopped by SIGTERM; nothing was written")
+
+    kills = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with on_signals(stop, *[signal.SIGTERM] * kills):
+        yield
 
 
 @contextmanager
@@ -78,7 +114,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     work = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path))
+        remove_leftovers(path.parent, f".{glob.escape(path.name)}-*")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))
         os.close(handle)
         work = Path(name)
         yield work
@@ -88,13 +125,14 @@ def replacing(path: Path) -> Iterator[Path]:
         work.replace(path)
         sync_folder(path.parent)
     except BaseException as error:
+        free = free_mib(path.parent)
         if work is not None:
             work.unlink(missing_ok=True)
         missing = isinstance(error, FileNotFoundError)  # an image that went, not what is written
         if isinstance(error, OSError | SafetensorError) and not missing:
             raise OSError(
-                f"{path} could not be written: {error} "
-                f"({free_mib(path.parent):,.1f} MiB free there); what stood there is unchanged"
+                f"{path} could not be written: {error} ({free:,.1f} MiB free there); what stood "
+                "there is unchanged"
             ) from error
         raise
 
@@ -109,17 +147,6 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def remove_leftovers(folder: Path, prefix: str = "") -> None:
-    """Remove temporary files of a killed writer; only for who holds the lock of the folder.
-
-    With a prefix only those of the file of that name, whose lock is enough then.
-    """
-    for pattern in (f".{prefix}*-*",) if prefix else (".*-*", TENSORS_HALF_WRITTEN):
-        for left in folder.glob(pattern):
-            if left.is_file():
-                left.unlink(missing_ok=True)
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole."""
     with replacing(path) as work:
@@ -128,10 +155,10 @@ def write_text(path: Path, text: str) -> None:
 
 def to_json(value: Any) -> Any:
     """Turn dataclasses, tuples and paths into what JSON has."""
-    if isinstance(value, Mapping):  # a record is one, too
-        return {k: to_json(v) for k, v in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return to_json(dataclasses.asdict(value))
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {k: to_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(v) for v in value]
     return str(value) if isinstance(value, Path) else value
@@ -142,20 +169,82 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(to_json(value), indent=1, allow_nan=False) + "\n")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Any], about: Any = None) -> None:
-    """Write torch tensors as safetensors, whole.
+def write_tensors(path: Path, tensors: Mapping[str, Any], about: Any = None) -> str:
+    """Write torch tensors by name as safetensors, whole, with `about` as JSON in the header.
 
-    Args:
-        path: The file.
-        tensors: By name.
-        about: JSON for the file's header.
+    Returns:
+        The file's SHA-256, as in its header.
     """
     from safetensors.torch import save_file
 
-    metadata = None if about is None else {"adlib": json.dumps(to_json(about), allow_nan=False)}
+    metadata = {"sha256": UNSEALED}
+    if about is not None:
+        metadata["adlib"] = json.dumps(to_json(about), allow_nan=False)
     plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with replacing(path) as work:
         save_file(plain, work, metadata)
+        return seal(work)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Any], Any, str | None]:
+    """Return tensors, the header's JSON and the SHA-256 of a file that `write_tensors` wrote.
+
+    An older adlib wrote no SHA-256; then it is None.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    digest = check_seal(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("adlib", "null"))
+            return {key: file.get_tensor(key) for key in file.keys()}, about, digest  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def seal(path: Path) -> str:
+    """Write the SHA-256 of a safetensors file into its header, in place of `UNSEALED`.
+
+    It is that of the file with `UNSEALED` in this place. Returns it.
+    """
+    with path.open("r+b") as file:
+        found, digest = _digest(file)
+        assert found is not None, f"{path} has no place for a digest"
+        file.seek(8 + found.start(1))
+        file.write(digest.encode())
+    return digest
+
+
+def check_seal(path: Path) -> str | None:
+    """Return the SHA-256 in the header of a safetensors file; None where an older adlib wrote none.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: Its bytes are others than those that were written.
+    """
+    with path.open("rb") as file:
+        found, digest = _digest(file)
+    if found is not None and found[1] != digest.encode():
+        raise ValueError(f"its SHA-256 is {digest[:16]}, not {found[1].decode()[:16]} as written")
+    return None if found is None else digest
+
+
+def _digest(file: BufferedReader | BufferedRandom) -> tuple[re.Match[bytes] | None, str]:
+    """Return the digest's place in the header, and the SHA-256 of the file with zeros there."""
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(start := file.read(8), "little")
+    if length > size:
+        raise ValueError(f"{size} bytes are no safetensors file: its header claims {length}")
+    header = file.read(length)
+    found = SEAL.search(header)
+    if found is None:
+        return None, ""
+    blank = header[: found.start(1)] + UNSEALED.encode() + header[found.end(1) :]
+    return found, hashlib.file_digest(file, lambda: hashlib.sha256(start + blank)).hexdigest()
 
 
 def check_new(out: Path) -> None:
@@ -168,35 +257,44 @@ def check_new(out: Path) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """Give a folder to fill that becomes `out` by one rename when all went well, else vanishes.
 
-    With it vanish the folders above it that had to be made and hold nothing else. The folder of an
-    earlier process that was killed is removed first.
+    With it vanish the folders above it that had to be made and hold nothing else. Ctrl-C and
+    SIGTERM leave nothing behind; what SIGKILL leaves, the next call for the same folder removes.
 
     Raises:
         FileExistsError: `out` exists and is not an empty folder; nothing was touched.
-        OSError: The disk is full; says where and how much is free.
+        OSError: The disk is full; names `out`.
     """
     check_new(out)
-    remove_abandoned(out)
     made = [above for above in out.parents if not above.exists()]  # nearest first
     out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=out.parent, prefix=temporary_prefix(out)))
-    try:
-        yield work
-        work.chmod(0o755)
-        if out.exists():
-            out.rmdir()  # empty, or check_new would have refused it
-        work.replace(out)
-    except BaseException as error:
-        free = free_mib(out.parent)
-        shutil.rmtree(work, ignore_errors=True)
-        with suppress(OSError):  # one of them holds something by now
-            for above in made:
-                above.rmdir()
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise OSError(
-                f"{out} could not be written: {error} ({free:,.1f} MiB free there); nothing is left"
-            ) from error
-        raise
+    remove_leftovers(out.parent, f".{glob.escape(out.name)}-*")
+    with interruptible():
+        work = Path(tempfile.mkdtemp(dir=out.parent, prefix=_prefix(out)))
+        try:
+            yield work
+            work.chmod(0o755)
+            if out.exists():
+                out.rmdir()  # empty, or check_new would have refused it
+            work.replace(out)
+        except BaseException as error:
+            free = free_mib(work)
+            shutil.rmtree(work, ignore_errors=True)
+            with suppress(OSError):  # one of them holds something by now
+                for above in made:
+                    above.rmdir()
+            if _disk_full(error):
+                raise OSError(
+                    f"{out} could not be written: the disk is full ({free:,.1f} MiB free there); "
+                    "nothing was kept"
+                ) from error
+            raise
+
+
+def _disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or the one that it was raised from, says that a disk or quota is full."""
+    known = (errno.ENOSPC, getattr(errno, "EDQUOT", None))  # Windows has no quotas
+    full = isinstance(error, OSError) and error.errno in known
+    return full or (error is not None and _disk_full(error.__cause__))
 
 
 @contextmanager

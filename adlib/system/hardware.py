@@ -13,11 +13,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
     """The device asked for, else the GPU if there is one, else the CPU."""
-    if device is not None:
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("cpu")
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def check_device(name: str) -> None:
@@ -115,14 +111,14 @@ def make_accelerator(
     from accelerate.state import AcceleratorState
     from accelerate.utils import ProjectConfiguration
 
-    _check_tracker(tracker)
+    if isinstance(tracker, str):
+        _check_tracker(tracker)
     # Accelerate settles device and precision once a process; a notebook fits with both.
     AcceleratorState._reset_state(reset_partial_state=not launched())
-    names = {value: name for name, value in PRECISIONS.items()}
-    precision = "no" if dtype == torch.float32 else names[dtype]
+    names = {value: name for name, value in PRECISIONS.items()} | {torch.float32: "no"}
     return Accelerator(
         cpu=device.type == "cpu",
-        mixed_precision=precision,
+        mixed_precision=names[dtype],
         device_placement=False,
         log_with=tracker,
         project_config=ProjectConfiguration(
@@ -131,16 +127,13 @@ def make_accelerator(
     )
 
 
-def _check_tracker(tracker: Any) -> None:
+def _check_tracker(tracker: str) -> None:
     """Refuse what Accelerate would leave out without a word."""
-    if not isinstance(tracker, str):
-        return
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
     if tracker not in LOGGER_TYPE_TO_CLASS:
-        raise ValueError(
-            f"unknown tracker {tracker!r}; known are {', '.join(LOGGER_TYPE_TO_CLASS)}"
-        )
+        known = ", ".join(LOGGER_TYPE_TO_CLASS)
+        raise ValueError(f"unknown tracker {tracker!r}; known are {known}")
     if tracker not in [str(found) for found in get_available_trackers()]:
         raise ModuleNotFoundError(
             f"the tracker {tracker!r} is not installed: pip install {tracker.replace('_', '-')}"

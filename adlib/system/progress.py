@@ -1,4 +1,4 @@
-"""A progress bar with the time left, for whatever takes longer than two seconds."""
+"""What people are shown: a bar for all that takes longer than two seconds, and safe names."""
 
 import os
 import sys

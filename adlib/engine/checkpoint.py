@@ -5,12 +5,10 @@ JSON in its header the schedule, the rest of the optimizer, and what the run is.
 the data need no place: both are functions of the seed and the step.
 """
 
-import json
 import signal
-import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adlib.engine.runs import RunError, trained_state
-from adlib.system.disk import to_json, write_tensors
+from adlib.engine.runs import STEPS, RunError, trained_state
+from adlib.system.disk import on_signals, read_tensors, to_json, write_tensors
 from adlib.system.hardware import gathered
 
 FORMAT = 2  # of a checkpoint; raised when an old one can no longer be gone on from
@@ -108,22 +106,21 @@ class Checkpointer:
     @property
     def last(self) -> Path | None:
         """The last checkpoint; by its step, not by the time that the file carries."""
-        found = self._found()
-        return found[-1] if found else None
+        return max(self._found(), default=None)
 
     def _found(self) -> list[Path]:
-        return [] if self.folder is None else sorted(self.folder.glob("step-*.safetensors"))
+        return [] if self.folder is None else sorted(self.folder.glob(STEPS))
 
     def save(self, state: TrainingState) -> None:
         """Write where the run stands, whole, and keep the last two.
 
         Raises:
-            OSError: It could not be written, such as on a full disk; the one before is there still.
+            OSError: It could not be written; names the last one that was.
         """
         if self.folder is None or not self.writes:
             return
         tensors, values = state.pack()
-        path = self.folder / f"step-{len(state.losses):08}.safetensors"
+        path = self.folder / f"step-{len(state.losses):08d}.safetensors"
         try:
             write_tensors(path, tensors, {"about": self.about, **values})
         except OSError as error:
@@ -141,37 +138,33 @@ class Checkpointer:
                 or its tensors do not fit; or none can be read; or the processes of a training
                 found different ones.
         """
-        damaged = []
+        damaged = ""
         for path in reversed(self._found()):
             try:
                 tensors, values = read_checkpoint(path)
             except RunError as error:
-                damaged.append(f"{error}")
+                damaged = damaged or str(error)
                 continue
-            self._compare(path, values["about"])
-            _check_names(path, state, tensors)
+            self._compare(path, values["about"], state, tensors)
             if damaged:
-                words = f"{damaged[0]}; going on from {path.name}, the one before"
+                words = f"{damaged}; going on from {path.name}, the one before"
                 warnings.warn(words, RuntimeWarning, stacklevel=3)
             state.unpack(tensors, values)
             break
         else:
             if damaged:
-                raise RunError(
-                    f"{damaged[0]}; no other is there, remove {self.folder} to begin anew"
-                )
-        self._agree(state)
-
-    def _agree(self, state: TrainingState) -> None:
-        """Refuse processes that would go on from different steps, which would wait for ever."""
+                raise RunError(f"{damaged}; no other is there, remove {self.folder} to begin anew")
         steps = gathered(len(state.losses))
-        if len(set(steps)) > 1:
+        if len(set(steps)) > 1:  # the processes would wait for each other for ever
             raise RunError(
                 f"the processes would go on from steps {', '.join(map(str, steps))}, by rank; "
                 f"every one must see the same checkpoints in {self.folder}"
             )
 
-    def _compare(self, path: Path, theirs: dict[str, Any]) -> None:
+    def _compare(
+        self, path: Path, theirs: dict[str, Any], state: TrainingState, tensors: dict[str, Tensor]
+    ) -> None:
+        """Refuse a checkpoint of another run, or whose tensors are not those that a run trains."""
         if theirs.get("format") != FORMAT:
             raise RunError(
                 f"{path} is a checkpoint of format {theirs.get('format')}, this adlib goes on from "
@@ -189,26 +182,24 @@ class Checkpointer:
                 f"{path} is a checkpoint of another run: {'; '.join(differ)}. Go on with the "
                 "settings it began with, or name another folder; nothing was changed"
             )
+        wanted, there = (  # the optimizer's moments come with the first step
+            {name for name in names if not name.startswith("optimizer.")}
+            for names in (state.pack()[0], tensors)
+        )
+        if wanted != there:
+            raise RunError(
+                f"{path}: tensors do not fit: missing {sorted(wanted - there)}, unexpected "
+                f"{sorted(there - wanted)}"
+            )
 
-    @contextmanager
-    def stop_requests(self) -> Iterator[None]:
-        """Let a step end before SIGTERM or SIGINT stop the run, where there is a folder to save to.
-
-        Python gives signals to the main thread only; in another, they act as they always do.
-        """
-        if self.folder is None or threading.current_thread() is not threading.main_thread():
-            yield
-            return
+    def stop_requests(self) -> AbstractContextManager[None]:
+        """Let a step end before SIGTERM or SIGINT stop a run that has a folder to save to."""
 
         def ask(number: int, frame: Any) -> None:
             self._stop = number
 
-        before = {n: signal.signal(n, ask) for n in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        numbers = () if self.folder is None else (signal.SIGTERM, signal.SIGINT)
+        return on_signals(ask, *numbers)
 
     def after_step(self, state: TrainingState) -> None:
         """Save when it is time to; save and stop when a signal asked for it.
@@ -229,26 +220,15 @@ class Checkpointer:
             )
 
 
-def _check_names(path: Path, state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a checkpoint that lacks what the run trains, or has more; moments come with steps."""
-    mine, theirs = (
-        {name for name in names if not name.startswith("optimizer.")}
-        for names in (state.pack()[0], tensors)
-    )
-    if mine != theirs:
-        raise RunError(
-            f"{path}: tensors do not fit: missing {sorted(mine - theirs)}, unexpected "
-            f"{sorted(theirs - mine)}"
-        )
-
-
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read tensors and JSON of a checkpoint; raise RunError if it is damaged."""
-    from safetensors import SafetensorError, safe_open
+    """Read tensors and JSON of a checkpoint; raise RunError if it is damaged.
 
+    One without a digest, which an older adlib wrote, is taken as it is.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            values = json.loads(file.metadata()["adlib"])
-            return {key: file.get_tensor(key) for key in file.keys()}, values  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        tensors, values, _ = read_tensors(path)
+        if not {"about", "groups", "numbers"} <= values.keys():
+            raise ValueError("its header is not a checkpoint's")
+    except (OSError, ValueError, AttributeError) as error:
         raise RunError(f"the checkpoint {path} is damaged: {error}") from error
+    return tensors, values

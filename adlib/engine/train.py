@@ -1,28 +1,28 @@
-"""The training loop, and what stands before and after it: features, threshold, the run on disk."""
+"""The training loop, what feeds it, and what stands before and after it."""
 
 import math
+import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from adlib.data.dataset import DataSplits
-from adlib.data.order import hold_out, noise_seed
+from adlib.data.order import batch_order, hold_out, noise_seed
 from adlib.data.tools.duplicates import duplicates
 from adlib.engine import runs
-from adlib.engine.checkpoints import Checkpointer, TrainingState
+from adlib.engine.checkpoint import Checkpointer, TrainingState
 from adlib.engine.features import cached_features
-from adlib.engine.feed import Batch, cached_batches, made_batches
-from adlib.engine.meter import ProgressLogger
 from adlib.engine.scoring import score_features
 from adlib.methods.detector import Detector
 from adlib.metrics.threshold import calibrate
@@ -37,6 +37,9 @@ from adlib.system.hardware import (
     peak_memory_mib,
 )
 from adlib.system.progress import track
+
+Batch = tuple[tuple[Tensor, ...], list[int]]
+"""The arguments of `loss`, and the numbers of the samples that the whole batch is made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,43 @@ class TrainOptions:
             raise ValueError(f"checkpoint_every must be at least 1, got {self.checkpoint_every}")
         if self.workers < 0:
             raise ValueError(f"workers must not be negative, got {self.workers}")
+
+
+def cached_batches(
+    features: Tensor, fitted: list[int], batch: int, start: int, steps: int, seed: int, part: slice
+) -> Iterator[Batch]:
+    """Yield batches of cached features, one shuffle of the fitted images after another.
+
+    Args:
+        features: Of all images (n g t c).
+        fitted: Which of them train; a sample's number is its place here.
+        batch: Images a step, of all processes together.
+        start: The first step that is wanted; an interrupted run gets the same batches from there.
+        steps: Of the whole run.
+        seed: Draws the order.
+        part: The share of a batch that this process takes.
+    """
+    generator, rows = torch.Generator().manual_seed(seed), torch.tensor(fitted)
+    for chosen in islice(batch_order(len(fitted), batch, steps, generator), start, None):
+        yield (features[rows[chosen[part]]],), chosen.tolist()
+
+
+def made_batches(
+    samples: Dataset[tuple[Tensor, ...]],
+    batch: int,
+    start: int,
+    steps: int,
+    part: slice,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """Yield batches of made samples; sample `i` belongs to slot `i % batch` of step `i // batch`.
+
+    Arguments as in `cached_batches`; `workers` processes, if any, make samples ahead of time.
+    """
+    numbers = [list(range(step * batch, (step + 1) * batch)) for step in range(start, steps)]
+    loader = DataLoader(samples, batch_sampler=[n[part] for n in numbers], num_workers=workers)
+    for made, whole in zip(loader, numbers, strict=True):
+        yield tuple(made), whole
 
 
 class _Loss(nn.Module):
@@ -82,20 +122,20 @@ def fit(
     """Train a method on the normal images of a data set, and calibrate its threshold.
 
     One model for all categories. A share of the normal images is held out and only calibrates;
-    the test images are not looked at. A method that learns from defects (it has `training_set`)
-    also gets `data.seen`. Under `accelerate launch` every process takes its share of
-    each batch, and the first one writes. A run that was interrupted goes on where it stopped when
-    it is begun again with the same `out` and settings, and ends with the same weights.
+    the test images are not looked at. A method that learns from defects also gets `data.seen`.
+    Under `accelerate launch` every process takes its share of each batch, and the first one writes.
+    An interrupted run goes on where it stopped when it is begun again with the same `out` and
+    settings, and ends with the same weights.
 
     Args:
         method: A method; its trainable weights are drawn anew from `seed`.
         data: Its `train` images, all normal, and what `adlib.data.supervise` took as `seen`.
-        steps: Optimiser steps, at least 1, or 0 for a method that trains nothing (its config's
-            are 0); None takes the config's.
+        steps: Optimiser steps, at least 1, or 0 for a method whose config has 0. Defaults to the
+            config's value.
         seed: Draws weights, order, noise and the held-out images.
         out: A new folder for the run; None keeps it in memory.
         holdout: Share of the normal images that calibrates.
-        device: Where; None takes the GPU if there is one.
+        device: Defaults to the GPU if there is one.
         precision: "auto", "fp32", "bf16" or "fp16" for matrix products; sums that matter stay in
             fp32.
         options: How it is computed and watched.
@@ -104,7 +144,7 @@ def fit(
     Warns:
         RuntimeWarning: Images occur twice, in training or on both sides; Pro-AD's constraint
             cannot hold (`adlib.nn.constraint.warn_if_unconstrained`); or a method that learns from
-            defects was given none, or such as its frame cuts off.
+            defects got none, or some that its frame cuts off.
     Returns:
         The run: the calibrated method, its losses, its provenance and where it was written.
     Raises:
@@ -163,7 +203,9 @@ def fit(
         losses: list[float] = []
         facts: runs.Record = {"seconds": 0.0, "resumed_at": []}
         if steps:  # a memory of normal features is made by `fit_prototypes` alone
-            batch, part = method.config.batch, _part(method.config.batch, accelerator)
+            batch = method.config.batch
+            size, rank = batch // accelerator.num_processes, accelerator.process_index
+            part = slice(rank * size, (rank + 1) * size)
             if method.learns_from_defects:
                 made = method.training_set(data.train.select(fitted), seen, seed)
                 for sentence in made.missing:
@@ -210,12 +252,6 @@ def fit(
     return run
 
 
-def _part(batch: int, accelerator: Any) -> slice:
-    """What of a batch this process takes."""
-    size = batch // accelerator.num_processes
-    return slice(accelerator.process_index * size, (accelerator.process_index + 1) * size)
-
-
 def _train(
     method: Detector,
     feed: Callable[..., Iterator[Batch]],
@@ -229,38 +265,35 @@ def _train(
 ) -> tuple[list[float], runs.Record]:
     """Run the steps that are left: batch, loss, backward, step, record.
 
-    Args:
-        method: With its prototypes; its weights end as those of the last step.
-        feed: Yields the batches from a step `start` on.
-        name: Tells from which file a sample of a batch was made.
-        steps: Of the whole run.
-        seed: Draws order and noise.
-        accelerator: Accelerate's view of precision and processes.
-        keeper: Of the checkpoints.
-        options: As `fit` got them.
-        on_step: As `fit` got it.
+    `feed` yields the batches from a step `start` on, and `name` gives the file of a sample.
+
     Returns:
-        The loss of every step, and what a run's provenance says of its speed.
+        The loss of every step, and the speed for the run's provenance.
     """
     optimizer, schedule = method.configure_optimizer(steps)
     state = TrainingState(
         method=method, optimizer=optimizer, schedule=schedule, scaler=accelerator.scaler
     )
     keeper.resume(state)
-    start, spent, clip = len(state.losses), state.seconds, method.config.clip
+    start, spent, size = len(state.losses), state.seconds, method.config.batch
     method.train()
     model, optimizer = accelerator.prepare(_Loss(method), optimizer)
     weights, first = method.trained(), accelerator.is_main_process
+    settings = {k: str(v) for k, v in to_json(method.config).items()}
+    accelerator.init_trackers("adlib", settings)
     bar = track(feed(start=start), "train", total=steps, initial=start, unit="step", show=first)
-    log = ProgressLogger(bar, accelerator, options.tracker, method.config.batch, method.config)
+    begun, ends = time.perf_counter(), [0.0]  # seconds at the end of each step
     place = next(method.parameters()).device
     forked = torch.random.fork_rng(devices=[place] if place.type == "cuda" else [])
-    with forked, keeper.stop_requests(), _compiled(method, options.compile):
+    if options.compile:
+        method.compile()  # the forward pass; the loss around it keeps its hooks as they are
+    with forked, keeper.stop_requests():
         for step, (batch, numbers) in enumerate(bar, start):
             torch.manual_seed(noise_seed(seed, step, accelerator.process_index))
-            loss = model(*(_placed(x, place) for x in batch))
+            dtypes = [torch.float32 if x.is_floating_point() else x.dtype for x in batch]
+            loss = model(*(x.to(place, t) for x, t in zip(batch, dtypes, strict=True)))
             accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(weights, clip).item()
+            norm = accelerator.clip_grad_norm_(weights, method.config.clip).item()
             value = accelerator.reduce(loss.detach(), "mean").item()
             if not math.isfinite(value) or not (math.isfinite(norm) or state.scaler):
                 raise FloatingPointError(
@@ -271,31 +304,25 @@ def _train(
             optimizer.zero_grad(set_to_none=True)
             if not accelerator.optimizer_step_was_skipped:  # fp16, where its scale was too large
                 schedule.step()
+            ends.append(time.perf_counter() - begun)
+            rate, memory = size * (len(ends) - 1) / ends[-1], peak_memory_mib() or 0
             state.losses.append(value)
-            state.seconds = spent + log.show(step, value, optimizer.param_groups[0]["lr"])
+            state.seconds = spent + ends[-1]
+            bar.set_postfix_str(
+                f"loss {value:.4f}, {rate:.1f} images/s, {memory:,.0f} MiB", refresh=False
+            )
+            lr = optimizer.param_groups[0]["lr"]
+            accelerator.log({"loss": value, "lr": lr, "images_per_second": rate}, step=step)
             keeper.after_step(state)
             if on_step is not None:
                 on_step(step + 1)
-    log.close()
+    method._compiled_call_impl = None  # what is scored and saved is the plain one
+    for tracker in accelerator.trackers:
+        tracker.finish()  # Accelerate's own end would part the processes
+    each = [b - a for a, b in pairwise(ends)]
     return state.losses, {
         "seconds": state.seconds,
-        "images_per_second": log.rate,  # of the median step, so without compiling
-        "first_step_seconds": log.ends[0] if log.ends else None,
+        "images_per_second": size / statistics.median(each) if each else None,  # not of compiling
+        "first_step_seconds": each[0] if each else None,
         "resumed_at": state.resumed_at,
     }
-
-
-@contextmanager
-def _compiled(method: Detector, wanted: bool) -> Iterator[None]:
-    """Compile the forward pass inside; the loss around it keeps its hooks as they are."""
-    if wanted:
-        method.compile()
-    try:
-        yield
-    finally:
-        method._compiled_call_impl = None  # what is scored and saved is the plain one
-
-
-def _placed(x: Tensor, device: torch.device) -> Tensor:
-    """Move features and images as fp32, and masks as they are."""
-    return x.to(device, torch.float32) if x.is_floating_point() else x.to(device)

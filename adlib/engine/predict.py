@@ -1,0 +1,152 @@
+"""A trained method on images of any kind."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
+
+from adlib.data.dataset import ImageDataset
+from adlib.data.readers.pictures import Picture, check_pictures, list_pictures, read_each
+from adlib.engine.features import transform_of
+from adlib.engine.scoring import check_method, score_features
+from adlib.methods.detector import Detector
+from adlib.metrics.threshold import DEFAULT_RATE
+from adlib.system.hardware import autocast, choose_dtype
+from adlib.system.printable import printable
+from adlib.system.progress import track
+
+BATCH = 8  # images through encoder and decoder at a time; twice as fast as one by one
+PIXELS = 50_000_000  # of photographs that wait for their batch: 150 MB
+
+Predicted = tuple[str, UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h2 w2"], float]
+"""Path, image, anomaly map and score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a method says of images.
+
+    Attributes:
+        paths: Their files, or "image 0", "image 1", ...
+        maps: An anomaly map for each, at the image's own size.
+        scores: Image scores; larger is more anomalous.
+        decisions: True where the score is above the threshold; None without a calibration.
+        threshold: The score above which an image is called defective, None likewise.
+    """
+
+    paths: list[str]
+    maps: list[Float[np.ndarray, "_ _"]]
+    scores: Float[np.ndarray, " n"]
+    decisions: Bool[np.ndarray, " n"] | None
+    threshold: float | None
+
+
+def predict(
+    method: Detector,
+    images: ImageDataset | Picture | Sequence[Picture],
+    *,
+    rate: float = DEFAULT_RATE,
+    category: str | None = None,
+    precision: str = "auto",
+    batch: int = BATCH,
+) -> Prediction:
+    """Map and score images, and decide by a threshold from held-out normal images.
+
+    Args:
+        method: A trained method.
+        images: `ImageDataset`, a file, a folder of files, an array (h, w, 3) in sRGB, or several.
+        rate: Accepted false alarms among normal images.
+        category: Use the threshold of this category. Defaults to all that the method was trained
+            on, pooled.
+        precision: As in `fit`.
+        batch: Images at a time. In fp32 it changes a score by less than 1e-5.
+    Returns:
+        Maps at the images' own sizes, scores, decisions.
+    Raises:
+        FileNotFoundError: A file or folder that is not there.
+        ValueError: Files that are no usable images, all of them named before any is computed; an
+            array that is not uint8 (h, w, 3); a category that was not trained on.
+        TypeError: Something else in the place of an image, or a `Run` in that of the method.
+        FloatingPointError: A map or score is not finite; names the image.
+    """
+    check_method(method)
+    threshold = None
+    if method.calibration is not None and method.calibration.scores:
+        threshold = method.calibration.threshold(rate, category)
+    found = [
+        (path, heat, score)
+        for path, _, heat, score in predict_each(method, images, precision=precision, batch=batch)
+    ]
+    scores = np.array([score for *_, score in found])
+    return Prediction(
+        paths=[path for path, *_ in found],
+        maps=[heat for _, heat, _ in found],
+        scores=scores,
+        decisions=None if threshold is None else scores > threshold,
+        threshold=threshold,
+    )
+
+
+def predict_each(
+    method: Detector,
+    images: ImageDataset | Picture | Sequence[Picture],
+    *,
+    precision: str = "auto",
+    batch: int = BATCH,
+    enlarge: bool = True,
+) -> Iterator[Predicted]:
+    """Yield path, image, map and score of each image, in order.
+
+    The arguments are those of `predict`; with `enlarge` a map has its image's size, without it the
+    size at which it is scored. Of large photographs fewer than `batch` are held at a time.
+
+    Raises:
+        FileNotFoundError: As `predict`, and so for the others.
+        ValueError: Files or an array that are no usable images.
+        TypeError: Something else in the place of an image, or a `Run` in that of the method.
+        FloatingPointError: A map or score is not finite.
+    """
+    check_method(method)
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    pictures = list_pictures(images)
+    check_pictures(pictures)
+    dtype = choose_dtype(precision, next(method.parameters()).device)
+    waiting: list[tuple[str, np.ndarray]] = []
+    for each in track(read_each(pictures), "predict", total=len(pictures), unit="image"):
+        waiting.append(each)
+        pixels = sum(image.shape[0] * image.shape[1] for _, image in waiting)
+        if len(waiting) == batch or pixels > PIXELS:
+            yield from _predict_batch(method, waiting, dtype, enlarge)
+            waiting = []
+    if waiting:
+        yield from _predict_batch(method, waiting, dtype, enlarge)
+
+
+def _predict_batch(
+    method: Detector, named: list[tuple[str, np.ndarray]], dtype: torch.dtype, enlarge: bool
+) -> Iterator[Predicted]:
+    """Yield what `predict_each` does of images that are computed together."""
+    device, transform = next(method.parameters()).device, transform_of(method)
+    pixels = torch.from_numpy(np.stack([transform.image(image) for _, image in named]))  # b 3 h w
+    with torch.no_grad(), autocast(device, dtype):
+        features = method.encode(pixels.to(device))
+    maps, scores = score_features(method, features.half(), dtype)  # fp16, as from the cache
+    finite = np.isfinite(maps).all(axis=(1, 2)) & np.isfinite(scores)
+    if not finite.all():
+        path = printable(named[int(np.argmin(finite))][0])
+        cure = (
+            "its features leave the range of fp16, or the weights are not finite: train again, "
+            "or on another encoder"
+            if dtype == torch.float32
+            else "try precision fp32"
+        )
+        raise FloatingPointError(f"{path}: the anomaly map or its score is not finite; {cure}")
+    for (path, image), heat, score in zip(named, maps, scores, strict=True):
+        if enlarge:
+            one = torch.from_numpy(heat)[None, None]
+            heat = F.interpolate(one, image.shape[:2], mode="bilinear")[0, 0].numpy()
+        yield path, image, heat, float(score)
