@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import adlib
+from adlib.cli import main
 from adlib.methods import ProAD
 from adlib.system import progress
 from adlib.system.progress import LOG, track
@@ -37,3 +38,10 @@ def test_a_log_gets_whole_lines_with_loss_rate_memory_and_time_left(
     assert any("<00:00" in line for line in lines)  # the time left
     rate = run.provenance["images_per_second"]
     assert rate > tiny.config.batch / run.provenance["seconds"]
+
+
+def test_an_error_of_the_command_line_shows_names_escaped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["predict", "/nowhere/run", "/nowhere/\x1b[2J\u202ephotos", "--out", "x"]) == 2
+    assert r"no file or folder /nowhere/\x1b[2J\u202ephotos" in capsys.readouterr().err
