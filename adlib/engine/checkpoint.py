@@ -26,25 +26,15 @@ KEPT = 2  # checkpoints: should the last be damaged, the one before it is there;
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """All that a step changes.
+    """All that a step changes."""
 
-    Attributes:
-        method: Its trainable weights and buffers.
-        optimizer: And its moments.
-        schedule: Of the learning rate.
-        scaler: Of an fp16 loss; None otherwise.
-        losses: One a step, so their number is the step.
-        seconds: Spent on these steps.
-        resumed_at: Steps from which interrupted runs went on.
-    """
-
-    method: Any
-    optimizer: torch.optim.Optimizer
-    schedule: Any
-    scaler: Any = None
-    losses: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    resumed_at: list[int] = field(default_factory=list)
+    method: Any  # its trainable weights and buffers
+    optimizer: torch.optim.Optimizer  # its moments
+    schedule: Any  # of the learning rate
+    scaler: Any = None  # of an fp16 loss
+    losses: list[float] = field(default_factory=list)  # one a step, so their number is the step
+    seconds: float = 0.0  # spent on these steps
+    resumed_at: list[int] = field(default_factory=list)  # steps from which runs went on
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The state as tensors by name and as JSON."""
@@ -134,9 +124,8 @@ class Checkpointer:
         Warns:
             RuntimeWarning: The last one is damaged, and the one before is taken.
         Raises:
-            RunError: The checkpoint is of another run, and how that differs; or of another format,
-                or its tensors do not fit; or none can be read; or the processes of a training
-                found different ones.
+            RunError: It is of another run or format, or its tensors do not fit; none can be read;
+                or the processes of a training found different ones.
         """
         damaged = ""
         for path in reversed(self._found()):

@@ -136,8 +136,7 @@ def fit(
         out: A new folder for the run; None keeps it in memory.
         holdout: Share of the normal images that calibrates.
         device: Defaults to the GPU if there is one.
-        precision: "auto", "fp32", "bf16" or "fp16" for matrix products; sums that matter stay in
-            fp32.
+        precision: "auto", "fp32", "bf16" or "fp16" for matrix products; sums stay in fp32.
         options: How it is computed and watched.
         on_step: Called after each step with the number of steps done. It may look at the method,
             and leaves it in training mode.
@@ -148,8 +147,7 @@ def fit(
     Returns:
         The run: the calibrated method, its losses, its provenance and where it was written.
     Raises:
-        RunError: `out` holds a finished run, or checkpoints of another one, or another process
-            writes to it.
+        RunError: `out` holds a finished run or another one's checkpoints, or is being written.
         ValueError: Too few steps, defects among the training images, nothing to train on, or a
             batch that does not divide into equal parts for the processes.
         FloatingPointError: The loss or its gradient is not finite; names step and images.
@@ -290,7 +288,7 @@ def _train(
     with forked, keeper.stop_requests():
         for step, (batch, numbers) in enumerate(bar, start):
             torch.manual_seed(noise_seed(seed, step, accelerator.process_index))
-            dtypes = [torch.float32 if x.is_floating_point() else x.dtype for x in batch]
+            dtypes = [torch.float32 if x.is_floating_point() else x.dtype for x in batch]  # masks
             loss = model(*(x.to(place, t) for x, t in zip(batch, dtypes, strict=True)))
             accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(weights, method.config.clip).item()
