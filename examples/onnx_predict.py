@@ -133,9 +133,8 @@ def main() -> None:
     for name, path, score, threshold, heat in found:
         verdict = "defective" if score > threshold else "good"
         formula = str(path).startswith(("=", "+", "-", "@", "\t", "\r"))  # to a spreadsheet
-        table.writerow(
-            [f"'{path}" if formula else path, f"{score:.6f}", f"{threshold:.6f}", verdict, name]
-        )
+        cell = f"'{path}" if formula else path
+        table.writerow([cell, f"{score:.6f}", f"{threshold:.6f}", verdict, name])
         if words.maps:
             words.maps.mkdir(parents=True, exist_ok=True)
             Image.fromarray(heat).save(words.maps / f"{name}.tiff")

@@ -390,8 +390,6 @@ def test_groups_name_options_that_there_are() -> None:
         known |= set(help_texts(config))
     known |= {f"recipe.{name}" for name in help_texts(AnomalyConfig)}
     known |= set(help_texts(TrainOptions))
-        help_texts(TrainOptions)
-    )
     grouped = [name for _, names in TRAIN for name in names]
     assert len(grouped) == len(set(grouped))
     assert set(grouped) <= known

@@ -175,11 +175,10 @@ def parse(kind: Any, value: Any, name: str) -> Any:
         return value if nested is None else parse(nested, value, name)
     if origin is Literal and isinstance(value, str) and value not in inner:
         raise ValueError(f"unknown {name} {value!r:.60}; known are {', '.join(inner)}")
-    kind = str if origin is Literal else kind
-    plain = origin or kind
-    allowed, words = SCALARS.get(kind, (kind if origin is None else (), f"a {plain.__name__}"))
-    fits = isinstance(value, allowed) and (kind is bool or not isinstance(value, bool))
-    if not fits or (kind is float and not isfinite(value)):  # JSON as Python reads it has NaN
+    plain: Any = str if origin is Literal else origin or kind
+    allowed, words = SCALARS.get(plain, (kind if origin is None else (), f"a {plain.__name__}"))
+    fits = isinstance(value, allowed) and (plain is bool or not isinstance(value, bool))
+    if not fits or (isinstance(value, float) and not isfinite(value)):  # Python's JSON has NaN
         raise ValueError(f"{name} must be {words}, got {value!r:.60}")
     return Path(value) if kind is Path else value
 

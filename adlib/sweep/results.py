@@ -66,7 +66,7 @@ class Slot:
         """Note an attempt that begins now, and count it; only for the holder of the lock."""
         self.work.mkdir(exist_ok=True)
         for path in (self.work / "point.json", self.failed):
-            remove_leftovers(path.parent, path.name)
+            remove_leftovers(path.parent, f".{path.name}-*", held=True)
         result = {**point, "status": "begun", "attempts": self.begun() + 1, **made}
         write_json(self.work / "point.json", result)
         return result
