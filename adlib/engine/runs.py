@@ -180,7 +180,7 @@ def parse(kind: Any, value: Any, name: str) -> Any:
     fits = isinstance(value, allowed) and (plain is bool or not isinstance(value, bool))
     if not fits or (isinstance(value, float) and not isfinite(value)):  # Python's JSON has NaN
         raise ValueError(f"{name} must be {words}, got {value!r:.60}")
-    return Path(value) if kind is Path else value
+    return Path(str(value)) if kind is Path else value
 
 
 def versions() -> dict[str, str]:
