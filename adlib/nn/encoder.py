@@ -41,7 +41,7 @@ def check_size(size: tuple[int, int], multiple: int) -> None:
     """Raise ValueError, naming the two nearest sizes that work, unless both sides are multiples."""
     for side, axis in zip(size, ("height", "width"), strict=True):
         if side < multiple or side % multiple:
-            below = side // multiple * multiple
+            below = max(side, 0) // multiple * multiple
             near = [n for n in (below, below + multiple) if n > 0]
             raise ValueError(
                 f"{axis} {side} is not a multiple of the encoder's patch of {multiple} pixels; "
