@@ -15,10 +15,10 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from adlib.command_line import Machine, load, log_passed_over, parse
+from adlib.command_line import Machine, load, parse
 from adlib.data.readers.folders import closest
 from adlib.data.split import supervise
-from adlib.data.tools.findings import scorable, unscored
+from adlib.data.tools.checks import scorable, unscored
 from adlib.data_commands import about_data
 from adlib.info import Info, info
 from adlib.report.command import Report, report
@@ -72,6 +72,8 @@ class Predict(Machine):
     """Take the threshold of this category. Defaults to one for all together."""
     maps: bool = False
     """Also write the anomaly maps, as 32-bit TIFF at the images' sizes."""
+    skip_unreadable: bool = False
+    """Go on past files that cannot be read, and list them at the end."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -174,12 +176,14 @@ def evaluate(command: Evaluate) -> None:
 def predict(command: Predict) -> None:
     """Decide for each image of a folder."""
     from adlib import engine
-    from adlib.data.readers.pictures import list_pictures
+    from adlib.data.readers.pictures import list_pictures, notes_on
     from adlib.engine.gallery import write_gallery
     from adlib.system.hardware import choose_device
 
     check_new(command.out)
-    log_passed_over(str(command.images), print)
+    for note in notes_on(command.images):
+        print(f"note: {note}")
+    refused: list[str] | None = [] if command.skip_unreadable else None
     pictures = list_pictures(command.images)
     method = engine.load_run(command.run).method
     calibration = method.calibration
@@ -191,7 +195,13 @@ def predict(command: Predict) -> None:
     promise = _promise(calibration, command.false_alarms, command.category)
     verdicts = write_gallery(
         command.out,
-        engine.predict_each(method, pictures, precision=command.precision, enlarge=command.maps),
+        engine.predict_each(
+            method,
+            pictures,
+            precision=command.precision,
+            enlarge=command.maps,
+            unreadable=refused,
+        ),
         threshold=calibration.threshold(command.false_alarms, command.category),
         scale=(calibration.low, calibration.high),
         promise=promise,
@@ -199,6 +209,8 @@ def predict(command: Predict) -> None:
     )
     bad = sum(v.defective for v in verdicts)
     print(f"{bad} of {len(verdicts)} images called defective. {promise}")
+    for reason in refused or ():
+        print(f"left out: {reason}")
     print(f"see {command.out / 'index.html'}")
 
 

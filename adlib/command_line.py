@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 from types import NoneType, UnionType
@@ -19,10 +19,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import tyro
 from tyro.conf import Positional
 
-from adlib.data import NAMES, load_data
+from adlib.data import load_data
 from adlib.data.dataset import DataSplits
-from adlib.data.tools.check import pictures_passed_over
 from adlib.settings import help_texts
+from adlib.system.printable import printable
 
 LEFT, WIDEST = 22, 100  # columns of the options' names, and of the whole text at most
 WORDS = {int: "N", float: "X", Path: "PATH", str: "NAME"}
@@ -199,10 +199,6 @@ def load(name: str, categories: tuple[str, ...]) -> DataSplits:
     data = load_data(name, **({"categories": list(categories)} if categories else {}))
     if data.notice:
         print(data.notice)
+    for note in data.notes:
+        print(f"note: {printable(note)}")
     return data
-
-
-def log_passed_over(place: str, log: Callable[[str], None]) -> None:
-    """Say which pictures of a folder are in a format that is not read."""
-    if place not in NAMES and (told := pictures_passed_over(Path(place).expanduser())):
-        log(told)

@@ -10,11 +10,14 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
-from adlib.command_line import TRAIN, Machine, load, log_passed_over, parse
+from adlib.command_line import TRAIN, Machine, load, parse
+from adlib.data import NAMES
 from adlib.data.dataset import DataSplits
 from adlib.data.readers.folders import closest
 from adlib.data.split import SEEN, supervise
-from adlib.data.tools.findings import scorable, unscored
+from adlib.data.tools.checks import scorable, unscored
+from adlib.data.tools.contradictions import contradictions
+from adlib.system.printable import printable
 
 C = TypeVar("C")
 
@@ -98,8 +101,9 @@ def train(command: Train[Any]) -> None:
             "adlib evaluate --seen tests it on what is left for prn"
         )
     log = print if first_process() else _silent
-    log_passed_over(command.data, log)
     data, count = load(command.data, command.categories), command.seen
+    for sentence in contradictions(data) if command.data not in NAMES else ():
+        log(f"note: {printable(sentence)}")
     if count is None and data.seen is None and learns:
         count = SEEN
     data = data if count is None else supervise(data, count, command.seed)

@@ -23,6 +23,7 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")  # by content; others may start programs
 NO_PHOTOGRAPHS = {"__MACOSX", "ground_truth", "masks"}
 
 
@@ -50,7 +51,7 @@ def may_hold_photographs(folder: Path) -> bool:
 
 def read(path: Path) -> Image.Image:
     """Decode an image upright; 16 bits, a palette or transparency are not for us to interpret."""
-    with Image.open(path) as picture:
+    with Image.open(path, formats=FORMATS) as picture:
         # Pillow reads 16-bit colour as 8-bit without a word; only the raw mode still shows it
         deep = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", []))
         if deep or picture.mode not in ("L", "LA", "RGB", "RGBA"):

@@ -154,18 +154,6 @@ def dagm(root: Path) -> Path:
     return root
 
 
-def dagm_ellipses(root: Path) -> Path:
-    for category in ("Class1", "Class2"):
-        for k in range(10):
-            image(root / category / f"{k + 1}.png", k)
-        lines = []
-        for k in range(12):
-            image(root / f"{category}_def" / f"{k + 1}.png", k)
-            lines.append(f"{k + 1}\t6.0\t3.0\t0.5\t{10 + k}.0\t15.0")
-        (root / f"{category}_def/labels.txt").write_text("\n".join(lines) + "\n")
-    return root
-
-
 def ksdd2(root: Path) -> Path:
     """Every image has a mask, and most are black; the archive holds a stray copy."""
     for split, start in (("train", 10000), ("test", 20000)):

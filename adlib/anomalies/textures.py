@@ -11,7 +11,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageEnhance, ImageOps
 
 from adlib.anomalies.transformed_images import ArrayCache
-from adlib.data.image_io import check_header, is_image, read_image
+from adlib.data.image_io import check_header, read_image
+from adlib.data.readers.files import images_in, walk
 
 # In scikit-image's wheel, all CC0 as its docstrings say: three gray textures (brick and gravel of
 # CC0Textures, grass by linolafett) and two photographs for their colours (a cat's fur by S. van
@@ -76,7 +77,7 @@ def _folder_files(folder: Path) -> tuple[Path, ...]:
     """The images in a folder and in those below it, in the order of their names."""
     if not folder.is_dir():
         raise FileNotFoundError(f"textures: expected a folder of images, but {folder} is none")
-    files = tuple(sorted(path for path in folder.rglob("*") if is_image(path)))
+    files = tuple(sorted(images_in(walk(folder))))
     if not files:
         raise ValueError(f"textures: expected images in {folder} or below it, found none")
     return files

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adlib.data.dataset import DataSplits, ImageDataset, ImageRef, Sample
-from adlib.data.readers.benchmarks import load_benchmark, other_than, recognise
+from adlib.data.readers.benchmarks import load_benchmark, not_own
 from adlib.data.readers.folders import closest, load_folder
 from adlib.data.readers.manifest import is_manifest, load_manifest
 from adlib.data.readers.solar import load_solar
@@ -64,13 +64,11 @@ def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> DataSplit
     if looks_like_a_path or path.exists():
         _check_options(f"the folder {word}", load_folder, options)
         try:
-            return load_folder(Path(word), **options)
+            return load_folder(path, **options)
         except (FileNotFoundError, ValueError) as error:
-            instead = other_than("", recognise(path)) if path.is_dir() else ""
-            if instead:
-                kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-                raise kind(f"{error}{instead}: say load_data(NAME, root=...)") from error
-            raise
+            instead = not_own(path) if path.is_dir() else ""
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{error}{instead}") from error
     raise ValueError(
         f"no data set is called {word!r}{closest(word, NAMES)}; names: {', '.join(NAMES)}; the "
         "path to a folder of images, or to a table of them, works too, but there is none either"

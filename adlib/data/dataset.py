@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from tqdm import tqdm
 
-from adlib.data.image_io import read_image, read_mask
+from adlib.data.image_io import read_header, read_image, read_mask
 
 GOOD = "good"  # the name of the folder of normal images in MVTec AD
 
@@ -152,6 +152,7 @@ class DataSplits:
         notice: Licence and citation, to be shown before use; empty where nothing is asked.
         seen: Defects to train on (`adlib.data.supervise`); None where nobody asked for some.
         drawn: How many of each category were asked for, and the seed that drew them.
+        notes: Sentences about what was found and is not as one may think.
     """
 
     name: str
@@ -160,6 +161,7 @@ class DataSplits:
     notice: str = ""
     seen: ImageDataset | None = None
     drawn: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -167,26 +169,47 @@ class DataSplits:
         return tuple(sorted({*self.train.categories, *self.test.categories}))
 
     @property
+    def splits(self) -> tuple[ImageDataset, ...]:
+        """Train, test, and seen where it is there."""
+        both = (self.train, self.test)
+        return both if self.seen is None else (*both, self.seen)
+
+    @property
+    def references(self) -> tuple[ImageRef, ...]:
+        """Those of all splits."""
+        return tuple(r for split in self.splits for r in split.references)
+
+    @property
     def hash(self) -> str:
         """SHA-256 over the digests of the splits, as hex digits."""
-        splits = (
-            (self.train, self.test) if self.seen is None else (self.train, self.test, self.seen)
-        )
-        return hashlib.sha256(" ".join(split.digest for split in splits).encode()).hexdigest()
+        return hashlib.sha256(" ".join(s.digest for s in self.splits).encode()).hexdigest()
 
 
-def read_files(reference: ImageRef) -> Sample:
+def read_files(reference: ImageRef, *, soft: bool = False) -> Sample:
     """Decodes the image file of a reference, and its mask file where it has one.
 
+    Args:
+        reference: Of files.
+        soft: As `read_mask` takes it; benchmarks count every value above 0, as their papers do.
     Raises:
         ValueError: A file is not what `read_image` and `read_mask` accept, or the mask has another
             size than the image.
     """
     image = read_image(reference.path)
-    mask = None if reference.label else np.zeros(image.shape[:2], dtype=bool)
+    size, mask = image.shape[:2], None if reference.label else np.zeros(image.shape[:2], dtype=bool)
     if reference.mask is not None:
-        mask = read_mask(reference.mask)
-        check_sizes(reference, image.shape[:2], mask.shape)
+        mask = read_mask(reference.mask, soft=soft)
+        if mask.shape != size:
+            turn, exif = read_header(reference.path)[2], ""
+            if turn > 4 and mask.shape[::-1] == size:
+                exif = (
+                    f"; EXIF turns the image (orientation {turn}) and not the mask: turn it alike"
+                )
+            raise ValueError(
+                f"{reference.mask}: expected a mask of the size of its image {reference.path}, "
+                f"{size[1]} x {size[0]} (width x height), got {mask.shape[1]} x {mask.shape[0]}"
+                + exif
+            )
     return Sample(
         image=image,
         mask=mask,
@@ -195,19 +218,6 @@ def read_files(reference: ImageRef) -> Sample:
         defect=reference.defect,
         path=reference.path,
     )
-
-
-def check_sizes(reference: ImageRef, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
-    """Compares (height, width) of an image and its mask.
-
-    Raises:
-        ValueError: They differ.
-    """
-    if image != mask:
-        raise ValueError(
-            f"{reference.mask}: expected a mask of the size of its image {reference.path}, "
-            f"{image[1]} x {image[0]} (width x height), got {mask[1]} x {mask[0]}"
-        )
 
 
 def hash_files(reference: ImageRef) -> bytes:

@@ -6,40 +6,43 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, UInt8
-from PIL import Image, ImageOps
+from jaxtyping import Bool, Float32, UInt8
+from PIL import Image, UnidentifiedImageError
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})  # in any case
+# what Pillow decodes by itself: whatever a file is called, its content must be one of these, for a
+# file of another kind may start another program (PostScript starts Ghostscript)
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
+_READ = ".png .jpg .jpeg .jpe .jfif .bmp .tif .tiff .webp .pgm .ppm .pnm"
+ENDINGS = frozenset(_READ.split())  # in any case; a file without an ending is looked into
+HEADS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"P5", b"P6")
 SMALLEST = 16  # pixels a side; below, no encoder has two patches; ours
 GRAY_OR_COLOUR = frozenset({"L", "LA", "RGB", "RGBA"})
+MASK_MODES = GRAY_OR_COLOUR | {"1", "P", "PA", "I", "I;16", "I;16B", "I;16L"}
 LOSSY = frozenset({"JPEG", "MPO", "WEBP"})  # formats whose zero may come back as 1 or 2
 
 # what Pillow raises on bytes it cannot follow; an OSError with an errno is the system's, not ours
-UNDECODABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-CURES = {
-    "CMYK": "convert it to RGB with its colour profile",
-    "P": "convert the palette to RGB, or to gray where it is a mask",
-    "PA": "convert the palette to RGB, or to gray where it is a mask",
-    "1": "convert it to 8-bit gray",
-}
+UNDECODABLE = (OSError, SyntaxError, TypeError, ValueError, EOFError, struct.error, zlib.error,
+               Image.DecompressionBombError)  # fmt: skip
+CURES = {"CMYK": "convert it to RGB with its colour profile", "1": "convert it to 8-bit gray"}
 TO_8_BIT = "scale it to 8 bit; which range of values matters is yours to say"
+_T = Image.Transpose
+# what turns an image of EXIF orientation 2 to 8 upright
+UPRIGHT = dict(enumerate((_T.FLIP_LEFT_RIGHT, _T.ROTATE_180, _T.FLIP_TOP_BOTTOM, _T.TRANSPOSE,
+                          _T.ROTATE_270, _T.TRANSVERSE, _T.ROTATE_90), start=2))  # fmt: skip
 
 
 def is_image(path: Path) -> bool:
-    """True for a visible file with one of the image endings, in any case.
+    """True for a visible file with one of the image endings, or with none and an image inside.
 
     A link that leads nowhere counts: whoever reads it is told, and no image is lost without a word.
     """
-    named = path.suffix.lower() in ENDINGS and not path.name.startswith(".")
-    return named and (path.is_file() or leads_nowhere(path))
+    ending = path.suffix.lower()
+    if path.name.startswith(".") or (ending and ending not in ENDINGS):
+        return False
+    if ending or not path.is_file():
+        return ending != "" and (path.is_file() or leads_nowhere(path))
+    with path.open("rb") as file:
+        return file.read(6).startswith(HEADS)
 
 
 def leads_nowhere(path: Path) -> bool:
@@ -62,41 +65,79 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     return np.array(_decode(path, GRAY_OR_COLOUR).convert("RGB"))
 
 
-def read_mask(path: str | os.PathLike[str]) -> Bool[np.ndarray, "h w"]:
+def read_mask(path: str | os.PathLike[str], *, soft: bool = False) -> Bool[np.ndarray, "h w"]:
     """Decodes a mask, turned as its EXIF orientation says: True where a pixel is defective.
 
     Every value above 0 counts (so label maps that look black work; MVTec AD's masks hold 0 and 255
     only), in a colour file in any channel. In JPEG and WebP files, which do not keep 0 exactly, a
     value above 127 counts; ours.
 
+    Args:
+        path: 1-bit, 8-bit, palette or 16-bit gray.
+        soft: Where the file holds values on both sides of its middle and those below are no classes
+            of a label map (`has_soft_edges`), only values above the middle count; ours.
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: As for `read_image`; but a 1-bit mask is welcome.
+        ValueError: As for `read_image`.
     """
-    picture = _decode(path, GRAY_OR_COLOUR | {"1"})
-    threshold = 127 if picture.info["adlib_lossy"] else 0
-    return np.array(picture.convert("RGB")).max(axis=2) > threshold
+    values, _, lossy = mask_values(path)
+    middle = np.iinfo(values.dtype).max // 2
+    return values > (middle if lossy or (soft and has_soft_edges(values)) else 0)
+
+
+def has_soft_edges(values: np.ndarray) -> bool:
+    """Whether the dark grays of a mask are the edges of a bright area.
+
+    A class of a label map fills areas, whose pixels equal all their neighbours; an edge does not.
+    """
+    middle = np.iinfo(values.dtype).max // 2
+    dark = (values > 0) & (values <= middle)  # h w
+    if not dark.any() or values.max() <= middle:
+        return False
+    flat = np.ones(values[1:-1, 1:-1].shape, dtype=bool)
+    for dy, dx in np.ndindex(3, 3):
+        shifted = values[dy : values.shape[0] - 2 + dy, dx : values.shape[1] - 2 + dx]
+        flat &= shifted == values[1:-1, 1:-1]
+    return bool((flat & dark[1:-1, 1:-1]).sum() < dark.sum() / 2)
+
+
+def mask_values(path: str | os.PathLike[str]) -> tuple[np.ndarray, bool, bool]:
+    """Gray values (8 or 16 bit) of a mask, whether it is stored as gray, and whether it is lossy.
+
+    Of a colour file they are the largest of the channels.
+    """
+    picture = _decode(path, MASK_MODES)
+    lossy = picture.info["adlib_lossy"]
+    if picture.mode.startswith("I"):
+        values = np.array(picture).clip(0, 2**16 - 1)
+        return values.astype(np.uint16 if values.max() > 255 else np.uint8), True, lossy
+    gray = picture.mode not in ("RGB", "RGBA")
+    return np.array(picture.convert("RGB")).max(axis=2), gray, lossy
 
 
 def check_header(path: str | os.PathLike[str], *, mask: bool = False) -> tuple[int, int]:
+    """Height and width of a file once upright; see `read_header`."""
+    return read_header(path, mask=mask)[:2]
+
+
+def read_header(path: str | os.PathLike[str], *, mask: bool = False) -> tuple[int, int, int]:
     """Checks a file as `read_image` or `read_mask` would, decoding it only where there is cause.
 
     Cause is a transparency, or an end that does not look like the format's, as in a copy cut short.
 
     Returns:
-        Height and width in pixels once upright.
+        Height and width in pixels once upright, and the EXIF orientation: 1 (upright) to 8.
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: As for `read_image`.
     """
-    modes = GRAY_OR_COLOUR | {"1"} if mask else GRAY_OR_COLOUR
+    modes = MASK_MODES if mask else GRAY_OR_COLOUR
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             reason = _objection(picture, modes)
-            transparent = picture.mode in ("LA", "RGBA") or "transparency" in picture.info
-            # the base class's getexif, since that of PNG decodes the file to look behind the pixels
-            turned = Image.Image.getexif(picture).get(0x0112, 1) >= 5  # orientations 5..8: by 90°
-            width, height = picture.size[::-1] if turned else picture.size
+            transparent = picture.mode in ("LA", "RGBA", "PA") or "transparency" in picture.info
+            turn = _orientation(picture)
+            width, height = picture.size[::-1] if turn >= 5 else picture.size
             form = picture.format or ""
     except UNDECODABLE as error:
         raise _undecodable(path, error) from error
@@ -104,25 +145,50 @@ def check_header(path: str | os.PathLike[str], *, mask: bool = False) -> tuple[i
         raise ValueError(f"{os.fspath(path)}: {reason}")
     if transparent or not _ends_well(path, form):
         width, height = _decode(path, modes).size
-    return height, width
+    return height, width, turn
 
 
-def _decode(path: str | os.PathLike[str], modes: frozenset[str]) -> Image.Image:
+def thumbnail(path: str | os.PathLike[str], side: int) -> Float32[np.ndarray, "s s"]:
+    """The gray values of an upright image, shrunk to a square (bilinear, antialiased).
+
+    Raises:
+        ValueError: As for `read_image`.
+    """
+    picture = _decode(path, GRAY_OR_COLOUR, least=8 * side).convert("L").convert("F")
+    return np.array(picture.resize((side, side), Image.Resampling.BILINEAR))
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF orientation, 1 where there is none or no sensible one; Pillow turns TIFF by itself."""
+    if picture.format == "TIFF":
+        return 1
+    # the base class's getexif, since that of PNG decodes the file to look behind the pixels
+    value = Image.Image.getexif(picture).get(0x0112, 1)
+    return value if isinstance(value, int) and value in UPRIGHT else 1
+
+
+def _decode(
+    path: str | os.PathLike[str], modes: frozenset[str], least: int | None = None
+) -> Image.Image:
+    """Decode a file; with `least`, a JPEG only to a size that is at least this on both sides."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             reason, lossy = _objection(picture, modes), picture.format in LOSSY
             if reason is None:
+                turn = UPRIGHT.get(_orientation(picture))
+                if least is not None:
+                    picture.draft(None, (least, least))
                 picture.load()
-                if "transparency" in picture.info:  # one colour or gray value declared transparent
+                if "transparency" in picture.info or picture.mode == "PA":
                     picture = picture.convert("RGBA")
                 if picture.mode in ("LA", "RGBA"):
-                    least = picture.getchannel("A").getextrema()[0]
-                    if least != 255:
+                    least_alpha = picture.getchannel("A").getextrema()[0]
+                    if least_alpha != 255:
                         reason = (
                             f"expected an opaque image, got transparent pixels (least alpha "
-                            f"{least} of 255); flatten it onto the background you want"
+                            f"{least_alpha} of 255); flatten it onto the background you want"
                         )
-                picture = ImageOps.exif_transpose(picture)
+                picture = picture if turn is None else picture.transpose(turn)
     except UNDECODABLE as error:
         raise _undecodable(path, error) from error
     if reason is not None:
@@ -140,6 +206,11 @@ def _undecodable(path: str | os.PathLike[str], error: Exception) -> Exception:
         return ValueError(
             f"{os.fspath(path)}: the image is too large: {sizes}; shrink it or crop it"
         )
+    if isinstance(error, UnidentifiedImageError):
+        return ValueError(
+            f"{os.fspath(path)}: expected a whole image file, but its content is none that is read "
+            f"({', '.join(FORMATS)}); export it as PNG or JPEG"
+        )
     if isinstance(error, OSError) and error.errno is not None:
         return error  # not there, not ours to read, a folder: the system says it best
     return ValueError(
@@ -155,12 +226,13 @@ def _objection(picture: Image.Image, modes: frozenset[str]) -> str | None:
         return f"expected at least {SMALLEST} pixels a side, got {width} x {height}; leave it out"
     # Pillow reads 16-bit colour as 8-bit without a word; only the raw mode still shows it
     deep = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", []))
-    if deep or picture.mode[:1] in ("I", "F"):
+    wide_mask = picture.mode in modes and picture.mode not in GRAY_OR_COLOUR
+    if (deep or picture.mode[:1] in ("I", "F")) and not wide_mask:
         deeper = "16-bit" if deep or picture.mode.startswith("I;16") else "more than 8-bit"
         return f"expected 8-bit gray or RGB, got {deeper} pixels (mode {picture.mode}); {TO_8_BIT}"
     if picture.mode not in modes:
         kind = "palette image " if picture.mode in ("P", "PA") else ""
-        cure = CURES.get(picture.mode, "convert it to RGB")
+        cure = CURES.get(picture.mode, f"convert {'the palette' if kind else 'it'} to RGB")
         return f"expected 8-bit gray or RGB, got {kind}mode {picture.mode}; {cure}"
     pages = getattr(picture, "n_frames", 1)
     if pages > 1 and picture.format != "MPO":  # a phone's JPEG with a preview behind the photograph

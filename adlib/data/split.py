@@ -1,16 +1,18 @@
-"""The supervised split: a few defects leave the test set, to train on."""
+"""Which images train and which test: seen defects, a few normal images, several sets as one."""
 
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
 
-from adlib.data.dataset import DataSplits, ImageDataset
+from adlib.data.dataset import DataSplits, ImageDataset, ImageRef, Sample
 
+Places = Mapping[ImageRef, tuple[ImageDataset, int]]  # where each image of a joined set comes from
 SEEN = 10  # defects of each category; the unofficial code of PRN
 
 
@@ -125,6 +127,54 @@ def refuse_seen(seen: Collection[str], test: ImageDataset, name: str) -> None:
         )
 
 
+def keep_few(data: DataSplits, few: int, seed: int = 0) -> DataSplits:
+    """Keep some of the normal images of each category; the test stays as it is.
+
+    They are drawn by the seed one after another, so that the five of a draw of 5 are among the ten
+    of a draw of 10. A category that has no more keeps all. What is drawn of a category does not
+    depend on the others.
+
+    Args:
+        data: Its `train` images are all normal.
+        few: Images of each category, at least 1.
+        seed: Draws which.
+    Raises:
+        ValueError: `few` is below 1.
+    """
+    if few < 1:
+        raise ValueError(f"few counts normal images of each category, from 1 on; got {few}")
+    kept: list[int] = []
+    for category in data.train.categories:
+        mine = [i for i, r in enumerate(data.train.references) if r.category == category]
+        rng = np.random.default_rng([seed, zlib.crc32(category.encode())])
+        kept += rng.permutation(mine)[:few].tolist()
+    return replace(data, train=data.train.select(sorted(kept)))
+
+
+def join(parts: Sequence[DataSplits]) -> DataSplits:
+    """Join data sets; each keeps its images, and its categories are called NAME/CATEGORY.
+
+    Their seen defects are left out: methods that learn from defects are trained a category each.
+
+    Args:
+        parts: At least two, of different names.
+    Returns:
+        A data set called after all of them, such as "builtin+solar", with all their notices.
+    Raises:
+        ValueError: There is only one, or two of one name, whose categories could not be told apart.
+    """
+    names = [part.name for part in parts]
+    if len(set(names)) < max(2, len(names)):
+        raise ValueError(f"expected two data sets of different names, got {', '.join(names)}")
+    return DataSplits(
+        name="+".join(names),
+        train=_together({part.name: part.train for part in parts}),
+        test=_together({part.name: part.test for part in parts}),
+        notice="\n".join(dict.fromkeys(part.notice for part in parts if part.notice)),
+        notes=tuple(note for part in parts for note in part.notes),
+    )
+
+
 def _draw(data: DataSplits, category: str, seen: int, seed: int) -> list[int]:
     """Return indices into the test set of the defects drawn of one category."""
     references = data.test.references
@@ -169,3 +219,21 @@ def _split(data: DataSplits, out: Sequence[int], drawn: tuple[int, int] | None) 
 def _has_mask(images: ImageDataset, i: int) -> bool:
     """Whether a defect has a mask; what is rendered has one and no file for it."""
     return images.references[i].mask is not None or images[i].mask is not None
+
+
+def _together(parts: Mapping[str, ImageDataset]) -> ImageDataset:
+    places: dict[ImageRef, tuple[ImageDataset, int]] = {}
+    for name, images in parts.items():
+        for i, reference in enumerate(images.references):
+            places[replace(reference, category=f"{name}/{reference.category}")] = images, i
+    return ImageDataset(tuple(places), partial(_read, places), partial(_fingerprint, places))
+
+
+def _read(places: Places, reference: ImageRef) -> Sample:
+    images, i = places[reference]
+    return replace(images[i], category=reference.category)
+
+
+def _fingerprint(places: Places, reference: ImageRef) -> bytes:
+    images, i = places[reference]
+    return images.fingerprints[i]

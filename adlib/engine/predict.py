@@ -97,11 +97,13 @@ def predict_each(
     precision: str = "auto",
     batch: int = BATCH,
     enlarge: bool = True,
+    unreadable: list[str] | None = None,
 ) -> Iterator[Predicted]:
     """Yield path, image, map and score of each image, in order.
 
     The arguments are those of `predict`; with `enlarge` a map has its image's size, without it the
-    size at which it is scored. Of large photographs fewer than `batch` are held at a time.
+    size at which it is scored. With `unreadable`, files that cannot be read are left out, and it
+    takes a sentence for each. Of large photographs fewer than `batch` are held at a time.
 
     Raises:
         FileNotFoundError: As `predict`, and so for the others.
@@ -113,10 +115,11 @@ def predict_each(
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     pictures = list_pictures(images)
-    check_pictures(pictures)
+    pictures = check_pictures(pictures, unreadable)
     dtype = choose_dtype(precision, next(method.parameters()).device)
     waiting: list[tuple[str, np.ndarray]] = []
-    for each in track(read_each(pictures), "predict", total=len(pictures), unit="image"):
+    read = read_each(pictures, unreadable)
+    for each in track(read, "predict", total=len(pictures), unit="image"):
         waiting.append(each)
         pixels = sum(image.shape[0] * image.shape[1] for _, image in waiting)
         if len(waiting) == batch or pixels > PIXELS:

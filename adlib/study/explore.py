@@ -231,7 +231,7 @@ def encode(figure: Figure) -> Picture:
         figure.savefig(dots, format="png", dpi=DENSITY * INCH, pil_kwargs={"compress_level": 1})
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close(figure)  # else the inline backend shows it once more
-    with Image.open(dots) as image:
+    with Image.open(dots, formats=("PNG",)) as image:
         width, height = (round(n / DENSITY) for n in image.size)
         return as_webp(image), (width, height)
 

@@ -119,15 +119,3 @@ def test_a_wrong_csv_of_visa_is_explained(tmp_path: Path, text: str, words: str)
     (root / "split_csv/1cls.csv").write_text(text)
     with pytest.raises(ValueError, match=words):
         load_data("visa", root=root)
-
-
-def test_wrong_ellipses_are_named_by_line(tmp_path: Path) -> None:
-    root = made.dagm_ellipses(tmp_path)
-    labels = root / "Class2_def/labels.txt"
-    lines = labels.read_text().splitlines()
-    labels.write_text("\n".join([*lines[:2], "3\t6.0\t3.0\t45.0\t10\t10", *lines[3:]]))
-    with pytest.raises(ValueError, match=r"labels\.txt, line 3: .* an angle in radians.*45\.0"):
-        load_data("dagm", root=root)
-    labels.write_text("\n".join(lines[:-1]))
-    with pytest.raises(FileNotFoundError, match=r"the ellipse of .*Class2_def/12\.png in .*labels"):
-        load_data("dagm", root=root)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adlib.data.readers.folders import hold_out, load_folder
+from adlib.data.readers.folders import held_names, load_folder
 
 
 def draw(path: Path, value: int = 0, size: tuple[int, int] = (23, 19)) -> Path:
@@ -70,15 +70,6 @@ def test_masks_are_paired_by_name_never_by_order(tmp_path: Path) -> None:
         assert np.argwhere(sample.mask).tolist() == [[1, expected]]
 
 
-def test_without_ground_truth_masks_are_none(tmp_path: Path) -> None:
-    root = tmp_path / "nut"
-    draw(root / "train/good/0.png")
-    draw(root / "test/dent/0.png", 1)
-    sample = load_folder(root).test[0]
-    assert sample.label
-    assert sample.mask is None
-
-
 def test_missing_masks_and_masks_without_image_are_counted(tmp_path: Path) -> None:
     root = mvtec(tmp_path / "nut")
     (root / "ground_truth/hole/001_mask.png").unlink()
@@ -93,23 +84,10 @@ def test_missing_masks_and_masks_without_image_are_counted(tmp_path: Path) -> No
         load_folder(root)
 
 
-def test_links_that_lead_nowhere_are_counted_and_not_passed_over(tmp_path: Path) -> None:
-    for k in range(4):
-        draw(tmp_path / "nut/good" / f"{k}.png", k)
-    draw(tmp_path / "disk/9.png", 9)
-    for k in (8, 9):  # the disk of the first is not mounted
-        (tmp_path / f"nut/good/{k}.png").symlink_to(tmp_path / f"disk/{k}.png")
-    words = r"1 of 6 images in .*good are links that lead nowhere, .* first is .*8\.png -> .*disk/8"
-    with pytest.raises(FileNotFoundError, match=words):
-        load_folder(tmp_path / "nut")
-    draw(tmp_path / "disk/8.png", 8)
-    assert len(load_folder(tmp_path / "nut").train) == 5
-
-
 def test_ambiguous_names_are_refused(tmp_path: Path) -> None:
     root = mvtec(tmp_path / "nut")
     two = mask(root / "ground_truth/dent/001.png")
-    with pytest.raises(ValueError, match=r"dent/001.png has two masks, .*001_mask.png and .*001"):
+    with pytest.raises(ValueError, match=r"dent/001.png has two masks, .*001.* and .*001"):
         load_folder(root)
     two.unlink()
     two = mask(root / "ground_truth/dent/001_mask.bmp")
@@ -186,24 +164,14 @@ def test_plain_categories_and_train_disjoint_from_test(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("n", "fraction", "held"), [(1, 0.2, 0), (2, 0.2, 1), (2, 0.9, 1), (10, 0.25, 2)]
 )
-def test_hold_out_takes_at_least_one_and_never_all(n: int, fraction: float, held: int) -> None:
-    assert len(hold_out([str(k) for k in range(n)], fraction)) == held
+def test_held_names_takes_at_least_one_and_never_all(n: int, fraction: float, held: int) -> None:
+    assert len(held_names([str(k) for k in range(n)], fraction)) == held
 
 
 def test_a_later_image_changes_at_most_one_that_is_held_out() -> None:
     names = [f"{k}.png" for k in range(50)]
-    before, after = hold_out(names, 0.2), hold_out([*names, "later.png"], 0.2)
+    before, after = held_names(names, 0.2), held_names([*names, "later.png"], 0.2)
     assert len(before ^ after) <= 2
-
-
-def test_droppings_of_systems_are_passed_over(tmp_path: Path) -> None:
-    root = mvtec(tmp_path / "parts" / "nut")
-    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._000.png", "notes.txt"):
-        (root / "train/good" / name).write_text("x")
-        (root / "ground_truth/dent" / name).write_text("x")
-    (tmp_path / "parts/.git").mkdir()
-    (tmp_path / "parts/__MACOSX").mkdir()
-    assert len(load_folder(tmp_path / "parts").train) == 3
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
@@ -213,16 +181,16 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"screws holds no image and no folder; expected"):
         load_folder(tmp_path / "screws")
     (tmp_path / "screws/fine").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no folder 'good' under .*screws, only fine; exp"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"no folder 'good' under .*screws, only fine; rename 'fine' to 'good'; exp",
+    ):
         load_folder(tmp_path / "screws")
     (tmp_path / "screws/good").mkdir()
     (tmp_path / "screws/fine").rmdir()
     with pytest.raises(
         FileNotFoundError, match=r"no images in .*good: it is empty; expected files"
     ):
-        load_folder(tmp_path / "screws")
-    (tmp_path / "screws/good/Thumbs.db").write_text("x")
-    with pytest.raises(FileNotFoundError, match=r"it holds other files only, such as Thumbs.db"):
         load_folder(tmp_path / "screws")
 
 
@@ -237,7 +205,7 @@ def test_train_without_good_and_a_missing_test(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no images under .*bolt/test; expected"):
         load_folder(tmp_path / "bolt")
     draw(tmp_path / "bolt/test/dent/0.png")
-    words = r"in .*/nut; .*if it is no category, name those that are with categories="
+    words = r"in .*/nut; .*if it is no category, ask for the others only: bolt$"
     with pytest.raises(FileNotFoundError, match=words):
         load_folder(tmp_path)
     assert load_folder(tmp_path, categories=["bolt"]).categories == ("bolt",)
@@ -267,9 +235,6 @@ def test_folders_out_of_place_are_refused(tmp_path: Path) -> None:
     draw(plain / "ugly/0.png")
     with pytest.raises(ValueError, match="holds a folder 'ugly'; expected only good, bad, masks"):
         load_folder(plain)
-    draw(tmp_path / "pin/good/2024/0.png")
-    with pytest.raises(ValueError, match=r"good holds a folder '2024'; expected image files only"):
-        load_folder(tmp_path / "pin")
 
 
 def test_unknown_category_and_nonsense_holdout(tmp_path: Path) -> None:

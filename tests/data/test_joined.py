@@ -8,8 +8,7 @@ import pytest
 
 from adlib.data import load_builtin, load_folder
 from adlib.data.dataset import DataSplits
-from adlib.data.few import keep_few
-from adlib.data.joined import join
+from adlib.data.split import join, keep_few
 from tests.made_benchmarks import mvtec_like
 
 

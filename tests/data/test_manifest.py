@@ -95,7 +95,9 @@ def test_what_spreadsheets_write(root: Path) -> None:
         ("path,label", "shots/0.png", r"line 3: expected 2 values as in the head, got 1"),
         ("path,label", ",good", r"line 3: expected the path of an image, got nothing"),
         ("path,label", "./shots/1.png,good", r"3: \./shots/1\.png is named already, in .*line 2"),
-        ("path,label,split", "shots/0.png,good,val", r"line 3: expected the split train or test"),
+        ("path,label,split", "shots/0.png,good,val", r"'val'; there are no validation images: say"),
+        ("path,label", "shots/0.png,nan", r"line 3: expected a label good or bad .*got 'nan'"),
+        ("path,label,mask", "shots/5.png,bad,shots/1.png", r"1\.png is an image here, and a mas"),
         ("path,label,mask", "shots/0.png,good,marks/5.png", r"0\.png is good and has a mask marks"),
     ],
 )  # fmt: skip
@@ -109,7 +111,9 @@ def test_a_wrong_line_is_named(root: Path, head: str, line: str, words: str) -> 
     ("lines", "words"),
     [
         ((), r"expected a column 'path'; the head holds: -"),
-        (("file,label",), r"expected a column 'path'; the head holds: file, label"),
+        (("fil,label",), r"expected a column 'path'; the head holds: fil, label"),
+        (("image,filename,label",), r"columns image and filename; call the one to be read 'path'"),
+        ((",".join(["path,label", *map(str, range(20_000))]),), r"got 20,002 columns"),
         (("path,labels", "shots/0.png,good"), r"a column 'label'; .*is 'labels' a slip of it\?"),
         (("path,label,catgory", "shots/0.png,good,a"), r"'catgory'; did you mean 'category'"),
         (("path,label,label", "shots/0.png,good,bad"), r"the column 'label' twice"),
@@ -148,22 +152,6 @@ def test_images_and_masks_are_opened_when_the_set_is_built(root: Path) -> None:
         load_data(path)
 
 
-def test_mixed_endings_sizes_and_turned_photographs(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # taken upright: to be turned by 90 degrees
-    for name, size in (("a.JPG", (60, 40)), ("b.jpeg", (40, 60)), ("c.PNG", (17, 90))):
-        Image.new("RGB", size, (90, 90, 90)).save(tmp_path / name, exif=exif)
-    Image.new("L", (40, 60), 255).save(tmp_path / "a_mask.bmp")
-    path = table(tmp_path, "path,label,split,mask", "b.jpeg,good,train,", "c.PNG,good,test,",
-                 "a.JPG,bad,test,a_mask.bmp")  # fmt: skip
-    data = load_data(path)
-    shapes = [sample.image.shape for images in (data.train, data.test) for sample in images]
-    assert shapes == [(40, 60, 3), (90 - 73, 90, 3), (60, 40, 3)]
-    mask = data.test[1].mask
-    assert mask is not None
-    assert mask.shape == (60, 40)
-
-
 def test_parquet_is_read_as_csv_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the frame that a Parquet file would give; what reads such files is not required."""
     import pandas as pd
@@ -197,3 +185,27 @@ def test_parquet_without_its_reader_says_what_to_install(root: Path) -> None:
     words = [sys.executable, "-c", code, str(root / "parts.parquet")]
     shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert "needs pyarrow: pip install pyarrow; or save the table as CSV" in shown
+
+
+@pytest.mark.parametrize(
+    ("head", "good", "bad", "nothing"),
+    [
+        ("image_path,target,mask_path", "False", "True", ""),
+        ("file,label,mask", "0.0", "1.0", "nan"),
+        ("Filename,is_anomaly,ground_truth", "0", "1", "None"),
+        ("img,class,gt", "OK", "abnormal", "NULL"),
+        ("image,label,mask", "normal", "Not OK", "<NA>"),
+    ],
+)
+def test_what_other_programs_write(
+    root: Path, head: str, good: str, bad: str, nothing: str
+) -> None:
+    lines = [f"shots\\{k}.png,{good},{nothing}" for k in range(4)]
+    marked = [rf"shots\5.png,{bad},marks\5.png", f"shots/6.png,{bad},{nothing}"]
+    data = load_data(table(root, head, *lines, *marked))
+    assert [r.name for r in data.train.references] != []
+    assert len(data.train) + len(data.test) == 6
+    masks = {Path(s.path).name: s.mask for s in data.test if s.label}
+    assert masks["6.png"] is None
+    assert masks["5.png"] is not None
+    assert np.argwhere(masks["5.png"]).tolist() == [[3, 5]]

@@ -7,7 +7,6 @@ from PIL import Image
 
 import adlib
 from adlib.data import load_data
-from adlib.data.transform import ImageTransform
 from adlib.methods import ProAD
 
 SIZES = [(90, 60), (60, 90), (64, 64), (120, 40), (33, 47)]  # width, height as stored
@@ -51,17 +50,3 @@ def test_from_files_to_maps(tmp_path: Path, tiny: ProAD) -> None:
     upright = SIZES[:3]  # height, width: the stored width became the height
     assert [each.shape for each in result.maps] == upright
     assert result.decisions is not None
-
-
-def test_a_turned_photograph_is_seen_upright(tmp_path: Path) -> None:
-    """Stored with its bright half above, and to be turned clockwise: it is seen on the right."""
-    path = photograph(tmp_path / "good/a.png", (64, 40), 0, turned=True)
-    photograph(tmp_path / "good/b.png", (64, 40), 1, turned=True)
-    (sample,) = load_data(tmp_path).train
-    image = sample.image
-    with Image.open(path) as stored:
-        assert stored.size == (64, 40)
-    assert image.shape == (64, 40, 3)
-    assert image[:, 20:].mean() > image[:, :20].mean() + 100
-    small = ImageTransform(size=(16, 16)).image(image)  # 3 16 16, values in [0, 1]
-    assert small[:, :, 8:].mean() > small[:, :, :8].mean() + 0.4

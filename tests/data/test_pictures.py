@@ -12,6 +12,8 @@ from PIL import Image
 from adlib.data.dataset import Sample
 from adlib.data.readers.pictures import check_pictures, list_pictures
 from adlib.engine.gallery import write_gallery
+from adlib.engine.prediction import predict_each
+from adlib.methods import ProAD
 
 GOOD = np.full((20, 30, 3), 90, dtype=np.uint8)
 
@@ -65,7 +67,7 @@ def test_a_folder_s_photographs_are_those_outside_of_hidden_masks_and_earlier_re
     for path in mine:
         path.unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"no images in .*photos,.* masks, ground_truth and"
+        FileNotFoundError, match=r"no images in .*photos,.* folders of masks and earlier"
     ):
         list_pictures(root)
 
@@ -88,3 +90,22 @@ def test_what_is_an_image_passes(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_still_that(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
         check_pictures([GOOD, tmp_path / "nowhere.png"])
+
+
+def test_unreadable_files_can_be_left_out(tmp_path: Path, tiny: ProAD) -> None:
+    for name in ("a.png", "c.png", "d.png"):
+        save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    (tmp_path / "e.jpg").symlink_to(tmp_path / "gone")
+    content = bytearray((tmp_path / "c.png").read_bytes())
+    at = content.index(b"IDAT") + 8
+    content[at : at + 12] = bytes(12)  # the end is whole, so that decoding alone shows it
+    (tmp_path / "c.png").write_bytes(content)
+    unreadable: list[str] = []
+    rows = list(predict_each(tiny, tmp_path, unreadable=unreadable))
+    assert [Path(row[0]).name for row in rows] == ["a.png", "d.png"]
+    assert [Path(text.split(": ")[0].split(" -> ")[0]).name for text in unreadable] == [
+        "b.png", "e.jpg", "c.png",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"2 of 5 files cannot be used:\n.*b\.png"):
+        next(predict_each(tiny, tmp_path))

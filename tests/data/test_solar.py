@@ -64,7 +64,9 @@ def test_the_licence_and_all_three_papers_are_in_the_notice(folder: Path) -> Non
 
 
 def test_bad_requests_and_files_are_explained(folder: Path) -> None:
-    with pytest.raises(ValueError, match="no category 'mon' of solar cells; there are: mono, poly"):
+    with pytest.raises(
+        ValueError, match="no category 'mon' in the solar cells; there are: mono, poly"
+    ):
         load_solar(["mon"], folder=folder)
     with pytest.raises(ValueError, match=r"limit must be at least 2, .*got 1"):
         load_solar(limit=1, folder=folder)

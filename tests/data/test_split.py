@@ -87,14 +87,6 @@ def test_a_copy_of_a_drawn_defect_leaves_the_test_set(tmp_path: Path) -> None:
     assert not {*split.seen.fingerprints} & {*split.test.fingerprints}
 
 
-def test_none_seen_leaves_the_test_set_whole(tmp_path: Path) -> None:
-    data = made_folder(tmp_path, [("bent", 2)])
-    split = supervise(data, seen=0)
-    assert split.seen is not None
-    assert len(split.seen) == 0
-    assert paths(split.test) == paths(data.test)
-
-
 def test_too_few_defects_are_halved_and_said(tmp_path: Path) -> None:
     data = made_folder(tmp_path, [("bent", 3), ("cut", 2)])
     with pytest.warns(RuntimeWarning, match=r"nut has 5 defects .* too few to take 5 .*: 2 are"):

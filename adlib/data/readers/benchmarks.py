@@ -8,28 +8,22 @@ from typing import Any
 
 from tqdm import tqdm
 
-from adlib.data.dataset import DataSplits, ImageDataset
-from adlib.data.readers.folders import closest
-from adlib.data.readers.layouts import LAYOUTS, Found, scan
-from adlib.data.readers.split_files import (
-    check_marked,
-    hash_marked,
-    read_dagm_ellipses,
-    read_marked,
-    read_real_iad,
-    read_visa,
-)
-from adlib.data.tools.catalogue import BENCHMARKS, Benchmark
+from adlib.data.dataset import DataSplits, ImageDataset, hash_files, read_files
+from adlib.data.readers.files import subfolders
+from adlib.data.readers.folders import check_files, choose
+from adlib.data.readers.layouts import LAYOUTS, MVTEC, Found, scan
+from adlib.data.readers.split_files import read_real_iad, read_visa
+from adlib.data.tools.catalogue import BENCHMARKS
 
 HOME = "ADLIB_BENCHMARKS"  # the environment variable that names the folder where benchmarks lie
 # what shows that a category of a benchmark is there, in any of its forms
 MARKS: dict[str, tuple[str, ...]] = {name: (layout.mark,) for name, layout in LAYOUTS.items()}
 MARKS["visa"] += ("{category}/Data/Images",)
-MARKS["dagm"] += ("{category}_def/labels.txt",)
 MARKS["real-iad"] = ("realiad_jsons/{category}.json", "realiad_jsons*/*/{category}.json",
                      "realiad_jsons_sv/{category}.json")  # fmt: skip
-
-OPTIONS = {"real-iad": ("listing", "images", "views")}
+# marks that a folder of one's own in MVTec AD's layout may have as well
+OWN_MARKS = frozenset({MVTEC.mark, LAYOUTS["btad"].mark})
+OPTIONS = {"real-iad": ("listing", "images")}
 
 
 def load_benchmark(
@@ -48,13 +42,13 @@ def load_benchmark(
         root: Where it lies. By default it is looked for in the folder that the environment variable
             ADLIB_BENCHMARKS names, under its short name or that of its archive.
         categories: Names of those to read; by default all that are there.
-        options: For Real-IAD: `listing`, `images` and `views`, as `read_real_iad` takes them.
+        options: For Real-IAD: `listing` and `images`, as `read_real_iad` takes them.
     Raises:
         FileNotFoundError: It is not there, or an image or mask of it is not.
         ValueError: An image, mask or listing is wrong, or a category is unknown.
     """
     benchmark = BENCHMARKS[name]
-    wanted = choose(benchmark, categories)
+    wanted = choose(categories, benchmark.categories, benchmark.title)
     found = read(name, locate(name, root), wanted, **options)
     if found.wrong:
         raise ValueError(_first(found.wrong, f"things are wrong with {benchmark.title}"))
@@ -68,13 +62,13 @@ def load_benchmark(
             f"{', '.join(sorted(there)) or 'none'}"
         )
     for reference in tqdm(found.all, desc="checking images", delay=2, leave=False):
-        check_marked(reference)
+        check_files(reference)
     return DataSplits(
         name,
-        train=ImageDataset(found.train, read_marked, hash_marked),
-        test=ImageDataset(found.test, read_marked, hash_marked),
+        train=ImageDataset(found.train, read_files, hash_files),
+        test=ImageDataset(found.test, read_files, hash_files),
         notice=benchmark.notice,
-        seen=ImageDataset(found.seen, read_marked, hash_marked) if found.seen else None,
+        seen=ImageDataset(found.seen, read_files, hash_files) if found.seen else None,
     )
 
 
@@ -89,29 +83,7 @@ def read(name: str, place: Path, categories: tuple[str, ...], **options: Any) ->
         return read_real_iad(place, categories, **options)
     if name == "visa" and any((place / c / "Data").is_dir() for c in categories):
         return read_visa(place, categories)
-    if name == "dagm" and any((place / f"{c}_def").is_dir() for c in categories):
-        return read_dagm_ellipses(place, categories)
     return scan(LAYOUTS[name], place, categories)
-
-
-def choose(benchmark: Benchmark, categories: Sequence[str] | None) -> tuple[str, ...]:
-    """The categories asked for, in the benchmark's order.
-
-    Raises:
-        ValueError: One is unknown, or none is named.
-    """
-    if categories is None:
-        return benchmark.categories
-    names = [categories] if isinstance(categories, str) else list(categories)
-    unknown = [c for c in names if c not in benchmark.categories]
-    if unknown or not names:
-        asked = repr(unknown[0]) if unknown else "(none named)"
-        hint = closest(unknown[0], benchmark.categories) if unknown else ""
-        raise ValueError(
-            f"no category {asked} in {benchmark.title}; there are: "
-            f"{', '.join(benchmark.categories)}{hint}"
-        )
-    return tuple(c for c in benchmark.categories if c in names)
 
 
 def locate(name: str, root: str | os.PathLike[str] | None = None) -> Path:
@@ -138,11 +110,8 @@ def locate(name: str, root: str | os.PathLike[str] | None = None) -> Path:
     for folder in tried:
         if folder.is_dir() and name in (found := recognise(folder)):
             return found[name][0]
-    where = (
-        f"it is not in {home}, as {name} or {benchmark.folders[0]}"
-        if home
-        else f"{HOME} is not set"
-    )
+    as_named = f"it is not in {home}, as {name} or {benchmark.folders[0]}"
+    where = as_named if home else f"{HOME} is not set"
     raise FileNotFoundError(
         f"{benchmark.title} was not found: {where}; name its folder (`adlib data check {name} "
         f"FOLDER`, in Python root=...), or set {HOME} to the folder that holds it (`adlib data get "
@@ -177,10 +146,22 @@ def recognise(folder: Path) -> dict[str, tuple[Path, int]]:
 
 def other_than(name: str, found: dict[str, tuple[Path, int]]) -> str:
     """A clause on what a folder looks like instead, or an empty string."""
-    others = [other for other in found if other != name]
-    if not others:
-        return ""
-    return f"; it looks like {BENCHMARKS[others[0]].title}, whose name here is {others[0]}"
+    other = next((other for other in found if other != name), None)
+    return f"; it looks like {BENCHMARKS[other].title}, whose name here is {other}" if other else ""
+
+
+def not_own(folder: Path) -> str:
+    """A clause on the benchmark that a folder of no usable layout looks like, or an empty string.
+
+    A few categories in MVTec AD's layout are a folder of one's own, and no incomplete benchmark.
+    """
+    for name, (place, count) in recognise(folder).items():
+        categories = BENCHMARKS[name].categories
+        others = tuple(mark for mark in MARKS[name] if mark not in OWN_MARKS)
+        if count == len(categories) or any(_marked(place, others, c) for c in categories):
+            says = f"`adlib data check {name} {folder}` says what is there"
+            return f"{other_than('', {name: (place, count)})} ({says})"
+    return ""
 
 
 def _marked(place: Path, marks: tuple[str, ...], category: str) -> bool:
@@ -196,11 +177,8 @@ def _places(folder: Path, depth: int) -> Iterator[Path]:
     level = [folder]
     for _ in range(depth + 1):
         yield from level
-        below = []
-        for place in level:
-            with os.scandir(place) as entries:
-                below += sorted(e.path for e in entries if e.name[0] != "." and e.is_dir())
-        level = [Path(path) for path in below[:100]]  # data sets have fewer; ours
+        # data sets have fewer; ours
+        level = [place / name for place in level for name in subfolders(place)][:100]
 
 
 def _first(problems: list[str], what: str) -> str:

@@ -3,22 +3,42 @@
 import difflib
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, hash_files, read_files
-from adlib.data.image_io import ENDINGS, check_header, is_image, leads_nowhere
-from adlib.data.readers.masks import pair
+from adlib.data.image_io import read_header, read_mask
+from adlib.data.readers.files import (
+    MASK_FOLDERS,
+    images_in,
+    instead,
+    nfc,
+    passed_over,
+    refuse_lost,
+    subfolders,
+    walk,
+)
+from adlib.data.readers.masks import Gathered, beside, gather, pair
 
 BAD, MASKS = "bad", "masks"
 TRAIN, TEST, TRUTH = "train", "test", "ground_truth"
-NOT_OURS = frozenset({"__MACOSX"})  # left by archive tools; hidden folders are passed over as well
+# words for folders and labels, in small letters without blanks and dashes
+NORMAL = re.compile("good|ok|normal|fine|pass(ed)?|sound|intact|healthy")
+DEFECTIVE = re.compile(
+    "bad|ng|nok|(not?|un)(ok|good)|defects?|defective|anomal(y|ies|ous)|abnormal|faulty?|fail(ed)?"
+    "|reject(s|ed)?|broken|damaged"
+)
+VALIDATION = re.compile("val(id|idation)?")
 LAYOUTS = (
     "expected FOLDER/good/*.png (and FOLDER/bad/*.png where there are any), or the MVTec AD layout "
     "FOLDER/CATEGORY/train/good/*.png, FOLDER/CATEGORY/test/DEFECT/*.png"
 )
+read_own = partial(read_files, soft=True)  # masks that people draw may have soft edges
 
 
 def load_folder(
@@ -37,9 +57,10 @@ def load_folder(
       some of the bad ones. The normal images whose names have the smallest SHA-256 are held out
       for the test, so that later images hardly change who is held out.
 
-    Hidden files and files without an image ending are passed over. Images may differ in size and
-    ending; a photograph is decoded whole and upright when it is asked for, one at a time (one of
-    6000 x 4000 takes 250 MiB at its peak), and a method resizes it: it is not cut into tiles.
+    Folders in `bad` are kinds of defect; those in `good` are read as well. A mask may also lie
+    beside its photograph (`gather`). Other files are passed over and counted in `notes`. An image
+    is decoded whole and upright when it is asked for (one of 6000 x 4000 takes 250 MiB at its
+    peak), and a method resizes it: it is not cut into tiles. Masks are read with `soft` edges.
 
     Args:
         path: The folder.
@@ -67,19 +88,28 @@ def list_folder(
     folders = _category_folders(root, categories)
     train: list[ImageRef] = []
     test: list[ImageRef] = []
+    notes: list[str] = []
+    found: list[Gathered] = []
     for name, folder in folders.items():
-        mvtec = (folder / TRAIN / GOOD).is_dir()
-        normal, tested = _mvtec(folder, name) if mvtec else _plain(folder, name, holdout)
+        normal, tested = (
+            _mvtec(folder, name, found, notes)
+            if (folder / TRAIN / GOOD).is_dir()
+            else _plain(folder, name, found, holdout)
+        )
         train += normal
         test += tested
+    places = [root, *(folder for folder in folders.values() if folder != root)]
+    loose = [p for place in places for p in walk(place, depth=0)]
+    notes += beside(found) + passed_over([*loose, *(p for each in found for p in each.others)])
     return DataSplits(
         name=root.name,
-        train=ImageDataset(train, read_files, hash_files),
-        test=ImageDataset(test, read_files, hash_files),
+        train=ImageDataset(train, read_own, hash_files),
+        test=ImageDataset(test, read_own, hash_files),
+        notes=tuple(notes),
     )
 
 
-def hold_out(names: Sequence[str], fraction: float) -> frozenset[str]:
+def held_names(names: Sequence[str], fraction: float) -> frozenset[str]:
     """The given fraction of names whose SHA-256 is smallest; at least one of two, never all."""
     count = min(max(1, round(len(names) * fraction)), len(names) - 1)
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
@@ -92,6 +122,37 @@ def closest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
+def choose(wanted: Sequence[str] | None, known: Sequence[str], where: str) -> tuple[str, ...]:
+    """The known categories that are wanted, in their known order; all by default.
+
+    Raises:
+        ValueError: One is unknown, or none is named; says where it was looked for.
+    """
+    names = known if wanted is None else [wanted] if isinstance(wanted, str) else wanted
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        asked = repr(unknown[0]) if unknown else "(none named)"
+        hint = closest(unknown[0], known) if unknown else ""
+        raise ValueError(f"no category {asked} in {where}; there are: {', '.join(known)}{hint}")
+    return tuple(name for name in known if name in names)
+
+
+def word(name: str) -> str:
+    """A name in small letters, without blanks and dashes."""
+    return re.sub(r"[ _-]", "", name.lower())
+
+
+def _meant(name: str, expected: Sequence[str]) -> str:
+    """What a folder of another name is for, or an empty string; no "good" for "not_good"."""
+    kinds = ((NORMAL, GOOD), (DEFECTIVE, BAD), (MASK_FOLDERS, MASKS), (MASK_FOLDERS, TRUTH))
+    for words, known in kinds:
+        if known in expected and words.fullmatch(word(name)):
+            return f"; did you mean {known!r}?"
+    if VALIDATION.fullmatch(word(name)):
+        return "; there are no validation images: put its normal ones where those to train on are"
+    return "" if DEFECTIVE.fullmatch(word(name)) else closest(name, expected)
+
+
 def _category_folders(root: Path, wanted: Sequence[str] | None) -> dict[str, Path]:
     """Name and folder of each category to read, in alphabetical order."""
     if not root.exists():
@@ -99,35 +160,31 @@ def _category_folders(root: Path, wanted: Sequence[str] | None) -> dict[str, Pat
         raise FileNotFoundError(f"no folder {root}{closest(root.name, siblings)}")
     if not root.is_dir():
         raise ValueError(f"{root} is a file; expected a folder of images")
-    inside = _subfolders(root)
+    inside = subfolders(root)
     if GOOD in inside or TRAIN in inside:
         known = {root.name: root}
     else:
         known = {name: root / name for name in inside}
-        if not any(_is_category(folder) for folder in known.values()):
-            _refuse_loose(root)
-            if not inside:
-                raise FileNotFoundError(f"{root} holds no image and no folder; {LAYOUTS}")
-            raise FileNotFoundError(
-                f"no folder {GOOD!r} under {root}, only {', '.join(inside)}; {LAYOUTS}"
-            )
-    if wanted is not None:
-        names = [wanted] if isinstance(wanted, str) else wanted
-        unknown = [name for name in names if name not in known]
-        if unknown or not names:
-            asked = repr(unknown[0]) if unknown else "(none named)"
-            raise ValueError(
-                f"no category {asked} in {root}; there are: {', '.join(known)}"
-                + (closest(unknown[0], known) if unknown else "")
-            )
-        known = {name: known[name] for name in known if name in names}
-    for folder in known.values():
-        if not _is_category(folder):
-            others = "; if it is no category, name those that are with categories=[...]"
-            raise FileNotFoundError(
-                f"no folder {GOOD!r} in {folder}; expected {folder / GOOD}/*.png or "
-                f"{folder / TRAIN / GOOD}/*.png" + others * (folder != root)
-            )
+    able = [name for name, folder in known.items() if _is_category(folder)]
+    if not able and root not in known.values():
+        _refuse_loose(root)
+        if not inside:
+            raise FileNotFoundError(f"{root} holds no image and no folder; {LAYOUTS}")
+        hints = {
+            name: _meant(name, (GOOD, BAD)).partition("mean ")[2].strip("?") for name in inside
+        }
+        cures = "".join(f"rename {name!r} to {new}; " for name, new in hints.items() if new)
+        raise FileNotFoundError(
+            f"no folder {GOOD!r} under {root}, only {', '.join(inside)}; {cures}{LAYOUTS}"
+        )
+    known = {name: known[name] for name in choose(wanted, list(known), str(root))}
+    for name in known.keys() - able:
+        folder = known[name]
+        others = f"; if it is no category, ask for the others only: {', '.join(able)}" * bool(able)
+        raise FileNotFoundError(
+            f"no folder {GOOD!r} in {folder}; expected {folder / GOOD}/*.png or "
+            f"{folder / TRAIN / GOOD}/*.png{others}"
+        )
     return known
 
 
@@ -135,116 +192,126 @@ def _is_category(folder: Path) -> bool:
     return (folder / GOOD).is_dir() or (folder / TRAIN / GOOD).is_dir()
 
 
-def _refuse_loose(folder: Path) -> None:
-    """Refuses images beside, and not in, the folder of good ones."""
-    count = sum(is_image(p) for p in folder.iterdir())
-    if count:
+def _refuse_loose(folder: Path, places: str = "") -> None:
+    """Refuses images beside, and not in, the folders where they belong."""
+    if count := len(images_in(walk(folder, depth=0))):
+        belong = f"good ones into {folder / GOOD} and the defective ones, where there are any, into"
         raise ValueError(
-            f"{folder} holds {count} loose image{'s' * (count != 1)}; put the good ones into "
-            f"{folder / GOOD} and the defective ones, where there are any, into {folder / BAD}"
+            f"{folder} holds {count} loose image{'s' * (count != 1)}; put the "
+            f"{places or f'{belong} {folder / BAD}'}"
         )
 
 
-def _subfolders(folder: Path) -> list[str]:
-    return sorted(
-        p.name
-        for p in folder.iterdir()
-        if p.is_dir() and not p.name.startswith(".") and p.name not in NOT_OURS
-    )
+def _gather(folder: Path, found: list[Gathered]) -> Gathered:
+    """The photographs below a folder; refuses one without, and folders that belong elsewhere."""
+    strange = DEFECTIVE if folder.name == GOOD else NORMAL
+    for name in subfolders(folder):
+        if name in (TRAIN, TEST) or strange.fullmatch(word(name)):
+            raise ValueError(f"{folder} holds a folder {name!r}, which belongs beside it")
+    each = gather(folder)
+    refuse_lost([*each.images, *each.masks.values()], folder)
+    found.append(each)
+    if not each.images:
+        raise FileNotFoundError(f"no images in {folder}: {instead(each.others)}")
+    return each
 
 
-def _images(folder: Path) -> list[Path]:
-    """The image files right in a folder, by name; refuses to pass over a folder or lost image."""
-    nested = _subfolders(folder)
-    if nested:
-        raise ValueError(
-            f"{folder} holds a folder {nested[0]!r}; expected image files only, put them right in "
-            f"{folder}"
-        )
-    images = sorted((p for p in folder.iterdir() if is_image(p)), key=lambda p: p.name)
-    if not images:
-        others = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
-        held = f"it holds other files only, such as {others[0]}" if others else "it is empty"
-        raise FileNotFoundError(
-            f"no images in {folder}: {held}; expected files ending in {' '.join(sorted(ENDINGS))}"
-        )
-    if lost := [p for p in images if leads_nowhere(p)]:
-        raise FileNotFoundError(
-            f"{len(lost)} of {len(images)} images in {folder} are links that lead nowhere, the "
-            f"first is {lost[0]} -> {lost[0].readlink()}"
-        )
-    return images
-
-
-def _check_names(folder: Path, expected: Sequence[str], *, strict: bool) -> None:
+def _check_names(folder: Path, expected: Sequence[str], *, strict: bool) -> list[str]:
     """Refuses a folder that is not one of those expected; if not strict, only a likely slip."""
-    for name in _subfolders(folder):
-        if name in expected:
-            continue
-        hint = closest(name, expected)
-        if strict or hint:
+    others = [name for name in subfolders(folder) if name not in expected]
+    for name in others:
+        hint = _meant(name, expected)
+        if strict or "did you mean" in hint:
             raise ValueError(
                 f"{folder} holds a folder {name!r}; expected only {', '.join(expected)}{hint}"
             )
+    return others
 
 
-def _mvtec(folder: Path, category: str) -> tuple[list[ImageRef], list[ImageRef]]:
+def _mvtec(
+    folder: Path, category: str, found: list[Gathered], notes: list[str]
+) -> tuple[list[ImageRef], list[ImageRef]]:
     """Train and test references of one category in the MVTec AD layout."""
-    _check_names(folder, (TRAIN, TEST, TRUTH), strict=False)
-    _check_names(folder / TRAIN, (GOOD,), strict=True)
-    train = [_reference(p, category, GOOD) for p in _images(folder / TRAIN / GOOD)]
-    if not (folder / TEST).is_dir():
-        raise FileNotFoundError(f"no folder {folder / TEST}; expected {folder / TEST}/DEFECT/*.png")
-    test: list[ImageRef] = []
-    for defect in _subfolders(folder / TEST):
-        images = _images(folder / TEST / defect)
-        test += [_reference(p, category, defect) for p in images]
-    if not test:
-        raise FileNotFoundError(
-            f"no images under {folder / TEST}; expected {folder / TEST}/DEFECT/*.png"
-        )
-    truth = folder / TRUTH
-    if truth.is_dir():
-        masks = [p for d in _subfolders(truth) for p in sorted(_images(truth / d))]
-        test = pair(test, masks, truth, every=True)
-    return train, test
+    train, tests, truth = folder / TRAIN, folder / TEST, folder / TRUTH
+    for name in _check_names(folder, (TRAIN, TEST, TRUTH), strict=False):
+        why = _meant(name, ()) or ", which the layout does not have"
+        notes.append(f"the folder {folder / name} is passed over{why}")
+    _check_names(train, (GOOD,), strict=True)
+    _refuse_loose(train, f"images into {train / GOOD}")
+    normal = _references(_gather(train / GOOD, found), category, GOOD)
+    if not tests.is_dir():
+        raise FileNotFoundError(f"no folder {tests}; expected {tests}/DEFECT/*.png")
+    _refuse_loose(tests, f"images into {tests / GOOD} and {tests}/DEFECT")
+    tested: list[ImageRef] = []
+    for defect in subfolders(tests):
+        if MASK_FOLDERS.fullmatch(defect):
+            raise ValueError(f"{tests} holds a folder {defect!r}; put masks into {truth}/DEFECT")
+        tested += _references(_gather(tests / defect, found), category, defect)
+    if not tested:
+        raise FileNotFoundError(f"no images under {tests}; expected {tests}/DEFECT/*.png")
+    return normal, pair(tested, tests, truth, found, every=True) if truth.is_dir() else tested
 
 
-def _plain(folder: Path, category: str, holdout: float) -> tuple[list[ImageRef], list[ImageRef]]:
+def _plain(
+    folder: Path, category: str, found: list[Gathered], holdout: float
+) -> tuple[list[ImageRef], list[ImageRef]]:
     """Train and test references of one folder of good, and maybe bad, images."""
     _check_names(folder, (GOOD, BAD, MASKS), strict=True)
     _refuse_loose(folder)
-    good = [_reference(p, category, GOOD) for p in _images(folder / GOOD)]
-    held = hold_out([r.name for r in good], holdout)
+    good = _references(_gather(folder / GOOD, found), category, GOOD)
+    names = [nfc(r.path[len(str(folder / GOOD)) + 1 :]).replace(os.sep, "/") for r in good]
+    held = held_names(names, holdout)
     bad: list[ImageRef] = []
     if (folder / BAD).is_dir():
-        bad = [_reference(p, category, BAD) for p in _images(folder / BAD)]
+        bad = _references(_gather(folder / BAD, found), category, BAD)
     if (folder / MASKS).is_dir():
-        bad = pair(bad, _images(folder / MASKS), folder / MASKS, every=False)
-    return [r for r in good if r.name not in held], [r for r in good if r.name in held] + bad
+        bad = pair(bad, folder / BAD, folder / MASKS, found, every=False)
+    both = list(zip(good, names, strict=True))
+    train = [r for r, name in both if name not in held]
+    return train, [r for r, name in both if name in held] + bad
 
 
-def _reference(path: Path, category: str, defect: str) -> ImageRef:
-    return ImageRef(path=str(path), category=category, defect=defect)
+def _references(each: Gathered, category: str, defect: str) -> list[ImageRef]:
+    """References of photographs; of those in `bad`, the folder inside it is the kind of defect."""
+    made = []
+    for path in each.images:
+        mask, kind = each.masks.get(path), defect
+        if mask and defect == GOOD and read_mask(mask, soft=True).any():
+            raise ValueError(f"{path} is called good, but {mask} marks a defect; one is wrong")
+        if defect == BAD and path.parent != each.root:
+            kind = path.relative_to(each.root).parts[0]
+        file = str(mask) if mask and kind != GOOD else None
+        made.append(ImageRef(path=str(path), category=category, defect=kind, mask=file))
+    return made
 
 
 def checked(data: DataSplits) -> DataSplits:
-    """Return the data after the files of all their images were opened."""
-    splits = [split for split in (data.train, data.test, data.seen) if split is not None]
-    every = [reference for split in splits for reference in split.references]
-    for reference in tqdm(every, desc="checking images", delay=2, leave=False):
-        check_files(reference)
-    return data
+    """Return the data after all their files were opened, with a note on turned images."""
+    shown = tqdm(data.references, desc="checking images", delay=2, leave=False)
+    turned = [reference.path for reference in shown if check_files(reference)]
+    note = (
+        f"EXIF turns {len(turned)} of the defective images and not their masks: look whether they "
+        f"fit the upright images, such as {turned[0]}"
+        if turned
+        else ""
+    )
+    return replace(data, notes=(*data.notes, note)) if note else data
 
 
-def check_files(reference: ImageRef) -> None:
+def check_files(reference: ImageRef) -> bool:
     """Checks headers only, unless they do not agree: then the decoded sizes count.
 
+    Returns:
+        Whether EXIF turns the image and not its mask, and their sizes cannot tell which is right.
     Raises:
         FileNotFoundError: The image or its mask is not there.
         ValueError: One of them is not what `read_image` and `read_mask` accept, or they differ in
             size.
     """
-    size = check_header(reference.path)
-    if reference.mask is not None and check_header(reference.mask, mask=True) != size:
+    *size, turn = read_header(reference.path)
+    if reference.mask is None:
+        return False
+    *mask_size, mask_turn = read_header(reference.mask, mask=True)
+    if mask_size != size:
         read_files(reference)  # raises where they differ indeed
+    return turn != mask_turn and (1 < turn < 5 or (turn > 4 and size[0] == size[1]))

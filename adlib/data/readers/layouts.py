@@ -6,13 +6,13 @@ belong together when the fields that both templates have are equal: never by ord
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from adlib.data.dataset import GOOD, ImageRef
-from adlib.data.image_io import ENDINGS, leads_nowhere, read_mask
+from adlib.data.image_io import read_mask
+from adlib.data.readers.files import images_in, nfc, walk
 
 BAD = "bad"  # the defect where a benchmark names no kinds
 FIELDS = {"category": "[^/]+", "split": "train|test", "defect": "[^/]+", "stem": "[^/]+"}
@@ -55,7 +55,7 @@ MVTEC = Layout(
 LAYOUTS: dict[str, Layout] = {
     "mvtec-ad": MVTEC,
     "mpdd": MVTEC,
-    "visa": Layout(  # as its authors' script arranges it; as it is downloaded: `listings`
+    "visa": Layout(  # as its authors' script arranges it; as it is downloaded: `split_files`
         image=MVTEC.image, masks=MVTEC.masks[::-1], mark=MVTEC.mark
     ),
     "btad": Layout(  # BMP and PNG, of images and of masks
@@ -117,28 +117,6 @@ class Found:
             (self.seen if reference.label else self.train).append(reference)
 
 
-def walk(root: Path, depth: int) -> Iterator[str]:
-    """Paths of the image files below a folder as "a/b/c.png", at most `depth` folders deep.
-
-    Follows links to folders; passes over hidden files and folders. A link that leads nowhere
-    counts, as in `is_image`. In the order of their names.
-    """
-    folders = [""]
-    while folders:
-        inside = folders.pop()
-        with os.scandir(root / inside) as entries:
-            visible = sorted(
-                (e for e in entries if not e.name.startswith(".")), key=lambda e: e.name
-            )
-        for entry in visible:
-            if Path(entry.name).suffix.lower() in ENDINGS and (
-                entry.is_file() or leads_nowhere(Path(entry.path))
-            ):
-                yield f"{inside}{entry.name}"
-        if inside.count("/") < depth:
-            folders += [f"{inside}{e.name}/" for e in reversed(visible) if e.is_dir()]
-
-
 def scan(layout: Layout, root: Path, categories: tuple[str, ...]) -> Found:
     """Find the images of a layout, their labels and masks; raises for nothing that is missing.
 
@@ -151,11 +129,11 @@ def scan(layout: Layout, root: Path, categories: tuple[str, ...]) -> Found:
     only = "{category}" not in layout.image  # the set is one category
     image, masks = _pattern(layout, layout.image), [_pattern(layout, m) for m in layout.masks]
     pictures: list[tuple[str, dict[str, str]]] = []
-    places: list[dict[tuple[str, ...], str]] = [
-        {} for _ in masks
-    ]  # fields -> file, a template each
-    for path in walk(root, 3):  # the deepest template has three folders
-        stem = path.rpartition(".")[0]
+    # fields -> file, one for each template
+    places: list[dict[tuple[str, ...], str]] = [{} for _ in masks]
+    for file in images_in(walk(root, depth=3)):  # the deepest template has three folders
+        path = file.relative_to(root).as_posix()
+        stem = nfc(file.relative_to(root).with_suffix("").as_posix())
         hits = [m.fullmatch(stem) for m in masks]
         for place, hit in zip(places, hits, strict=True):
             if hit and hit.groupdict().get("category", categories[0]) in categories:

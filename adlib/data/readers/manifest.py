@@ -6,16 +6,33 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, hash_files, read_files
-from adlib.data.readers.folders import checked, closest, hold_out
+from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, hash_files
+from adlib.data.readers.files import respelled
+from adlib.data.readers.folders import (
+    BAD,
+    DEFECTIVE,
+    NORMAL,
+    VALIDATION,
+    checked,
+    choose,
+    closest,
+    held_names,
+    read_own,
+    word,
+)
 
 ENDINGS = frozenset({".csv", ".parquet"})
-COLUMNS = ("path", "split", "label", "mask", "category", "defect")
-NORMAL = frozenset({"good", "ok", "normal", "0"})
-DEFECTIVE = frozenset({"bad", "ng", "defective", "anomalous", "anomaly", "1"})
-BAD = "bad"  # the kind of defect where the table names none
+COLUMNS = {  # and what other programs call them
+    "path": "image_path image img img_path image_file file filename file_name filepath file_path",
+    "split": "subset partition set",
+    "label": "target class is_anomaly anomaly anomalous defective is_defective",
+    "mask": "mask_path mask_file mask_filename ground_truth gt gt_path",
+    "category": "object product object_name class_name",
+    "defect": "defect_type defect_class anomaly_type anomaly_class kind",
+}
+MOST_COLUMNS = 1000  # a head with more is no table of images; ours
+EMPTY = frozenset({"nan", "none", "null", "na", "n/a", "<na>"})  # what programs write for nothing
 
 
 @dataclass(frozen=True)
@@ -24,6 +41,7 @@ class _Row:
     written: str  # the path as it stands in the table, alike on every machine
     split: str  # train, test, or "" for the hold-out to decide
     reference: ImageRef
+    lost: tuple[str, ...]  # files that are not there
 
 
 def is_manifest(path: Path) -> bool:
@@ -38,18 +56,20 @@ def load_manifest(
 ) -> DataSplits:
     """Reads the table and checks the header of every image and mask that it names.
 
-    Columns, of which only `path` and `label` are needed; others are passed over:
+    Columns, of which only `path` and `label` are needed; `COLUMNS` has other names for them, and
+    others are passed over:
 
     - path: of the image, from the folder of the table or from the root of the file system.
-    - label: good, ok, normal or 0; bad, ng, defective, anomalous, anomaly or 1.
+    - label: good, ok, normal, false or 0; bad, ng, defective, anomalous, anomaly, true or 1.
     - split: train or test. Without it, or where it is empty, defective images test, and of the
       normal ones the fraction `holdout` whose paths, as written, have the smallest SHA-256.
-    - mask: of a defective image; may be empty.
+    - mask: of a defective image; may be empty. Of soft edges values above the middle count.
     - category: the name of the table, where there is none.
     - defect: the kind of defect; "bad", where there is none.
 
     Defective images of the training split become `seen`: methods that learn from normal images
     alone do not get them. Values are separated by commas, semicolons or tabs, as the first line is.
+    "nan", "none" and "null" count as empty.
 
     Args:
         path: A .csv file in UTF-8, or a .parquet file, for which pandas needs pyarrow.
@@ -75,47 +95,43 @@ def list_manifest(
     if not table.is_file():
         raise FileNotFoundError(f"no manifest {table}")
     rows = list(_rows(table))
-    if categories is not None:
-        known = sorted({row.reference.category for row in rows})
-        names = [categories] if isinstance(categories, str) else list(categories)
-        for name in names:
-            if name not in known:
-                raise ValueError(
-                    f"no category {name!r} in {table}; there are: {', '.join(known)}"
-                    f"{closest(name, known)}"
-                )
-        rows = [row for row in rows if row.reference.category in names]
+    masks = {row.reference.mask: row.where for row in rows if row.reference.mask}
+    for row in rows:
+        if row.reference.path in masks:
+            mask = masks[row.reference.path]
+            raise ValueError(f"{row.where}: {row.written} is an image here, and a mask in {mask}")
     if not rows:
         raise ValueError(f"{table} names no image; expected a line for each below the head")
+    kept = choose(categories, sorted({row.reference.category for row in rows}), str(table))
+    rows = [row for row in rows if row.reference.category in kept]
     held: set[str] = set()
-    for category in {row.reference.category for row in rows}:
-        free = [
-            row.written
-            for row in rows
-            if row.reference.category == category and not row.split and not row.reference.label
-        ]
-        held |= hold_out(free, holdout) if free else set()
+    for category in kept:
+        normal = (row for row in rows if not (row.split or row.reference.label))
+        free = [row.written for row in normal if row.reference.category == category]
+        held |= held_names(free, holdout)
     splits: dict[str, list[ImageRef]] = {"train": [], "test": [], "seen": []}
     for row in rows:
-        split = row.split
-        if not split:
-            tested = row.reference.label or row.written in held
-            split = "test" if tested else "train"
-        elif split == "train" and row.reference.label:
-            split = "seen"
-        splits[split].append(row.reference)
+        bad = row.reference.label
+        split = row.split or ("test" if bad or row.written in held else "train")
+        splits["seen" if split == "train" and bad else split].append(row.reference)
     if not splits["train"]:
         raise ValueError(f"{table} names no normal image to train on: label good, split train")
-    _check_there(table, rows)
-    images = {k: ImageDataset(v, read_files, hash_files) for k, v in splits.items()}
+    if lost := [(row.where, file) for row in rows for file in row.lost]:
+        where, file = lost[0]
+        are = "s that {} names are" if len(lost) > 1 else " that {} names is"
+        raise FileNotFoundError(
+            f"{len(lost)} file{are.format(table)} not there, the first is {file} ({where})"
+        )
+    images = {k: ImageDataset(v, read_own, hash_files) for k, v in splits.items()}
     seen = images["seen"] if splits["seen"] else None
     return DataSplits(table.stem, train=images["train"], test=images["test"], seen=seen)
 
 
 def _rows(table: Path) -> Iterator[_Row]:
     lines: dict[str, str] = {}
+    names: dict[Path, dict[str, str]] = {}
     for where, values in _parquet(table) if table.suffix.lower() == ".parquet" else _csv(table):
-        row = _row(table, where, values)
+        row = _row(table, where, values, names)
         first = lines.setdefault(row.reference.path, where)
         if first != where:
             raise ValueError(f"{where}: {values['path']} is named already, in {first}")
@@ -156,81 +172,87 @@ def _parquet(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
             f"reading {table} needs pyarrow: pip install pyarrow; or save the table as CSV"
         ) from error
     names = _check_columns(table, [str(name) for name in frame.columns])
-    frame.columns = pd.Index(names)
-    for i, values in enumerate(frame.to_dict("records")):
-        empty = {k for k, v in values.items() if v is None or v != v}  # NaN is not itself
-        yield (
-            f"{table}, row {i}",
-            {str(k): "" if k in empty else _word(v) for k, v in values.items()},
-        )
-
-
-def _word(value: Any) -> str:
-    """A value as CSV has it: 1.0 and True count as 1."""
-    return str(int(value)) if isinstance(value, bool | float) and value in (0, 1) else str(value)
+    for i, values in enumerate(frame.itertuples(index=False, name=None)):
+        words = ("" if v is None or v != v else str(v).strip() for v in values)  # NaN: v != v
+        yield f"{table}, row {i}", dict(zip(names, words, strict=True))
 
 
 def _check_columns(table: Path, names: list[str]) -> list[str]:
-    """The names in small letters; refuses a likely slip and a missing one."""
+    """What each column is to adlib; refuses a likely slip and a missing one."""
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(
+            f"{table}: expected a table with a line for each image, got {len(names):,} columns"
+        )
     plain = [name.strip().lower() for name in names]
+    for name, others in COLUMNS.items():
+        twice = [other for other in plain if other == name]
+        hits = twice or [other for other in plain if other in others.split()]
+        if len(hits) > 1:
+            said = f"column {name!r} twice" if twice else f"columns {' and '.join(hits)}"
+            cure = "" if twice else f"; call the one to be read {name!r}"
+            raise ValueError(f"{table}: the head holds the {said}{cure}")
+        if hits:
+            plain[plain.index(hits[0])] = name
+    known = {*COLUMNS, *" ".join(COLUMNS.values()).split()}
+    strange = [name for name in plain if name not in known]
     for name in ("path", "label"):
         if name not in plain:
-            others = [other for other in plain if other not in COLUMNS]
-            slip = difflib.get_close_matches(name, others, n=1)
+            slip = difflib.get_close_matches(name, strange, n=1)
             raise ValueError(
                 f"{table}: expected a column {name!r}; the head holds: {', '.join(names) or '-'}"
                 + (f"; is {slip[0]!r} a slip of it?" if slip else "")
             )
-    for name in plain:
-        if plain.count(name) > 1 and name in COLUMNS:
-            raise ValueError(f"{table}: the head holds the column {name!r} twice")
-        if name not in COLUMNS and (hint := closest(name, [c for c in COLUMNS if c not in plain])):
+    for name in strange:
+        if hint := closest(name, [c for c in COLUMNS if c not in plain]):
             raise ValueError(f"{table}: the head holds the column {name!r}{hint}")
     return plain
 
 
-def _row(table: Path, where: str, values: Mapping[str, str]) -> _Row:
-    label, split = values["label"].lower(), values.get("split", "").lower()
-    if label not in NORMAL | DEFECTIVE:
+def _row(
+    table: Path, where: str, values: Mapping[str, str], names: dict[Path, dict[str, str]]
+) -> _Row:
+    def get(column: str) -> str:
+        value = values.get(column, "")
+        return "" if value.lower() in EMPTY else value
+
+    def place(written: str) -> str:
+        path = table.parent / Path(written).expanduser()
+        found = path if path.is_file() else respelled(path, names)
+        if found is None:
+            lost.append(str(path))
+        return str(found or path)
+
+    lost: list[str] = []
+    split, mask, defect = get("split").lower(), get("mask"), get("defect")
+    label = word(values["label"])
+    bad = label in ("1", "1.0", "true") or DEFECTIVE.fullmatch(label) is not None
+    if not (bad or label in ("0", "0.0", "false") or NORMAL.fullmatch(label)):
         raise ValueError(
             f"{where}: expected a label good or bad (or ok and ng, normal and anomalous, 0 and 1), "
             f"got {values['label']!r}; the kind of defect has a column of its own, 'defect'"
         )
+    split = {"training": "train", "testing": "test"}.get(split, split)
     if split not in ("train", "test", ""):
-        raise ValueError(f"{where}: expected the split train or test, got {values['split']!r}")
-    if not values["path"]:
-        raise ValueError(f"{where}: expected the path of an image, got nothing")
-    bad, mask = label in DEFECTIVE, values.get("mask", "")
+        cure = "; there are no validation images: say train or test" * bool(
+            VALIDATION.fullmatch(split)
+        )
+        raise ValueError(
+            f"{where}: expected the split train or test, got {values['split']!r}{cure}"
+        )
+    if not get("path"):
+        raise ValueError(
+            f"{where}: expected the path of an image, got {values['path'] or 'nothing'}"
+        )
     if mask and not bad:
         raise ValueError(
-            f"{where}: {values['path']} is {label} and has a mask {mask}; one is wrong"
+            f"{where}: {values['path']} is {values['label']} and has a mask {mask}; one is wrong"
         )
-    defect = values.get("defect", "")
-    if defect.lower() in NORMAL:
+    if NORMAL.fullmatch(word(defect)):
         defect = ""
-    return _Row(
-        where,
-        values["path"],
-        split,
-        ImageRef(
-            path=str(table.parent / Path(values["path"]).expanduser()),
-            category=values.get("category", "") or table.stem,
-            defect=(defect or BAD) if bad else GOOD,
-            mask=str(table.parent / Path(mask).expanduser()) if mask else None,
-        ),
+    reference = ImageRef(
+        path=place(values["path"]),
+        category=get("category") or table.stem,
+        defect=(defect or BAD) if bad else GOOD,
+        mask=place(mask) if mask else None,
     )
-
-
-def _check_there(table: Path, rows: Sequence[_Row]) -> None:
-    lost = [
-        (row.where, file)
-        for row in rows
-        for file in (row.reference.path, row.reference.mask)
-        if file is not None and not Path(file).is_file()
-    ]
-    if lost:
-        where, file = lost[0]
-        are = "files that {} names are" if len(lost) > 1 else "file that {} names is"
-        raise FileNotFoundError(
-            f"{len(lost)} {are.format(table)} not there, the first is {file} ({where})"
-        )
+    return _Row(where, values["path"], split, reference, tuple(lost))

@@ -1,6 +1,5 @@
 """What `predict` takes: a data set, a file, a folder, an array in sRGB, or several."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,10 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from adlib.data.dataset import ImageDataset, Sample
-from adlib.data.image_io import check_header, is_image, leads_nowhere, read_image
-from adlib.data.readers.folders import MASKS, NOT_OURS, TRUTH
+from adlib.data.image_io import check_header, leads_nowhere, read_image
+from adlib.data.readers.files import MASK_FOLDERS, passed_over, walk
+from adlib.data.readers.manifest import is_manifest
+from adlib.data.readers.masks import Gathered, beside, gather
 
 Picture = Path | str | UInt8[np.ndarray, "_ _ 3"]
 
@@ -21,12 +22,14 @@ def list_pictures(
 ) -> ImageDataset | list[Picture]:
     """Spell out what `predict` accepts: a folder becomes its image files, one becomes a list.
 
-    Of the folders inside a folder, some hold no photographs to judge and are passed over: hidden
-    ones, what archive tools leave, `masks` and `ground_truth`, and what `adlib predict` wrote
-    (`predictions.csv` beside `overlays`). The folder that was asked for is never one of them.
+    Of a folder it takes what training would read: links to folders are followed, and what a system
+    left there, folders of masks and masks beside photographs are passed over; so is what
+    `adlib predict` wrote (`predictions.csv` beside `overlays`). The folder that was asked for is
+    never passed over. `notes_on` says what was.
 
     Raises:
         FileNotFoundError: Nothing there, or a folder without images.
+        ValueError: A table, or a file that may be a photograph or a mask.
     """
     if isinstance(images, ImageDataset):
         return images
@@ -34,36 +37,54 @@ def list_pictures(
         return [images]
     if isinstance(images, str | Path):
         path = Path(images)
+        if is_manifest(path):
+            raise ValueError(
+                f"{path} is a table; expected an image or a folder of images, such as the folder "
+                "that holds what the table lists"
+            )
         if path.is_file() or leads_nowhere(path):  # whoever reads it says where it leads
             return [path]
         if not path.exists():
             raise FileNotFoundError(f"no file or folder {path}")
-        files: list[Picture] = sorted(_photographs(path))
-        if not files:
+        found = _photographs(path)
+        if not found.images:
             raise FileNotFoundError(
-                f"no images in {path}, nor in the folders inside it; hidden ones, {MASKS}, {TRUTH} "
-                "and earlier results are passed over"
+                f"no images in {path}, nor in the folders inside it; hidden ones, folders of masks "
+                f"and earlier results are passed over{'; '.join(['', *passed_over(found.others)])}"
             )
-        return files
+        return [*sorted(found.images)]
     return list(images) if isinstance(images, Iterable) else [images]
 
 
-def _photographs(folder: Path) -> Iterator[Path]:
-    """The image files in a folder and the folders inside it that may hold photographs."""
-    for place, inside, files in os.walk(folder):
-        inside[:] = [name for name in inside if _may_hold_photographs(Path(place, name))]
-        yield from (path for name in files if is_image(path := Path(place, name)))
+def notes_on(images: Path) -> list[str]:
+    """Sentences about what `list_pictures` passes over in a folder."""
+    if not images.is_dir():
+        return []
+    found = _photographs(images)
+    return beside([found]) + passed_over(found.others)
+
+
+def _photographs(folder: Path) -> Gathered:
+    """The photographs in a folder and the folders inside it that may hold some."""
+    return gather(folder, walk(folder, enter=_may_hold_photographs))
 
 
 def _may_hold_photographs(folder: Path) -> bool:
-    if folder.name.startswith(".") or folder.name in {*NOT_OURS, MASKS, TRUTH}:
+    if MASK_FOLDERS.fullmatch(folder.name):
         return False
     return not ((folder / "predictions.csv").is_file() and (folder / "overlays").is_dir())
 
 
-def check_pictures(pictures: ImageDataset | Sequence[Any]) -> None:
+def check_pictures(
+    pictures: ImageDataset | Sequence[Any], refused: list[str] | None = None
+) -> ImageDataset | list[Any]:
     """Check arrays, and the headers of all files; those of a data set were when it was built.
 
+    Args:
+        pictures: What `list_pictures` returned.
+        refused: Takes a sentence for each file that cannot be used, which is then left out.
+    Returns:
+        Those that can be used.
     Raises:
         FileNotFoundError: One file is not there.
         ValueError: A file is not what `read_image` accepts, or several are not, which are all
@@ -71,7 +92,8 @@ def check_pictures(pictures: ImageDataset | Sequence[Any]) -> None:
         TypeError: Something else stands in the place of an image.
     """
     if isinstance(pictures, ImageDataset):
-        return
+        return pictures
+    usable: list[Any] = []
     bad: list[Exception] = []
     for i, picture in enumerate(tqdm(pictures, desc="checking images", delay=2, leave=False)):
         expected = f"image {i}: expected uint8 (h, w, 3) in sRGB, got"
@@ -80,26 +102,39 @@ def check_pictures(pictures: ImageDataset | Sequence[Any]) -> None:
                 check_header(picture)
             except (OSError, ValueError) as error:
                 bad.append(error)
+                continue
         elif isinstance(picture, np.ndarray):
             if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
                 raise ValueError(f"{expected} {picture.dtype} {picture.shape}")
         elif not isinstance(picture, Sample):
             kind = type(picture)
             raise TypeError(f"{expected} {kind.__module__}.{kind.__qualname__}")
-    if len(bad) == 1:
+        usable.append(picture)
+    if refused is not None:
+        refused += map(str, bad)
+    elif len(bad) == 1:
         raise bad[0]
-    if bad:
+    elif bad:
         listed = "\n".join(map(str, bad))
         raise ValueError(f"{len(bad)} of {len(pictures)} files cannot be used:\n{listed}")
+    return usable
 
 
 def read_each(
-    pictures: ImageDataset | list[Picture],
+    pictures: ImageDataset | list[Picture], refused: list[str] | None = None
 ) -> Iterator[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]:
-    """Yield name and pixels of each picture; files are decoded one at a time."""
+    """Yield name and pixels of each picture; files are decoded one at a time.
+
+    With `refused`, which takes the reasons, a file that cannot be decoded is left out.
+    """
     for i, picture in enumerate(pictures):
         if isinstance(picture, str | Path):
-            yield str(picture), read_image(Path(picture))
+            try:
+                yield str(picture), read_image(picture)
+            except (OSError, ValueError) as error:
+                if refused is None:
+                    raise
+                refused.append(str(error))
         elif isinstance(picture, np.ndarray):
             yield f"image {i}", picture
         else:

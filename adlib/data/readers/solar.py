@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, hash_files, read_files
-from adlib.data.readers.folders import closest, hold_out
+from adlib.data.readers.folders import choose, held_names
 
 PACKAGE = "elpv_dataset"
 CATEGORIES = ("mono", "poly")  # mono- and polycrystalline
@@ -54,42 +54,30 @@ def load_solar(
     """
     if limit is not None and limit < 2:
         raise ValueError(f"limit must be at least 2, a sound and a defective cell, got {limit}")
-    wanted = CATEGORIES if categories is None else tuple(categories)
-    for name in wanted:
-        if name not in CATEGORIES:
-            raise ValueError(
-                f"no category {name!r} of solar cells; there are: {', '.join(CATEGORIES)}"
-                + closest(name, CATEGORIES)
-            )
+    wanted = choose(categories, CATEGORIES, "the solar cells")
     labels = _labels(_package_folder() if folder is None else folder)
     train: list[ImageRef] = []
     test: list[ImageRef] = []
-    for category in (name for name in CATEGORIES if name in wanted):
+    for category in wanted:
         cells = sorted(
             (file for file, (_, kind) in labels.items() if kind == category),
             key=lambda file: hashlib.sha256(file.name.encode()).digest(),
         )
         sound = [file for file in cells if labels[file][0] == 0]
         broken = [file for file in cells if labels[file][0] == 1]
-        held = hold_out([file.name for file in sound], HOLDOUT)
-        rest = [file for file in sound if file.name not in held]
+        held = held_names([file.name for file in sound], HOLDOUT)
+        rest = [file for file in sound if file.name not in held][:limit]
         kept = [file for file in sound if file.name in held]
         if limit is not None:
-            rest, kept = rest[:limit], kept[: (limit + 1) // 2]
-            broken = broken[: limit // 2]
-        train += [_reference(file, category, GOOD) for file in rest]
-        test += [_reference(file, category, GOOD) for file in kept]
-        test += [_reference(file, category, DEFECT) for file in broken]
-    return DataSplits(
-        name="solar",
-        train=ImageDataset(train, read_files, hash_files),
-        test=ImageDataset(test, read_files, hash_files),
-        notice=NOTICE,
-    )
-
-
-def _reference(file: Path, category: str, defect: str) -> ImageRef:
-    return ImageRef(path=str(file), category=category, defect=defect)
+            kept, broken = kept[: (limit + 1) // 2], broken[: limit // 2]
+        for split, files, defect in (
+            (train, rest, GOOD),
+            (test, kept, GOOD),
+            (test, broken, DEFECT),
+        ):
+            split += [ImageRef(path=str(f), category=category, defect=defect) for f in files]
+    splits = (ImageDataset(split, read_files, hash_files) for split in (train, test))
+    return DataSplits("solar", *splits, notice=NOTICE)
 
 
 def _package_folder() -> Path:
@@ -104,14 +92,6 @@ def _package_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
 def _labels(folder: Path) -> dict[Path, tuple[float, str]]:
     """Image file -> (defect probability, category), from lines such as `images/a.png 1.0 mono`."""
     table = folder / "labels.csv"
@@ -119,16 +99,15 @@ def _labels(folder: Path) -> dict[Path, tuple[float, str]]:
         raise FileNotFoundError(f"no {table}; install elpv-dataset again")
     labels: dict[Path, tuple[float, str]] = {}
     for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
-        match line.split():
-            case []:
-                continue
-            case [name, share, ("mono" | "poly") as category] if _is_number(share):
-                labels[folder / name] = (float(share), category)
-            case _:
+        try:
+            name, share, category = line.split()
+            labels[folder / name] = float(share), CATEGORIES[CATEGORIES.index(category)]
+        except ValueError as error:
+            if line.strip():
                 raise ValueError(
                     f"{table}, line {number}: expected an image, a probability and mono or poly, "
                     f"got {line!r}"
-                )
+                ) from error
     missing = [file for file in labels if not file.is_file()]
     if missing:
         raise FileNotFoundError(

@@ -1,23 +1,17 @@
 """Whether a folder holds what it should, in plain words: `adlib data check`."""
 
 import os
-from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
 from adlib.data.dataset import DataSplits, ImageRef
-from adlib.data.image_io import ENDINGS
-from adlib.data.readers.benchmarks import locate, other_than, read, recognise
+from adlib.data.readers.benchmarks import locate, not_own, read
 from adlib.data.readers.folders import list_folder
 from adlib.data.readers.layouts import Found
 from adlib.data.readers.manifest import is_manifest, list_manifest
 from adlib.data.tools.catalogue import BENCHMARKS, Benchmark, Counts
-from adlib.data.tools.findings import Report, count_files, look, some, use_of
+from adlib.data.tools.checks import CheckReport, counted, look, some, use_of
 
-# pictures by their ending that are not read; telephones and cameras can be set to JPEG
-PICTURES = frozenset(
-    {".heic", ".heif", ".avif", ".gif", ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
-)
 WORDS = {
     "train": "normal images to train on",
     "good": "normal images to test on",
@@ -28,7 +22,7 @@ WORDS = {
 
 def check_benchmark(
     name: str, root: str | os.PathLike[str] | None = None, *, decode: bool = False
-) -> Report:
+) -> CheckReport:
     """Look whether a folder holds a benchmark, whole.
 
     Args:
@@ -40,18 +34,20 @@ def check_benchmark(
     try:
         place = locate(name, root)
     except FileNotFoundError as error:
-        return Report(f"{benchmark.title} in {root or 'its usual place'}", problems=[str(error)])
+        return CheckReport(
+            f"{benchmark.title} in {root or 'its usual place'}", problems=[str(error)]
+        )
     found = read(name, place, benchmark.categories)
-    report = Report(f"{benchmark.title} in {place}")
+    report = CheckReport(f"{benchmark.title} in {place}")
     _compare(report, benchmark, found)
     broken = found.wrong + _lost(found)
     report.problems += broken
     if found.strays:
         report.notes.append(
-            f"{count_files(found.strays)} without a place in the layout, or without an image, will "
-            f"not be used: {some(found.strays)}"
+            f"{counted(found.strays, 'file')} without a place in the layout, or without an image, "
+            f"will not be used: {some(found.strays)}"
         )
-    unreadable = look(report, found.train, found.test, found.seen, decode)
+    unreadable = look(report, found.train, found.test, found.seen, own=False, decode=decode)
     if found.all and not broken and not unreadable:
         report.use = use_of(found.train, found.test, found.seen)
         if name == "dtd":
@@ -59,26 +55,25 @@ def check_benchmark(
     return report
 
 
-def check_own(path: str | os.PathLike[str], *, decode: bool = False) -> Report:
+def check_own(path: str | os.PathLike[str], *, decode: bool = False) -> CheckReport:
     """Look whether a folder or manifest of one's own photographs can be used, and as what."""
     place = Path(path).expanduser()
-    report = Report(f"own photographs in {place}")
+    report = CheckReport(f"own photographs in {place}")
     try:
         data: DataSplits = list_manifest(place) if is_manifest(place) else list_folder(place)
     except (ValueError, FileNotFoundError) as error:
-        found = recognise(place) if place.is_dir() else {}
-        report.problems.append(f"{error}{other_than('', found)}")
+        report.problems.append(f"{error}{not_own(place) if place.is_dir() else ''}")
         return report
+    report.notes += data.notes
+    train, test = data.train.references, data.test.references
     seen = () if data.seen is None else data.seen.references
-    if place.is_dir():
-        _passed_over(report, place)
-    unreadable = look(report, data.train.references, data.test.references, seen, decode)
+    unreadable = look(report, train, test, seen, own=True, decode=decode)
     if not unreadable:
-        report.use = use_of(data.train.references, data.test.references, seen)
+        report.use = use_of(train, test, seen)
     return report
 
 
-def _compare(report: Report, benchmark: Benchmark, found: Found) -> None:
+def _compare(report: CheckReport, benchmark: Benchmark, found: Found) -> None:
     """Compare categories and counts with what is known."""
     there = {reference.category for reference in found.all}
     absent = [category for category in benchmark.categories if category not in there]
@@ -93,9 +88,9 @@ def _compare(report: Report, benchmark: Benchmark, found: Found) -> None:
         report.fine.append(f"{total} of {total} categories")
     if benchmark.each:
         each = [(c, known) for c, known in benchmark.each.items() if c in there]
-        pairs = [(f"{c}: ", _count(found, {c}), known) for c, known in each]
+        pairs = [(f"{c}: ", _counts(found, {c}), known) for c, known in each]
     else:
-        pairs = [] if absent else [("", _count(found, there), benchmark.counts)]
+        pairs = [] if absent else [("", _counts(found, there), benchmark.counts)]
     off = 0
     for category, count, known in pairs:
         for word in fields(Counts):
@@ -115,7 +110,7 @@ def _compare(report: Report, benchmark: Benchmark, found: Found) -> None:
         report.fine.append(f"{whole:,} images, as many as its authors have")
 
 
-def _count(found: Found, categories: set[str]) -> Counts:
+def _counts(found: Found, categories: set[str]) -> Counts:
     def of(references: list[ImageRef], label: bool) -> int:
         return sum(r.label == label and r.category in categories for r in references)
 
@@ -132,33 +127,4 @@ def _lost(found: Found) -> list[str]:
     if not found.missing:
         return []
     are = "is" if len(found.missing) == 1 else "are"
-    return [f"{count_files(found.missing)} {are} missing: {some(found.missing)}"]
-
-
-def pictures_passed_over(root: Path) -> str:
-    """A sentence about pictures below a folder in formats that are not read, or an empty string."""
-    return _pictures(_others(root))
-
-
-def _pictures(others: Counter[str]) -> str:
-    pictures = {ending: n for ending, n in others.items() if ending in PICTURES}
-    told = ", ".join(f"{n:,} {ending}" for ending, n in sorted(pictures.items()))
-    return f"pictures that are passed over: {told}; convert them to JPEG or PNG" if told else ""
-
-
-def _passed_over(report: Report, root: Path) -> None:
-    """Say which files of a folder are not read, pictures in formats that are not read above all."""
-    others = _others(root)
-    if told := _pictures(others):
-        report.notes.append(told)
-    if rest := sum(n for ending, n in others.items() if ending not in PICTURES):
-        report.notes.append(f"{rest:,} other file{'s' * (rest > 1)} passed over")
-
-
-def _others(root: Path) -> Counter[str]:
-    """How many visible files below a folder have each ending that is not read, in lower case."""
-    others: Counter[str] = Counter()
-    for _, _, names in os.walk(root):
-        endings = (Path(name).suffix.lower() for name in names if not name.startswith("."))
-        others.update(ending for ending in endings if ending not in ENDINGS)
-    return others
+    return [f"{counted(found.missing, 'file')} {are} missing: {some(found.missing)}"]

@@ -1,0 +1,143 @@
+"""Which files and folders count: one rule for what is trained on, tested on, checked and judged."""
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from adlib.data.image_io import ENDINGS, is_image, leads_nowhere
+
+# what desktops, network disks and archive tools leave in folders, besides what begins with a dot
+SYSTEM = re.compile(
+    r"\..*|~\$.*|@eadir|@(recycle|recently-snapshot|sharebin|tmp)|#(recycle|snapshot)"
+    r"|\$recycle\.bin|recycler|recycled|found\.\d+|lost\+found|system volume information|__macosx"
+    r"|network trash folder|temporary items|icon\r|(eh)?thumbs\.db|desktop\.ini",
+    re.IGNORECASE,
+)
+# folders that hold masks, and no photographs
+MASK_FOLDERS = re.compile("masks?|ground[ _-]?truth|gt|segmentations?|annotations?", re.IGNORECASE)
+# pictures by their ending that are not read; telephones and cameras can be set to JPEG
+PICTURES = re.compile(
+    r"\.(hei[cf]|avif|gif|j[p2x][2kl]|psd|dng|cr[23]|nef|arw|orf|rw2|ra[fw]|svg|e?ps|tga|exr|dib)"
+)
+
+
+def is_left_out(name: str) -> bool:
+    """True for the name of a hidden file or folder, or of one that a system left there."""
+    return SYSTEM.fullmatch(name) is not None
+
+
+def nfc(name: str | os.PathLike[str]) -> str:
+    """A name in Unicode form C: archives made on a Mac hold another form of the same letters."""
+    return unicodedata.normalize("NFC", os.fspath(name))
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders right in a folder that count, links to folders included, sorted."""
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if not is_left_out(e.name) and e.is_dir())
+
+
+def walk(
+    root: Path, *, depth: int | None = None, enter: Callable[[Path], bool] = lambda _: True
+) -> list[Path]:
+    """The files below a folder that count, those of a folder before those of the folders in it.
+
+    Links to folders are followed. Without a depth each folder is read once, by its own place before
+    that of a link, so that links in a circle come to an end.
+
+    Args:
+        root: The folder, which may be hidden itself.
+        depth: How many folders deep to look.
+        enter: Whether to look into a folder below it.
+    """
+    found: list[tuple[tuple[str, ...], list[str], Path]] = []
+    read: set[tuple[int, int]] = set()
+    folders, links = [(root, 0)], []
+    while folders or links:
+        folder, level = folders.pop() if folders else links.pop(0)
+        about = folder.stat()
+        if depth is None and (about.st_dev, about.st_ino) in read:
+            continue
+        read.add((about.st_dev, about.st_ino))
+        names: list[str] = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if is_left_out(entry.name):
+                    continue
+                if not entry.is_dir():
+                    names.append(entry.name)
+                elif (depth is None or level < depth) and enter(folder / entry.name):
+                    (links if entry.is_symlink() else folders).append(
+                        (folder / entry.name, level + 1)
+                    )
+        found.append((folder.parts, sorted(names), folder))
+    return [folder / name for _, names, folder in sorted(found) for name in names]
+
+
+def images_in(files: Iterable[Path], others: list[Path] | None = None) -> list[Path]:
+    """Those that are images by their ending, or that have no ending and an image's content.
+
+    Args:
+        files: As `walk` returns them.
+        others: Takes the rest.
+    """
+    images = []
+    for path in files:
+        if is_image(path):
+            images.append(path)
+        elif others is not None:
+            others.append(path)
+    return images
+
+
+def passed_over(files: Iterable[Path]) -> list[str]:
+    """A sentence that counts the files that are no images, by their ending, or none."""
+    endings = (
+        p.suffix.lower() for p in files if p.suffix.lower() not in ENDINGS and not is_image(p)
+    )
+    others = Counter(ending or "without an ending" for ending in endings)
+    if not others:
+        return []
+    pictures = sorted(ending for ending in others if PICTURES.fullmatch(ending))
+    counted = sorted(others.items(), key=lambda item: (item[0] not in pictures, item[0]))
+    listed = ", ".join(f"{count:,} {ending}" for ending, count in counted)
+    cure = f"; convert {' and '.join(pictures)} to JPEG or PNG" if pictures else ""
+    return [f"passed over, since they are no images that adlib reads: {listed}{cure}"]
+
+
+def instead(files: Iterable[Path]) -> str:
+    """What a folder without images holds, and the endings that were expected."""
+    held = "; ".join(passed_over(files)) or "it is empty"
+    return f"{held}; expected files ending in {' '.join(sorted(ENDINGS))}"
+
+
+def refuse_lost(images: list[Path], folder: Path) -> None:
+    """Refuse links to images that lead nowhere.
+
+    Raises:
+        FileNotFoundError: Counts them and names the first.
+    """
+    if lost := [p for p in images if leads_nowhere(p)]:
+        raise FileNotFoundError(
+            f"{len(lost)} of {len(images)} images in {folder} are links that lead nowhere, the "
+            f"first is {lost[0]} -> {lost[0].readlink()}"
+        )
+
+
+def respelled(path: Path, names: dict[Path, dict[str, str]]) -> Path | None:
+    """A file whose path is written with backslashes, or in another Unicode form, if it is there.
+
+    Args:
+        path: As it is written.
+        names: Of the folders that were looked into, Unicode form C -> name; it is filled.
+    """
+    parts = Path(path.as_posix().replace("\\", "/")).parts
+    place = Path(parts[0])
+    for part in parts[1:]:
+        if not (place / part).exists() and place.is_dir() and place not in names:
+            names[place] = {nfc(entry.name): entry.name for entry in place.iterdir()}
+        place /= names.get(place, {}).get(nfc(part), part)
+    return place if place.is_file() else None

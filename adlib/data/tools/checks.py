@@ -1,0 +1,294 @@
+"""What looking through images shows, in sentences."""
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from adlib.data.dataset import ImageRef, read_files
+from adlib.data.image_io import check_header, has_soft_edges, mask_values, read_mask, thumbnail
+from adlib.data.readers.folders import check_files
+from adlib.data.tools.contradictions import SIDE, both_labels, describe_pairs
+from adlib.data.tools.duplicates import alike, describe, repeats
+
+WIDE = 4000  # pixels of the longer side from which it is said how large photographs are read; ours
+STRETCH = 1.1  # between a category's widest and narrowest shape, from which it is said; ours
+LONG = 2  # between the sides of images, from which another input size is proposed; ours
+UNIFORM = 8  # gray values from black or white, within which an image shows nothing; ours
+SHOWN = 3  # files named of many
+
+
+@dataclass
+class CheckReport:
+    """What was found.
+
+    Attributes:
+        title: What was looked for, and where.
+        fine: Sentences about what is as it should be.
+        notes: About what one may want to know.
+        problems: About what is not as it should be.
+        use: What the folder will be used as; empty where it cannot be.
+    """
+
+    title: str
+    fine: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    use: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """The report, to be printed."""
+        yield self.title
+        for sign, sentences in (
+            ("ok", self.fine),
+            ("note", self.notes),
+            ("PROBLEM", self.problems),
+        ):
+            yield from (f"  {sign:<9}{sentence}" for sentence in sentences)
+        count = len(self.problems)
+        verdict = f"{count} problem{'s' * (count != 1)}" if count else "no problem"
+        use = self.use or "it cannot be used until that is mended"
+        yield f"{verdict}; {use}"
+
+
+@dataclass
+class _Seen:
+    """What was seen in the files: paths, but for sizes and shapes."""
+
+    unreadable: list[str] = field(default_factory=list)  # sentences
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # height, width
+    shapes: dict[str, list[float]] = field(default_factory=dict)  # width / height, by category
+    turned: list[str] = field(default_factory=list)
+    blank: list[str] = field(default_factory=list)
+    large: list[str] = field(default_factory=list)
+    soft: list[str] = field(default_factory=list)
+    uniform: list[str] = field(default_factory=list)
+    thumbnails: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def open(self, reference: ImageRef, *, own: bool, decode: bool) -> None:
+        """Look into the files of an image; raises what its readers raise."""
+        height, width = check_header(reference.path)
+        self.sizes[height, width] += 1
+        self.shapes.setdefault(reference.category, []).append(width / height)
+        if check_files(reference):
+            self.turned.append(reference.path)
+        if own:
+            small = self.thumbnails[reference.path] = thumbnail(reference.path, SIDE)
+            if not reference.label and (small.max() <= UNIFORM or small.min() >= 255 - UNIFORM):
+                self.uniform.append(reference.path)
+        mask = None
+        if decode:
+            mask = read_files(reference, soft=own).mask
+        elif own and reference.mask is not None:
+            mask = read_mask(reference.mask, soft=True)
+        if not reference.label or mask is None:
+            return
+        name = reference.mask or reference.path
+        if not mask.any():
+            self.blank.append(name)
+        elif mask.mean() > 0.5:
+            self.large.append(name)
+        if own and has_soft_edges(mask_values(name)[0]):
+            self.soft.append(name)
+
+    def notes(self) -> Iterator[str]:
+        """Sentences about all but what cannot be read."""
+        if self.blank:
+            yield (
+                f"the mask shows no defect on {counted(self.blank, 'defective image')}, so that "
+                f"all pixels would count as normal: {some(self.blank)}"
+            )
+        if self.large:
+            yield (
+                f"the mask covers more than half of {counted(self.large, 'defective image')}, as "
+                f"if black and white were exchanged: {some(self.large)}"
+            )
+        if self.soft:
+            yield (
+                f"{counted(self.soft, 'mask')} with soft edges, of which values above the middle "
+                f"count: {some(self.soft)}"
+            )
+        if self.turned:
+            yield (
+                f"EXIF turns {counted(self.turned, 'defective image')} and not the mask; look "
+                f"whether it fits the upright image: {some(self.turned)}"
+            )
+        if self.uniform:
+            yield (
+                f"{counted(self.uniform, 'good image')} black or white all over, of no use to "
+                f"train or test on: {some(self.uniform)}"
+            )
+        yield from self._about_sizes()
+
+    def _about_sizes(self) -> Iterator[str]:
+        if len(self.sizes) > 1:
+            least, *_, most = sorted(
+                self.sizes, key=lambda size: (math.prod(size), size)
+            )  # by area
+            yield (
+                f"images of {len(self.sizes)} sizes, from {least[1]} x {least[0]} to {most[1]} x "
+                f"{most[0]} (width x height)"
+            )
+        uneven = [c for c, each in self.shapes.items() if max(each) > STRETCH * min(each)]
+        if uneven:
+            each = self.shapes[uneven[0]]
+            yield (
+                f"images of unlike shapes in {some(uneven)}: width / height from {min(each):.2f} "
+                f"to {max(each):.2f}; every image is squeezed to the method's input, so the same "
+                "part looks stretched in some of them; crop all to one shape"
+            )
+        for category, each in self.shapes.items():
+            ratio = float(np.median(each))
+            times = max(ratio, 1 / ratio)
+            if times >= LONG and category not in uneven:
+                long = 112 * round(2 * times)  # a multiple of 14 and of 16
+                size = f"224 {long}" if ratio > 1 else f"{long} 224"
+                yield (
+                    f"images of {category} are {times:.1f} times as "
+                    f"{'wide as high' if ratio > 1 else 'high as wide'}, and squeezed to a square "
+                    f"by default; train with --size H W of their shape, such as --size {size}"
+                )
+        if self.sizes and max(map(max, self.sizes)) >= WIDE:
+            yield (
+                "large photographs are decoded whole, one at a time, and resized to the method's "
+                "input (they are not cut into tiles): a defect of a few pixels is lost; crop to "
+                "what matters"
+            )
+
+
+def look(
+    report: CheckReport,
+    train: Sequence[ImageRef],
+    test: Sequence[ImageRef],
+    seen: Sequence[ImageRef],
+    *,
+    own: bool,
+    decode: bool,
+) -> list[str]:
+    """Open every file and compare their contents; return complaints about those that are no use.
+
+    Args:
+        report: Takes what is found.
+        train: Normal images.
+        test: Images to test on.
+        seen: Defects to train on.
+        own: Photographs of one's own: masks and thumbnails are looked at as well.
+        decode: Decode every file to its last pixel.
+    """
+    every, found = [*train, *test, *seen], _Seen()
+    for reference in tqdm(every, desc="opening images", delay=2, leave=False):
+        try:
+            found.open(reference, own=own, decode=decode)
+        except (ValueError, OSError) as error:
+            found.unreadable.append(str(error))
+    if found.unreadable:
+        report.problems.append(
+            f"{len(found.unreadable)} of {len(every):,} images cannot be read, or not with their "
+            f"mask: {some(found.unreadable)}"
+        )
+    elif every:
+        how = "decoded" if decode else "opened; --decode reads them to the last pixel"
+        report.fine.append(f"every image and mask was {how}")
+    report.notes += found.notes()
+    report.notes += _lone(train, test)
+    pairs = both_labels(every, found.thumbnails)
+    report.problems += describe_pairs(pairs)
+    files = [r.path for r in every if Path(r.path).is_file()]
+    same = alike(files)
+    trained, tested = {r.path for r in (*train, *seen)}, {r.path for r in test}
+    for sentence in describe(same, trained, tested):
+        leak = "also trained on" in sentence
+        (report.problems if leak else report.notes).append(sentence)
+    told = {path for pair in pairs for path in pair}
+    report.notes += repeats([g for g in same if not told.issuperset(g)], "test", tested)
+    if files and not same and not pairs:
+        report.fine.append("no image is there twice, by the hash of its content")
+    return found.unreadable
+
+
+def _lone(train: Sequence[ImageRef], test: Sequence[ImageRef]) -> Iterator[str]:
+    """Sentences about categories with a single normal image."""
+    tested = Counter(r.category for r in test if not r.label)
+    few = [c for c in scorable(test) if tested[c] == 1]
+    if few:
+        yield (
+            f"{some(few)}: a single normal image to test on, so that every score hangs on it; add "
+            "good images"
+        )
+    lone = [c for c, count in Counter(r.category for r in train).items() if count == 1]
+    if lone:
+        yield f"{some(lone)}: a single normal image to train on; add good images"
+
+
+def counted(things: Sequence[object], noun: str) -> str:
+    return f"{len(things):,} {noun}{'s' * (len(things) != 1)}"
+
+
+def scorable(test: Sequence[ImageRef]) -> list[str]:
+    """Categories with normal and with anomalous test images, sorted: metrics need both."""
+    kinds = {(r.category, r.label) for r in test}
+    return sorted(c for c, label in kinds if label and (c, False) in kinds)
+
+
+def unscored(categories: Sequence[str], able: Sequence[str]) -> str:
+    """A sentence about the categories that `scorable` leaves out, or none.
+
+    Args:
+        categories: All that were asked for.
+        able: What `scorable` returned.
+    Returns:
+        Which cannot be scored, why, and the option that scores the others, if there are any.
+    """
+    lacking = [c for c in categories if c not in able]
+    if not lacking:
+        return ""
+    said = f"{', '.join(lacking)} cannot be scored, for want of normal or of defective test images"
+    rest = f"; adlib evaluate scores the others with --categories {shlex.join(able)}"
+    return said + rest * bool(able)
+
+
+def use_of(train: Sequence[ImageRef], test: Sequence[ImageRef], seen: Sequence[ImageRef]) -> str:
+    """What the images will be used as, as the end of a sentence."""
+    categories = sorted({r.category for r in (*train, *test)})
+    bad, normal = [r for r in test if r.label], [r for r in test if not r.label]
+    able = scorable(test)
+    masked = sum(r.mask is not None for r in bad)
+    many = f"{len(categories)} categories" if len(categories) > 1 else f"category {categories[0]}"
+    said = f"it will be used as {many}: {counted(train, 'normal image')} to train on"
+    most = max(Counter(r.category for r in train).values(), default=0)
+    if most < 2:  # the hold-out never takes the last one
+        said += " (a threshold needs two of one category)"
+    if test:
+        said += f", {counted(normal, 'normal image')} and {len(bad):,} defective to test on"
+    if not able:
+        can = "train and set a threshold, but not" if most > 1 else "train, but not"
+        why = ", which takes normal and defective test images of one category" if bad else ""
+        return f"{said}: it can {can} be evaluated{why}"
+    if masked == len(bad):
+        said += ", each defect with a mask: scores of images and of pixels"
+    elif masked and len(categories) == 1:
+        said += (
+            f", {masked:,} of the defects with a mask: scores of images only, until all have one"
+        )
+    elif masked:
+        said += (
+            f", {masked:,} of the defects with a mask: pixels are scored in the categories where "
+            "all have one"
+        )
+    else:
+        said += ", without masks: scores of images only"
+    if seen:
+        said += f"; {len(seen):,} more defective ones for methods that learn from defects"
+    lacking = unscored(categories, able)
+    return f"{said}; {lacking}" if lacking else said
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of them, and how many more."""
+    more = f"; and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return "; ".join(names[:SHOWN]) + more
