@@ -290,7 +290,7 @@ def test_a_wrong_request_is_refused_before_anything_is_written(
         export_onnx(method, tmp_path / "new.onnx")
     for name in ("onnxruntime", "onnxscript"):
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
-    words = r"needs onnxruntime, onnxscript, not found here: pip install adlib\[export\]"
+    words = r"needs onnxruntime, onnxscript, not found here: pip install 'adlib-anomaly\[export\]'"
     with pytest.raises(ModuleNotFoundError, match=words):
         export_onnx(method, tmp_path / "new.onnx")
     assert names(tmp_path) == ["mine.onnx"]

@@ -143,6 +143,15 @@ def test_no_large_file_is_committed_but_the_formula_renderer() -> None:
     assert large in ([], ["tex-svg-full.js"])
 
 
+def test_nobody_is_told_to_install_the_other_project_of_this_name() -> None:
+    """`adlib` on the package index is not ours; with an extra or an address, pip would refuse."""
+    other = re.compile(r"(?<![\w-])adlib(?=\[| @ )|pip install[^\n`]*[ '\"]adlib(?![\w-])")
+    said = [p for p in tracked() if p.suffix in {".py", ".md", ".ipynb", ".yml"}]
+    texts = {p.name: p.read_text(encoding="utf-8") for p in said if p != Path(__file__)}
+    assert {name for name, words in texts.items() if other.search(words)} == set()
+    assert PROJECT["name"] == "adlib-anomaly"
+
+
 def hollow(source: str) -> list[int]:
     """Lines of asserts that cannot fail or hide a comparison in their message, and of comparisons
     that nothing looks at."""

@@ -174,7 +174,8 @@ def check_request(out: Path, opset: int) -> None:
         raise FileExistsError(f"{out} exists already; name another file, or remove it first")
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise ModuleNotFoundError(
-            f"exporting needs {', '.join(missing)}, not found here: pip install adlib[export]"
+            f"exporting needs {', '.join(missing)}, not found here: "
+            "pip install 'adlib-anomaly[export]'"
         )
     from onnx import defs
 

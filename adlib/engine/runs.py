@@ -28,6 +28,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import torch
 
+from adlib import __version__
 from adlib.methods import METHODS
 from adlib.metrics.threshold import Calibration
 from adlib.nn.weights import WeightsError
@@ -185,8 +186,8 @@ def parse(kind: Any, value: Any, name: str) -> Any:
 
 def versions() -> dict[str, str]:
     """Versions of what a number can depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("adlib", "torch", "torchvision", "timm", "numpy", "scipy", "pillow"):
+    found = {"python": platform.python_version(), "adlib": __version__}
+    for name in ("torch", "torchvision", "timm", "numpy", "scipy", "pillow"):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

@@ -40,7 +40,9 @@ def sweep(command: Sweep) -> None:
     try:
         from adlib.sweep import run
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error}; pip install 'adlib[sweep]' brings it") from error
+        raise ModuleNotFoundError(
+            f"{error}; pip install 'adlib-anomaly[sweep]' brings it"
+        ) from error
     out = command.out or Path("runs") / f"sweep-{command.file.stem}"
     if command.check:
         print(run.describe(command.file, out, command.shard))

