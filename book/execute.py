@@ -6,26 +6,31 @@ that the environment of its kernel is nobody else's.
 """
 
 import hashlib
-import importlib
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
+import psutil
 import yaml
 from nbformat import NotebookNode
 
 RECORD_READERS = ("read_results", "results_folder")  # of adlib.report.records
 LAST_LINES = 12  # of an error's traceback
-CELL_SECONDS = 1_800  # a cell that takes longer than this hangs; ours
+STALL_SECONDS = 900.0  # a notebook that computes nothing for so long hangs; ours
+LEAST_SHARE = 0.01  # of one core over that time, below which nothing is computed; ours
+POLL_SECONDS = 2.0
+START_SECONDS = 600  # until a kernel must answer: a busy machine takes minutes
 KERNEL_ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # sets and dicts of strings come in one order
     "TQDM_DISABLE": "1",  # a bar is for a person who waits, not for a page
@@ -134,33 +139,85 @@ def execute(
     kernel = {k: v for k, v in os.environ.items() if k not in KERNEL_REFUSES} | KERNEL_ENVIRONMENT
     if threads is not None:
         kernel = {"OMP_NUM_THREADS": str(threads)} | kernel
-    order = {"notebook": str(notebook), "output": str(failed), "cwd": str(cwd)}
-    order |= {"parameters": dict(parameters)}
+    order = {"input_path": str(notebook), "output_path": str(failed), "cwd": str(cwd)}
     start = time.monotonic()
-    child = subprocess.run(
+    child = subprocess.Popen(
         [sys.executable, "-m", "book.execute"],
-        input=json.dumps(order),
+        stdin=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).resolve().parent.parent,
         env=kernel,
-        check=False,
     )
-    if child.returncode:
-        raise NotebookError(describe(notebook, failed))
+    assert child.stdin is not None
+    with child.stdin:
+        json.dump(order | {"parameters": dict(parameters)}, child.stdin)
+    ended = wait_while_it_computes(child)
+    if ended != 0:
+        raise NotebookError(describe(notebook, failed, stalled=ended is None))
     seconds = time.monotonic() - start
     failed.replace(done)
     stamp.write_text(json.dumps({"fingerprint": mark, "seconds": round(seconds, 1)}))
     return Outcome(done, seconds, reused=False)
 
 
-def describe(notebook: Path, executed: Path) -> str:
-    """Name the cell that failed, and show its source and the end of its error.
+def processor_seconds(pid: int) -> float:
+    """What a process and its descendants have computed; infinite where one of them is paused."""
+    total = 0.0
+    with suppress(psutil.NoSuchProcess):
+        for process in (parent := psutil.Process(pid), *parent.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                if process.status() == psutil.STATUS_STOPPED:  # by a person, who will let it go on
+                    return math.inf
+                total += sum(process.cpu_times()[:4])  # with those of children that have ended
+    return total
+
+
+def wait_while_it_computes(child: subprocess.Popen, stall: float = STALL_SECONDS) -> int | None:
+    """Wait for a process however long it takes, and end it once it and its children stand still.
+
+    A run that makes progress uses the processor, on a busy machine as well. What spins without end
+    is not noticed.
+
+    Args:
+        child: the process.
+        stall: seconds without progress after which it is ended.
+
+    Returns:
+        Its exit status; None if it stood still.
+    """
+    seen, since = 0.0, time.monotonic()
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return child.wait(timeout=min(POLL_SECONDS, stall / 4))
+        now = processor_seconds(child.pid)
+        if now == math.inf or abs(now - seen) > LEAST_SHARE * stall:
+            seen, since = now, time.monotonic()
+        elif time.monotonic() - since > stall:
+            for process in psutil.Process(child.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            child.kill()
+            child.wait()
+            return None
+
+
+def describe(notebook: Path, executed: Path, stalled: bool = False) -> str:
+    """Name the cell that failed or stood still, and show its source and the end of its error.
 
     Args:
         notebook: the source, for its name.
         executed: what papermill wrote until then; may be absent.
+        stalled: whether it was ended because it computed nothing.
     """
-    cells = nbformat.read(executed, as_version=4).cells if executed.is_file() else []
+    try:
+        cells = nbformat.read(executed, as_version=4).cells
+    except (OSError, ValueError):  # not written yet, or in part
+        cells = []
+    until = f"--- all until then: {executed}"
+    if stalled:
+        at = [c for c in cells if c.metadata.get("papermill", {}).get("status") == "running"]
+        where = f"\n--- the cell where it stood still\n{at[0].source}\n{until}" if at else ""
+        return f"{notebook.name} computed nothing for {STALL_SECONDS / 60:.0f} minutes{where}"
     for cell in cells:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
@@ -169,12 +226,9 @@ def describe(notebook: Path, executed: Path) -> str:
                 return (
                     f"{notebook.name}, cell [{cell.execution_count}] failed: "
                     f"{output.ename}: {output.evalue}\n--- its source\n{cell.source}\n"
-                    "--- its error\n" + "\n".join(trace) + f"\n--- all until then: {executed}"
+                    "--- its error\n" + "\n".join(trace) + f"\n{until}"
                 )
-    return (
-        f"{notebook.name} stopped without an error in a cell: its kernel died, or a cell took more "
-        f"than {CELL_SECONDS} s; the lines above say more"
-    )
+    return f"{notebook.name} stopped without an error in a cell: its kernel died; see above"
 
 
 def as_page(executed: NotebookNode, profile: str, parameters: Mapping[str, Any]) -> NotebookNode:
@@ -213,20 +267,13 @@ def as_page(executed: NotebookNode, profile: str, parameters: Mapping[str, Any])
 
 
 def main() -> None:
-    """Run papermill as the JSON on standard input says; the progress bar goes to the terminal."""
-    # tqdm reads its settings when it is imported, and TQDM_DISABLE is meant for the kernel alone.
-    silent = os.environ.pop("TQDM_DISABLE", None)
-    importlib.import_module("tqdm.auto")
-    os.environ.update({} if silent is None else {"TQDM_DISABLE": silent})
-    order = json.load(sys.stdin)
+    """Run papermill as the JSON on standard input says."""
     try:
         papermill.execute_notebook(
-            order["notebook"],
-            order["output"],
-            parameters=order["parameters"],
+            **json.load(sys.stdin),
             kernel_name="python3",
-            cwd=order["cwd"],
-            execution_timeout=CELL_SECONDS,
+            start_timeout=START_SECONDS,
+            progress_bar=False,  # several notebooks run at a time
             extra_arguments=["--log-level=ERROR"],  # each kernel notes that it talks over TCP
         )
     except papermill.PapermillExecutionError:

@@ -12,9 +12,7 @@ from PIL import Image
 
 from adlib.study.explore import as_webp
 
-ICONS = (
-    "_static/scripts/fontawesome.js"  # the theme's: two thousand icons, of which it shows thirty
-)
+ICONS = "_static/scripts/fontawesome.js"  # two thousand, of which the theme shows thirty
 FORMULAS = "_static/vendor/katex.min.css"
 ICON = re.compile(
     r'(?P<name>"[a-z0-9-]+"|[a-z0-9]+):'
@@ -31,13 +29,8 @@ class LightenError(Exception):
 
 
 def lighten(html: Path) -> None:
-    """Keep of the theme's icons those that a page or a script names; set fonts into their sheet.
+    """Drop of a rendered site what it does not show, pack large pictures, mend two faults.
 
-    And pack large pictures as WebP, name the buttons that unfold the contents, and nest the list of
-    modules rightly.
-
-    Args:
-        html: the rendered site.
     Raises:
         LightenError: The theme's file of icons, or the style sheet of the formulas, has another
             form.
@@ -51,10 +44,9 @@ def lighten(html: Path) -> None:
     for page in html.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         new = text.replace(TOGGLE, TOGGLE.replace(">", ' aria-label="more pages">', 1))
-        for old in re.findall(r"_images/([^\"/]+\.png)", new):
-            new = new.replace(f"_images/{old}", f"_images/{packed.get(old, old)}")
-        if page == html / "_modules/index.html":
-            new = nested_lists(new)
+        new = re.sub(r"(?<=_images/)[^\"/]+\.png", lambda m: packed.get(m[0], m[0]), new)
+        if page == html / "_modules/index.html":  # a list may not stand beside the items of another
+            new = re.sub(r"</li>\n(<ul>(?:(?!<ul>).)*?</ul>)", r"\n\1</li>", new, flags=re.DOTALL)
         if new != text:
             page.write_text(new, encoding="utf-8")
 
@@ -72,11 +64,6 @@ def smaller_pictures(folder: Path) -> dict[str, str]:
                 path.unlink()
                 packed[path.name] = new.name
     return packed
-
-
-def nested_lists(page: str) -> str:
-    """Put each list that stands beside the items of another one into the item before it."""
-    return re.sub(r"</li>\n(<ul>(?:(?!<ul>).)*?</ul>)", r"\n\1</li>", page, flags=re.DOTALL)
 
 
 def named_icons(html: Path) -> set[str]:

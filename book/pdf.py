@@ -4,12 +4,10 @@ All pages become one, in the order of the contents, so that links between them s
 and its pages are counted through. Chromium prints it, with the headings as bookmarks.
 """
 
-import argparse
 import os
 import posixpath
 import re
 import shutil
-import subprocess
 import sys
 import time
 from html import escape
@@ -21,6 +19,7 @@ from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import sync_playwright
 
 import adlib
+from adlib.engine.runs import commit
 from book.build import ROOT, documents
 
 # Chrome comes first: Ubuntu's Chromium is a snap, which may not read below /tmp.
@@ -77,11 +76,6 @@ def anchor(document: str, fragment: str = "") -> str:
     return f"{document}--{fragment}" if fragment else document
 
 
-def beside(html: Path, document: str, address: str) -> str:
-    """A page's relative address as it is from the folder that holds the site."""
-    return posixpath.join(html.name, resolve(document, address))
-
-
 def resolve(document: str, address: str) -> str:
     """A page's relative address as it is from the top of the site."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(document), address))
@@ -111,9 +105,7 @@ def article(html: Path, document: str, known: set[str]) -> Tag:
     for tag in text.select("[id]"):
         if not str(tag["id"]).startswith(OWN_NAME):
             tag["id"] = anchor(document, str(tag["id"]))
-    for tag in text.select("[src]"):
-        if not urlsplit(str(tag["src"])).scheme:
-            tag["src"] = beside(html, document, str(tag["src"]))
+    move(text, html, document)
     for tag in text.select("a[href]"):
         link, fragment = urldefrag(str(tag["href"]))
         if urlsplit(link).scheme:
@@ -127,10 +119,12 @@ def article(html: Path, document: str, known: set[str]) -> Tag:
     return text
 
 
-def title(text: Tag) -> str:
-    """First heading of a page, with its number."""
-    heading = text.select_one("h1")
-    return " ".join(heading.get_text().split()) if heading else str(text["id"])
+def move(text: Tag, html: Path, document: str) -> None:
+    """Make addresses of pictures, scripts and styles those from the folder that holds `html`."""
+    for tag in text.select("[src], link[href]"):
+        name = "href" if tag.name == "link" else "src"
+        if not urlsplit(str(tag[name])).scheme:
+            tag[name] = posixpath.join(html.name, resolve(document, str(tag[name])))
 
 
 def contents(root: Path, titles: dict[str, str]) -> str:
@@ -149,29 +143,16 @@ def contents(root: Path, titles: dict[str, str]) -> str:
         f"<p><b>{escape(part.get('caption', ''))}</b></p>{listed(part['chapters'])}"
         for part in toc["parts"]
     ]
-    first = listed([{"file": toc["root"]}])
-    listing = first + "".join(parts)
+    listing = "".join([listed([{"file": toc["root"]}]), *parts])
     return f'<section class="contents bd-article"><h1>Contents</h1>{listing}</section>'
-
-
-def commit(root: Path) -> str:
-    """Commit of the tree, marked where the tree differs from it; empty where git does not know."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 def head(html: Path, document: str) -> str:
     """The site's styles and what draws its formulas, from a page's head; no other script."""
     page = BeautifulSoup((html / f"{document}.html").read_text(encoding="utf-8"), "html.parser")
+    move(page, html, document)
     kept = page.select('head link[rel="stylesheet"]')
-    kept += [
-        tag for tag in page.select("head script") if re.search("/vendor/|/formulas.js", str(tag))
-    ]
-    for tag in kept:
-        name = "href" if tag.name == "link" else "src"
-        if address := tag.get(name):
-            tag[name] = beside(html, document, str(address))
+    kept += [s for s in page.select("head script") if re.search("/vendor/|/formulas.js", str(s))]
     return "".join(map(str, kept))
 
 
@@ -184,17 +165,18 @@ def one_page(root: Path, html: Path) -> str:
     names = documents(root)
     texts = {name: article(html, name, set(names)) for name in names}
     site = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
-    told = " · ".join(part for part in (f"version {adlib.__version__}", commit(root)) if part)
-    address = site["repository"]["url"]
+    name, address = escape(site["title"]), site["repository"]["url"]
+    told = " · ".join(filter(None, (f"version {adlib.__version__}", commit())))
     cover = (
-        f'<section class="cover bd-article"><p style="font-size: 4em">{escape(site["title"])}</p>'
-        f"<p>{escape(site['author'])}</p><p>{escape(told)}</p>"
+        f'<section class="cover bd-article"><p style="font-size: 4em">{name}</p>'
+        f"<p>{escape(site['author'])}</p><p>{told}</p>"
         f'<p><a href="{address}">{address}</a></p></section>'
     )
-    titles = {name: title(text) for name, text in texts.items()}
+    headings = {n: text.select_one("h1") or text for n, text in texts.items()}
+    titles = {n: " ".join(h.get_text().split()) for n, h in headings.items()}
     return (
         f'<!DOCTYPE html>\n<html lang="en" data-theme="light"><head><meta charset="utf-8">'
-        f"<title>{escape(site['title'])}</title>{head(html, names[0])}<style>{STYLE}</style></head>"
+        f"<title>{name}</title>{head(html, names[0])}<style>{STYLE}</style></head>"
         f"<body>{cover}{contents(root, titles)}{''.join(map(str, texts.values()))}</body></html>"
     )
 
@@ -221,23 +203,18 @@ def print_page(page: Path, pdf: Path, browser: str) -> None:
         chromium.close()
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(html: Path = ROOT / "_build/html", pdf: Path = ROOT / "_build/adlib.pdf") -> None:
     """Print what `make book` has rendered."""
-    parser = argparse.ArgumentParser(prog="python -m book.pdf", description=__doc__)
-    parser.add_argument("--html", type=Path, default=ROOT / "_build/html", help="rendered site")
-    parser.add_argument("--out", type=Path, default=ROOT / "_build/adlib.pdf", help="PDF to write")
-    options = parser.parse_args(arguments)
     start = time.monotonic()
     try:
         browser = find_browser()
-        page = options.html.parent / "print.html"
-        page.write_text(one_page(ROOT, options.html), encoding="utf-8")
+        page = html.parent / "print.html"
+        page.write_text(one_page(ROOT, html), encoding="utf-8")
     except PrintError as error:
         sys.exit(f"make pdf: {error}")
-    print_page(page, options.out, browser)
-    size, seconds = options.out.stat().st_size / 1e6, time.monotonic() - start
-    print(f"{options.out}: {size:.1f} MB, {seconds:.0f} s")
+    print_page(page, pdf, browser)
+    print(f"{pdf}: {pdf.stat().st_size / 1e6:.1f} MB, {time.monotonic() - start:.0f} s")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))  # another site, and the PDF to write

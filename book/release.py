@@ -4,7 +4,6 @@ Nothing is tagged, pushed or uploaded here. `python -m book.release --quick` sto
 that take no time.
 """
 
-import argparse
 import os
 import re
 import shlex
@@ -15,15 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from book.offline import NAME
 
 ROOT = Path(__file__).resolve().parent.parent
-MAIN = "main"
-PROFILE = "book"  # a release never carries the smoke run's pages
 ENTRY = re.compile(r"^## \[(\d+\.\d+\.\d+)\] - (\S+)$", re.MULTILINE)
-DAY = re.compile(r"\d{4}-\d\d-\d\d")
 TAGGED = re.compile(r"adlib-project/adlib(?:@|/(?:blob|tree|raw|releases/tag)/)v(\d+\.\d+\.\d+)")
 
 
@@ -32,37 +26,31 @@ class ReleaseError(Exception):
 
 
 def versions(root: Path) -> Iterator[tuple[str, str]]:
-    """(Place, version) of each place that names the version of this tree.
+    """(Place, version) of each place that names the version of this tree, the code first."""
 
-    Args:
-        root: the tree; its pyproject.toml takes the version from adlib/__init__.py.
-    """
-    code = (root / "adlib/__init__.py").read_text(encoding="utf-8")
-    yield from (("adlib/__init__.py", v) for v in re.findall(r'^__version__ = "(.+)"', code, re.M))
-    citation = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
-    yield "CITATION.cff", str(citation["version"])
-    entries = ENTRY.findall((root / "CHANGELOG.md").read_text(encoding="utf-8"))
-    yield "CHANGELOG.md", entries[0][0] if entries else "no entry '## [VERSION] - DAY'"
-    pages = [root / "README.md", *sorted((root / "book").rglob("*.md"))]
-    for path in [*pages, *sorted((root / "notebooks").glob("*.ipynb"))]:
-        tags = TAGGED.findall(path.read_text(encoding="utf-8"))
-        if path.suffix == ".ipynb" and not tags:
-            tags = ["no tag"]  # its Colab cell must install one
-        yield from ((str(path.relative_to(root)), tag) for tag in dict.fromkeys(tags))
+    def text(name: str) -> str:
+        return (root / name).read_text(encoding="utf-8")
+
+    said = {"adlib/__init__.py": r'^__version__ = "(.+)"', "CITATION.cff": r"^version: (.+)"}
+    for name, pattern in said.items():
+        yield from ((name, found) for found in re.findall(pattern, text(name), re.MULTILINE))
+    top = ENTRY.search(text("CHANGELOG.md"))
+    yield "CHANGELOG.md", top[1] if top else "no entry '## [VERSION] - DAY'"
+    pages = [*root.glob("README.md"), *root.glob("book/**/*.md"), *root.glob("notebooks/*.ipynb")]
+    for path in sorted(pages):
+        name = str(path.relative_to(root))
+        tags = TAGGED.findall(text(name)) or ["no tag"] * (path.suffix == ".ipynb")  # for Colab
+        yield from ((name, tag) for tag in dict.fromkeys(tags))
 
 
 def wrong_versions(root: Path) -> list[str]:
-    """What differs from the version of the code; empty if all places agree."""
+    """What differs from the version of the code, and a top entry of the changelog without a day."""
     (_, version), *others = versions(root)
-    return [f"{place} says {other}, adlib {version}" for place, other in others if other != version]
-
-
-def undated(root: Path) -> list[str]:
-    """Whether the top entry of the changelog has no day yet."""
+    found = [f"{place} says {v}, adlib {version}" for place, v in others if v != version]
     top = ENTRY.search((root / "CHANGELOG.md").read_text(encoding="utf-8"))
-    if top is None or DAY.fullmatch(top[2]):
-        return []
-    return [f"CHANGELOG.md says '{top[2]}' where the day of {top[1]} belongs"]
+    if top and not re.fullmatch(r"\d{4}-\d\d-\d\d", top[2]):
+        found.append(f"CHANGELOG.md says '{top[2]}' where the day of {top[1]} belongs")
+    return found
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -81,8 +69,8 @@ def git(root: Path, *arguments: str) -> str:
 def wrong_state(root: Path, version: str) -> list[str]:
     """What keeps the tree from being tagged: another branch, changes, or a tag that exists."""
     found = []
-    if (branch := git(root, "rev-parse", "--abbrev-ref", "HEAD")) != MAIN:
-        found.append(f"the branch is {branch}, not {MAIN}")
+    if (branch := git(root, "rev-parse", "--abbrev-ref", "HEAD")) != "main":
+        found.append(f"the branch is {branch}, not main")
     if changed := git(root, "status", "--porcelain"):
         found.append(f"the tree is not clean:\n{changed}")
     if git(root, "tag", "--list", f"v{version}"):
@@ -109,9 +97,6 @@ def build_packages(root: Path, folder: Path) -> list[Path]:
     Args:
         root: the tree.
         folder: emptied; sdist and wheel are left in its `dist`.
-
-    Returns:
-        The sdist and the wheel.
 
     Raises:
         ReleaseError: A step fails; the message names it.
@@ -141,11 +126,10 @@ def notes(root: Path, version: str) -> str:
 
 def publishing(version: str, files: list[Path], text: Path) -> list[str]:
     """The commands that publish, for a person to run."""
-    tag = f"v{version}"
-    attached = " ".join(shlex.quote(str(path)) for path in files)
+    tag, attached = f"v{version}", shlex.join(map(str, files))
     return [
         f"git tag -a {tag} -m 'adlib {version}'",
-        f"git push origin {MAIN} {tag}",
+        f"git push origin main {tag}",
         f"gh release create {tag} --verify-tag --title 'adlib {version}' "
         f"--notes-file {shlex.quote(str(text))} {attached}",
     ]
@@ -162,34 +146,27 @@ def release(root: Path, quick: bool) -> None:
         ReleaseError: Something is missing; all quick findings come together.
     """
     version = next(versions(root))[1]
-    if found := [*wrong_versions(root), *undated(root), *wrong_state(root, version)]:
+    if found := [*wrong_versions(root), *wrong_state(root, version)]:
         raise ReleaseError("not ready\n" + "\n".join(f"- {line}" for line in found))
     print(f"adlib {version}: versions, changelog and tree agree")
     if quick:
         return
     python, build = sys.executable, root / "_build"
     call("lint, types, tests", [python, "tests/run.py"], root)
-    call("book and its zip", [python, "-m", "book.build", "--profile", PROFILE], root)
+    call("book and its zip", [python, "-m", "book.build", "--profile", "book"], root)
     call("PDF", [python, "-m", "book.pdf"], root)
     packages = build_packages(root, build / "release")
     (text := build / "release/notes.md").write_text(notes(root, version), encoding="utf-8")
     if again := wrong_state(root, version):
         raise ReleaseError("a step changed the tree:\n" + "\n".join(again))
     files = [build / "html" / NAME, build / "adlib.pdf", *packages]
-    named = [Path(os.path.relpath(path, root)) for path in (*files, text)]
+    *named, told = (Path(os.path.relpath(path, root)) for path in (*files, text))
     print("\nAll checks passed. To publish, run in the tree:\n")
-    print("\n".join(publishing(version, named[:-1], named[-1])))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Check the tree that this file lies in."""
-    parser = argparse.ArgumentParser(prog="python -m book.release", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="only what takes no time")
-    try:
-        release(ROOT, parser.parse_args(arguments).quick)
-    except ReleaseError as error:
-        sys.exit(f"make release: {error}")
+    print("\n".join(publishing(version, named, told)))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        release(ROOT, quick="--quick" in sys.argv[1:])
+    except ReleaseError as error:
+        sys.exit(f"make release: {error}")

@@ -13,50 +13,49 @@ OTHERS = 'var c={monero:[496,512,[],"f3d0","M35"],"arrow-up":[384,512,[8593,"upw
 SCRIPT = OTHERS + ',list:[576,512,["list-squares"],"f03a",["M1","M2"]]};draw(c)'
 SHEET = """@font-face{font-family:A;src:url(fonts/A.woff2) format("woff2"),url(fonts/A.ttf)}\
 @font-face{font-family:B;src:url(fonts/B.woff2) format("woff2")}.katex{color:red}"""
+PAGE = '<i class="fa-solid fa-list-squares"></i><summary><span class="toctree-toggle" role="x">'
+LIST = "<ul><li>a</li>\n<li>b{}\n<ul><li>b.c</li>\n<li>b.d</li>\n</ul>{}<li>e</li>\n</ul>"
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A site of one page, which shows a list by one of its names, and a script with an arrow."""
+    """A site of two pages, which shows a list by one of its names, and a script with an arrow."""
     for name, text in (
-        ("index.html", '<i class="fa-solid fa-list-squares"></i>'),
+        ("index.html", PAGE),
+        ("_modules/index.html", LIST.format("</li>", "")),
         ("_static/other.js", 'add("fa-upward")'),
         (ICONS, SCRIPT),
         (FORMULAS, SHEET),
+        (str(Path(FORMULAS).with_name("fonts") / "A.woff2"), "\0font"),
     ):
         (path := tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    (fonts := tmp_path / FORMULAS).parent.joinpath("fonts").mkdir()
-    (fonts.parent / "fonts/A.woff2").write_bytes(b"\0font")
     return tmp_path
 
 
-def test_only_icons_that_are_named_stay(site: Path) -> None:
+def test_only_what_is_named_stays_and_two_faults_are_mended(site: Path) -> None:
     lighten(site)
     assert (site / ICONS).read_text() == SCRIPT.replace('monero:[496,512,[],"f3d0","M35"],', "")
-
-
-def test_fonts_that_are_there_stand_in_the_sheet_and_others_are_not_asked_for(site: Path) -> None:
-    lighten(site)
     data = base64.b64encode(b"\0font").decode()
     assert (site / FORMULAS).read_text() == (
         f'@font-face{{font-family:A;src:url(data:font/woff2;base64,{data}) format("woff2")}}'
         ".katex{color:red}"
     )
+    assert '<summary aria-label="more pages"><span' in (site / "index.html").read_text()
+    assert (site / "_modules/index.html").read_text() == LIST.format("", "</li>")
 
 
 @pytest.mark.parametrize(
     ("name", "told"), [(ICONS, "expected icons"), (FORMULAS, "expected fonts")]
 )
-def test_a_file_of_another_form_is_told(site: Path, name: str, told: str) -> None:
+def test_a_file_of_another_form_is_told_and_one_that_is_absent_is_not(
+    site: Path, name: str, told: str
+) -> None:
     (site / name).write_text("another")
     with pytest.raises(LightenError, match=told):
         lighten(site)
-
-
-def test_a_site_without_them_is_left_alone(tmp_path: Path) -> None:
-    lighten(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    (site / name).unlink()
+    lighten(site)
 
 
 def test_large_pictures_are_packed_and_pages_show_them(site: Path) -> None:
@@ -68,32 +67,12 @@ def test_large_pictures_are_packed_and_pages_show_them(site: Path) -> None:
     Image.fromarray(photograph).save(folder / "large.png")
     Image.fromarray(photograph[:9, :9]).save(folder / "small.png")
     before = (folder / "large.png").stat().st_size
-    page = site / "notebooks/a.html"
-    page.parent.mkdir()
-    page.write_text('<img src="../_images/large.png"><img src="../_images/small.png">')
+    (page := site / "index.html").write_text('<img src="../_images/large.png">_images/small.png')
     lighten(site)
-    assert page.read_text() == '<img src="../_images/large.webp"><img src="../_images/small.png">'
+    assert page.read_text() == '<img src="../_images/large.webp">_images/small.png'
     assert sorted(p.name for p in folder.iterdir()) == ["large.webp", "small.png"]
     assert before > PICTURE_BYTES
     assert (folder / "large.webp").stat().st_size < before / 2
     with Image.open(folder / "large.webp") as image:
         seen = np.asarray(image.convert("RGB")).astype(float)
     assert abs(seen - photograph).mean() < 5  # levels of 255; less than the noise has
-
-
-def test_what_unfolds_the_contents_has_a_name(site: Path) -> None:
-    (site / "index.html").write_text('<summary><span class="toctree-toggle" role="x"></span>')
-    lighten(site)
-    assert (site / "index.html").read_text().startswith('<summary aria-label="more pages"><span')
-
-
-def test_a_list_of_modules_stands_inside_the_item_before_it(site: Path) -> None:
-    (site / "_modules").mkdir()
-    page = site / "_modules/index.html"
-    page.write_text(
-        "<ul><li>a</li>\n<li>b</li>\n<ul><li>b.c</li>\n<li>b.d</li>\n</ul><li>e</li>\n</ul>"
-    )
-    lighten(site)
-    assert page.read_text() == (
-        "<ul><li>a</li>\n<li>b\n<ul><li>b.c</li>\n<li>b.d</li>\n</ul></li><li>e</li>\n</ul>"
-    )

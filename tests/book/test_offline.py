@@ -5,53 +5,40 @@ import re
 from pathlib import Path
 from zipfile import ZipFile
 
-import pytest
-
 from book.offline import DATE, FOLDER, NAME, pack
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """Two pages and a picture, in a folder with a space; the landing page offers the zip."""
+def test_zip_holds_each_file_of_the_site_but_itself_and_depends_on_content_alone(
+    tmp_path: Path,
+) -> None:
     html = tmp_path / "a site"
-    (html / "book").mkdir(parents=True)
-    (html / "_images").mkdir()
-    (html / "index.html").write_text('<meta http-equiv="Refresh" content="0; url=book/index.html">')
-    (html / "book/index.html").write_text(
-        f'<p><a href="../{NAME}" download="">the zip</a>, <a href="../index.html">home</a></p>'
-    )
-    (html / "_images/a.png").write_bytes(bytes(range(256)))
-    (html / ".nojekyll").touch()
-    return html
-
-
-def test_zip_holds_each_file_of_the_site_but_itself(site: Path) -> None:
-    pack(site)
-    with ZipFile(pack(site)) as archive:  # the second time the zip lies in the site
-        names = archive.namelist()
-        entries = archive.infolist()
-        picture = archive.read(f"{FOLDER}/_images/a.png")
-        landing = archive.read(f"{FOLDER}/book/index.html").decode()
-    inside = [".nojekyll", "_images/a.png", "book/index.html", "index.html"]
-    assert names == [f"{FOLDER}/{name}" for name in inside]
-    assert {entry.date_time for entry in entries} == {DATE}
-    assert picture == bytes(range(256))
-    assert landing == '<p>the zip, <a href="../index.html">home</a></p>'
-    assert f'href="../{NAME}"' in (site / "book/index.html").read_text()  # the site keeps its link
-
-
-def test_equal_sites_give_equal_bytes(site: Path) -> None:
-    first = pack(site).read_bytes()
-    for path in site.rglob("*"):
+    files = {
+        ".nojekyll": b"",
+        "_images/a.png": bytes(range(256)),
+        "book/index.html": f'<p><a href="../{NAME}" download="">the zip</a></p>'.encode(),
+        "index.html": b'<a href="book/index.html">book</a>',
+    }
+    for name, content in files.items():
+        (html / name).parent.mkdir(parents=True, exist_ok=True)
+        (html / name).write_bytes(content)
+    pack(html)
+    first = pack(html).read_bytes()  # the second time the zip lies in the site
+    with ZipFile(html / NAME) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {DATE}
+        packed = {name: archive.read(name) for name in archive.namelist()}
+    there = files | {"book/index.html": b"<p>the zip</p>"}
+    assert packed == {f"{FOLDER}/{name}": content for name, content in there.items()}
+    assert NAME in (html / "book/index.html").read_text()  # the site keeps its link
+    for path in html.rglob("*"):
         os.utime(path, (1, 1))
         if path.is_file():
             path.chmod(0o600)
-    assert pack(site).read_bytes() == first
-    (site / "_images/a.png").write_bytes(b"b")
-    assert pack(site).read_bytes() != first
-    assert [path.name for path in site.parent.iterdir()] == [site.name]  # no .part is left
+    assert pack(html).read_bytes() == first
+    (html / "_images/a.png").write_bytes(b"b")
+    assert pack(html).read_bytes() != first
+    assert [path.name for path in html.parent.iterdir()] == [html.name]  # no .part is left
 
 
 def test_landing_page_offers_this_zip() -> None:
