@@ -4,30 +4,30 @@ PROFILE ?= book
 .DEFAULT_GOAL := help
 .PHONY: help env book pdf colab test lint bench lab release clean
 
-help:  ## this list
+help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
-	@echo "PROFILE=smoke: the book from short runs. PYTHON=/path/to/python3.11: the Python of .venv."
+	@echo "PROFILE=smoke makes the book from short runs; PYTHON=/path/to/python3.11 is the Python of .venv"
 
-env:  ## make .venv with the pinned versions, if it is not there yet
+env:  ## install the pinned versions into .venv, if they are not there yet
 	@$(PYTHON) book/environment.py
 
-book: env  ## execute the notebooks, render the book to _build/html, pack it as a zip
+book: env  ## execute the notebooks, render _build/html and its zip; goes on where it stopped
 	@.venv/bin/python -m book.build --profile "$(PROFILE)"
 
-pdf: book  ## print the book to _build/adlib.pdf, with a Chromium that is installed
+pdf: book  ## print the book to _build/adlib.pdf with an installed Chromium
 	@.venv/bin/python -m book.pdf
 
-colab:  ## run the notebooks under Colab's versions; PYTHON=python3.13 is Colab's own
+colab:  ## run the notebooks with Colab's versions; Colab itself has PYTHON=python3.13
 	@$(PYTHON) -m book.colab
 
-test: env  ## lint, types, the book from short runs, tests
+test: env  ## run lint, types, the book from short runs, and the tests
 	@.venv/bin/python tests/run.py
 
-lint: env  ## mend what ruff can mend, then show the rest
+lint: env  ## format, and mend or show what ruff finds
 	@.venv/bin/python -m ruff check --fix .
 	@.venv/bin/python -m ruff format .
 
-bench: env  ## measure speed: each file of tests/benchmarks
+bench: env  ## measure speed with each file of tests/benchmarks
 	@for file in tests/benchmarks/*.py; do \
 	  test -e "$$file" || { echo "tests/benchmarks holds no file yet"; exit 1; }; \
 	  echo "== $$file"; .venv/bin/python "$$file" || exit 1; \
@@ -36,8 +36,8 @@ bench: env  ## measure speed: each file of tests/benchmarks
 lab: env  ## open the notebooks in Jupyter Lab
 	@.venv/bin/python -m jupyterlab notebooks
 
-release: env  ## check all that a release needs; print the commands that make it
+release: env  ## check everything a release needs, and print the commands that publish it
 	@.venv/bin/python -m book.release
 
-clean:  ## remove what book and tests made; .venv stays
+clean:  ## remove the files that book and tests made; .venv stays
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis
