@@ -34,61 +34,46 @@ def pins() -> dict[str, str]:
 
 def tracked() -> list[Path]:
     """Files of the repository; all of them but what is made, where there is no git."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if listed.returncode == 0:
-        files = [ROOT / name for name in listed.stdout.split("\0") if name]
-    else:
-        made = {".venv", "_build", "__pycache__", ".git"}
-        files = [p for p in ROOT.rglob("*") if not made & set(p.relative_to(ROOT).parts)]
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    made = {".venv", "_build", "__pycache__", ".git"}
+    files = [ROOT / name for name in listed.stdout.split("\0") if name] or [
+        path for path in ROOT.rglob("*") if not made & set(path.relative_to(ROOT).parts)
+    ]
     return [path for path in files if path.is_file()]
 
 
-def test_every_requirement_is_pinned_and_its_pin_fits() -> None:
-    named = [*PROJECT["dependencies"], *itertools.chain.from_iterable(EXTRAS.values())]
-    wanted = [Requirement(r) for r in named]
-    known = pins()
-    missing = [r.name for r in wanted if canonicalize_name(r.name) not in known]
-    assert not missing
-    unfit = [str(r) for r in wanted if not r.specifier.contains(known[canonicalize_name(r.name)])]
-    assert not unfit
-
-
-def test_constraints_are_sorted_and_exact() -> None:
+def test_every_requirement_is_pinned_exactly_and_its_pin_fits() -> None:
     lines = [line for line in text("constraints.txt").splitlines() if not line.startswith("#")]
     assert lines == sorted(lines, key=str.lower)
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in lines)
-    assert "pip" in pins()
-    assert environment.BARE in pins()  # its version is written nowhere else but in prose
+    known = pins()
+    assert {"pip", environment.BARE} <= set(known)
+    named = [*PROJECT["dependencies"], *itertools.chain.from_iterable(EXTRAS.values())]
+    wanted = [(r, canonicalize_name(r.name)) for r in map(Requirement, named)]
+    assert [name for _, name in wanted if name not in known] == []
+    assert [str(r) for r, name in wanted if not r.specifier.contains(known[name])] == []
 
 
-def test_conda_environment_installs_the_same_pins() -> None:
+def test_extras_and_supported_pythons_are_the_same_everywhere() -> None:
     conda = yaml.safe_load(text("environment.yml"))
     (pip,) = [d["pip"] for d in conda["dependencies"] if isinstance(d, dict)]
     assert pip[0] == "-c constraints.txt"
-    assert set(re.search(r"\[(.*)\]", pip[1])[1].split(",")) == set(EXTRAS)  # pyright: ignore[reportOptionalSubscript]
+    assert set(pip[1].split("[")[1].strip("]").split(",")) == set(EXTRAS)
     assert set(environment.EXTRAS.split(",")) == set(EXTRAS)
-
-
-def test_supported_pythons_are_said_once() -> None:
-    (oldest, newest) = (environment.OLDEST, environment.NEWEST)
-    assert PROJECT["requires-python"] == f">={oldest[0]}.{oldest[1]},<{newest[0]}.{newest[1] + 1}"
+    (oldest, newest) = (environment.OLDEST[1], environment.NEWEST[1])
+    assert PROJECT["requires-python"] == f">=3.{oldest},<3.{newest + 1}"
     named = {c.rsplit(" ", 1)[1] for c in PROJECT["classifiers"] if "Python :: 3." in c}
-    assert named == {f"3.{minor}" for minor in range(oldest[1], newest[1] + 1)}
+    assert named == {f"3.{minor}" for minor in range(oldest, newest + 1)}
 
 
-def test_version_has_one_place() -> None:
+def test_version_and_address_are_the_same_everywhere() -> None:
+    citation = yaml.safe_load(text("CITATION.cff"))
     assert "version" in PROJECT["dynamic"]
-    assert yaml.safe_load(text("CITATION.cff"))["version"] == adlib.__version__
+    assert citation["version"] == adlib.__version__
     assert re.fullmatch(r"\d+\.\d+\.\d+", adlib.__version__)
-
-
-def test_repository_address_is_the_same_everywhere() -> None:
     url = yaml.safe_load(text("_config.yml"))["repository"]["url"]
-    assert PROJECT["urls"]["Repository"] == url
-    assert yaml.safe_load(text("CITATION.cff"))["repository-code"] == url
+    assert PROJECT["urls"]["Repository"] == citation["repository-code"] == url
     assert url in text("CONTRIBUTING.md")
 
 
@@ -107,20 +92,18 @@ def test_files_for_other_programs_fit_their_schema(schema: str, files: str) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_readme_names_the_two_commands_and_ci_runs_the_second() -> None:
-    assert "make book" in text("README.md")
-    assert "make test" in text("README.md")
+def test_readme_names_two_commands_that_ci_runs_and_badges_of_workflows_that_exist() -> None:
+    readme = text("README.md")
     assert text(".ci/run").splitlines()[-1] == "make test"
-    assert "run: make test" in text(".github/workflows/tests.yml")
-    assert "run: make book" in text(".github/workflows/book.yml")
-
-
-def test_make_lists_its_targets() -> None:
-    command = ["make", "--no-print-directory", "help"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    phony = re.search(r"^\.PHONY: (.*)$", text("Makefile"), re.MULTILINE)
-    assert phony
-    assert {line.split()[0] for line in listed.splitlines()[:-1]} == set(phony[1].split())
+    for command, name in (("make test", "tests.yml"), ("make book", "book.yml")):
+        assert command in readme
+        assert f"run: {command}" in text(f".github/workflows/{name}")
+    badges = re.findall(r"\[!\[(\w+)\]\(\S+/(\S+)/badge\.svg\?branch=main\)\]\(\S+/(\S+)\)", readme)
+    assert badges
+    for words, shown, linked in badges:
+        assert Path(shown).stem == words
+        assert shown == linked
+        assert "branches: [main]" in text(f".github/workflows/{shown}")  # else it says nothing
 
 
 def test_no_file_names_a_place_of_one_machine_or_an_index() -> None:
@@ -138,9 +121,8 @@ def test_no_file_names_a_place_of_one_machine_or_an_index() -> None:
     assert not wrong
 
 
-def test_no_large_file_is_committed_but_the_formula_renderer() -> None:
-    large = [path.name for path in tracked() if path.stat().st_size > 1_000_000]
-    assert large in ([], ["tex-svg-full.js"])
+def test_no_large_file_is_committed() -> None:
+    assert [path.name for path in tracked() if path.stat().st_size > 1_000_000] == []
 
 
 def test_nobody_is_told_to_install_the_other_project_of_this_name() -> None:
