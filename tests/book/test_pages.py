@@ -9,10 +9,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests import page_faults, small_site
+from book.build import foreign_addresses
+from tests import small_site
 from tests.page_faults import (
     CHROMIUM,
     NO_BROWSER,
@@ -151,37 +153,6 @@ def test_whatever_is_broken_is_told(browser: Browser, small: Path, tmp_path: Pat
     assert found == []
 
 
-@needs_browser
-@pytest.mark.parametrize(
-    ("old", "new", "told"),
-    [
-        (
-            "<head>",
-            "<head><script>((real) => setTimeout = (f) => real(f, 1500))(setTimeout)</script>",
-            False,
-        ),
-        ("scripts/fontawesome.js", "scripts/fontawesome-gone.js", True),
-    ],
-    ids=["drawn after the page has loaded", "never drawn"],
-)
-def test_icons_are_waited_for(
-    old: str,
-    new: str,
-    told: bool,
-    browser: Browser,
-    small: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(page_faults, "ICONS_WAIT", 4000)
-    shutil.copytree(small, html := tmp_path / "site")
-    text = (html / "chapter.html").read_text(encoding="utf-8")
-    (html / "chapter.html").write_text(text.replace(old, new), encoding="utf-8")
-    seen = visit(browser, html / "chapter.html", "light", 1300)
-    seen.page.context.close()
-    assert any("icon is not drawn: <i" in fault for fault in seen.faults) == told
-
-
 def test_links_that_lead_nowhere_and_heavy_pages_are_told(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/b c.html").write_text('<h1 id="here"></h1><a href="../d.html#far">')
@@ -211,5 +182,31 @@ def test_search_finds_the_prototype_from_any_page(browser: Browser, site: Path) 
     page.context.close()
 
 
-def test_small_site_has_the_pages_that_are_tested(small: Path) -> None:
+def test_small_site_has_the_pages_that_are_tested_and_a_slider_without_widgets(small: Path) -> None:
     assert sorted(pages_of(small)) == sorted(small_site.PAGES)
+    page = nbformat.read(small.parent / "stage/chapter.ipynb", as_version=4)
+    assert "widgets" not in page.metadata  # each state of theirs would be a part of the page
+    (output,) = page.cells[-2].outputs  # the slider, and no figure that was left open
+    assert set(output.data) == {"text/html", "text/plain"}
+    assert foreign_addresses(small) == []
+
+
+@needs_browser
+@pytest.mark.parametrize(("scheme", "width"), VIEWS)
+def test_slider_shows_the_picture_of_its_values(
+    browser: Browser, small: Path, scheme: str, width: int
+) -> None:
+    page = visit(browser, small / "chapter.html", scheme, width).page
+    picture = page.locator(".adlib-slide img:visible")
+    assert picture.get_attribute("alt") == "6 in lime"
+    page.get_by_role("slider", name="number").press("ArrowRight")
+    page.get_by_role("slider", name="colour").press("ArrowRight")
+    assert picture.get_attribute("alt") == "64 in blue"
+    box, article = picture.bounding_box(), page.locator("article").bounding_box()
+    assert box is not None
+    assert article is not None
+    assert article["x"] <= box["x"]
+    assert box["x"] + box["width"] <= article["x"] + article["width"]
+    assert abs(box["width"] / box["height"] - 4) < 0.05  # 8 x 2 inches
+    assert page.get_by_role("link", name="Fig. 1").is_visible()
+    page.context.close()
