@@ -31,17 +31,16 @@ def main() -> int:
     environment = site | os.environ | dict.fromkeys(names, "1")
     begun = time.monotonic()
 
-    def start(name: str, **options: int) -> subprocess.Popen:
+    def start(name: str, out: int | None = None) -> subprocess.Popen:
         print(f"== {name}", flush=True)
-        return subprocess.Popen(
-            [sys.executable, "-m", *STAGES[name]], cwd=ROOT, env=environment, **options
-        )
+        command = [sys.executable, "-m", *STAGES[name]]
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out)
 
     rows, beside = [], None
     for name in STAGES:
         since = time.monotonic()
         if name == "book":
-            beside = start("pyright", stdout=subprocess.PIPE)
+            beside = start("pyright", subprocess.PIPE)
         if name == "pyright":
             assert beside is not None
             told, _ = beside.communicate()
