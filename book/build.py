@@ -195,12 +195,7 @@ def foreign_addresses(html: Path) -> list[str]:
 
 
 def build(root: Path, profile: str, out: Path | None = None) -> Path:
-    """Build the whole book; print what took how long.
-
-    Args:
-        root: the tree.
-        profile: of notebooks/profiles.
-        out: a folder for `_build/html` of its own; the tree by default.
+    """Build the whole book, below `out` or the tree; print what took how long.
 
     Raises:
         BookError: The profile and the table of contents differ, the renderer warned, or a page

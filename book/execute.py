@@ -37,11 +37,8 @@ KERNEL_ENVIRONMENT = {
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a note of the debugger on stderr
     "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the home folder's
 }
-KERNEL_REFUSES = (  # pictures inline, nobody who moves a slider, no log of progress
-    "MPLBACKEND",
-    "JPY_SESSION_NAME",
-    "ADLIB_PROGRESS",
-)
+# Pictures inline, nobody who moves a slider, no log of progress.
+KERNEL_REFUSES = ("MPLBACKEND", "JPY_SESSION_NAME", "ADLIB_PROGRESS")
 
 
 class NotebookError(Exception):
@@ -234,10 +231,7 @@ def describe(notebook: Path, executed: Path, stalled: bool = False) -> str:
 def as_page(executed: NotebookNode, profile: str, parameters: Mapping[str, Any]) -> NotebookNode:
     """Say which run a page shows, and drop what differs from run to run though nothing changed.
 
-    Args:
-        executed: a notebook as papermill left it; changed in place and returned.
-        profile: its name.
-        parameters: what the profile set in this notebook; may be empty.
+    The notebook is changed in place and returned.
     """
     values = ", ".join(f"`{name} = {value!r}`" for name, value in parameters.items())
     sentence = "The outputs on this page come from a run with the profile " + (
@@ -256,11 +250,8 @@ def as_page(executed: NotebookNode, profile: str, parameters: Mapping[str, Any])
     if where is not None:
         executed.cells.insert(where + 1, note)
     executed.metadata.pop("papermill", None)
-    executed.metadata["kernelspec"] = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    executed.metadata["kernelspec"] = kernel
     language = executed.metadata.setdefault("language_info", {"name": "python"})
     language["pygments_lexer"] = "ipython3"  # else a line with %pip does not lex
     return executed
