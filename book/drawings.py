@@ -34,16 +34,9 @@ HEAD = (
 
 def text(x: float, y: float, words: str, style: str = "n", anchor: str = "middle") -> str:
     """Words, in which `_` lowers the letters and signs behind it."""
-    lowered = (
-        escape(words)
-        if style == "c"
-        else re.sub(
-            r"_([\w−]+)",
-            '<tspan dy="3" font-size="75%">\\1</tspan><tspan dy="-3">\u200b</tspan>',
-            escape(words),
-        )
-    )
-    return f'<text x="{x:g}" y="{y:g}" class="{style}" text-anchor="{anchor}">{lowered}</text>'
+    low = '<tspan dy="3" font-size="75%">\\1</tspan><tspan dy="-3">\u200b</tspan>'
+    told = escape(words) if style == "c" else re.sub(r"_([\w−]+)", low, escape(words))
+    return f'<text x="{x:g}" y="{y:g}" class="{style}" text-anchor="{anchor}">{told}</text>'
 
 
 @dataclass(frozen=True)
@@ -60,19 +53,13 @@ class Box:
     code: str = ""
 
     def __str__(self) -> str:
-        rows = [(self.title, "t"), (self.below, "s"), (self.code, "c")]
-        rows = [(words, style) for words, style in rows if words]
-        step = 15
-        first = self.y + self.height / 2 - step * (len(rows) - 1) / 2 + 4
-        return "\n".join(
-            [
-                border(self.x, self.y, self.width, self.height, self.mark),
-                *(
-                    text(self.x + self.width / 2, first + step * i, words, style)
-                    for i, (words, style) in enumerate(rows)
-                ),
-            ]
-        )
+        named = [(self.title, "t"), (self.below, "s"), (self.code, "c")]
+        rows = [(words, style) for words, style in named if words]
+        first = self.y + self.height / 2 - 15 * (len(rows) - 1) / 2 + 4
+        lines = [border(self.x, self.y, self.width, self.height, self.mark)]
+        for i, (words, style) in enumerate(rows):
+            lines.append(text(self.x + self.width / 2, first + 15 * i, words, style))
+        return "\n".join(lines)
 
 
 def border(x: float, y: float, width: float, height: float, mark: str, filled: bool = True) -> str:
@@ -204,16 +191,13 @@ DRAWINGS = {
 
 def picture(title: str, height: int, parts: Iterable[object]) -> str:
     """A whole SVG; on white, so that dark pages show it as well."""
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-            f'width="{WIDTH}" height="{height}" role="img">',
-            f"<title>{escape(title)}</title><style>{STYLE}</style>{HEAD}",
-            f'<rect width="{WIDTH}" height="{height}" rx="8" fill="#fff"/>',
-            *map(str, parts),
-            "</svg>\n",
-        ]
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style>{HEAD}",
+        f'<rect width="{WIDTH}" height="{height}" rx="8" fill="#fff"/>',
     )
+    return "\n".join([*head, *map(str, parts), "</svg>\n"])
 
 
 def main() -> None:

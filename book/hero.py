@@ -53,20 +53,10 @@ def main() -> None:
         titles.append(f"{sample.category}: {truth}\n{'called defective' if bad else 'called good'}")
     figure = figures.stages(rows, titles, [s.mask for s in samples])
     figure.savefig(STATIC / "hero.png", dpi=110, metadata={"Software": None})
-    write_json(
-        STATIC / "hero.json",
-        {
-            "made_by": "python -m book.hero",
-            "shown": SHOWN,
-            "data": {"name": data.name, "hash": data.hash},
-            "encoder": method.encoder.source,
-            "steps": STEPS,
-            "seed": SEED,
-            "seconds": round(time.monotonic() - start),
-            "versions": versions(),
-            "commit": commit(),
-        },
-    )
+    record = {"made_by": "python -m book.hero", "shown": SHOWN}
+    record |= {"data": {"name": data.name, "hash": data.hash}, "encoder": method.encoder.source}
+    record |= {"steps": STEPS, "seed": SEED, "seconds": round(time.monotonic() - start)}
+    write_json(STATIC / "hero.json", record | {"versions": versions(), "commit": commit()})
 
 
 if __name__ == "__main__":
