@@ -170,7 +170,8 @@ def token_maps(
 
 
 STAGES = ("photograph", "its features", "rebuilt from prototypes", "what could not be rebuilt")
-Photograph, Painted = UInt8[np.ndarray, "_ _ 3"], Float[np.ndarray, "_ _ 3"]
+Photograph = UInt8[np.ndarray, "_ _ 3"]
+Painted = Float[np.ndarray, "_ _ 3"]
 
 
 def stages(

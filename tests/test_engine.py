@@ -30,8 +30,7 @@ from adlib.report.paired import draw
 from adlib.report.records import Run, divide
 from adlib.system.hardware import choose_dtype
 from tests.conftest import tiny_config
-from tests.methods.test_patchcore import tiny_config as tiny_patchcore
-from tests.methods.test_prn import tiny_config as tiny_prn
+from tests.methods.small import config_of
 
 Folder = Callable[..., Path]
 prediction = importlib.import_module("adlib.engine.predict")  # whose name the function took
@@ -280,7 +279,7 @@ def test_a_run_is_not_its_method(folder: Folder, tiny: ProAD, use: Callable[...,
     [
         (lambda: ProAD(tiny_config()), -1, 1),
         (lambda: ProAD(tiny_config()), 0, 1),
-        (lambda: PatchCore(tiny_patchcore()), -1, 0),
+        (lambda: PatchCore(config_of("patchcore")), -1, 0),
     ],
 )
 def test_a_method_that_trains_needs_a_step(
@@ -292,7 +291,7 @@ def test_a_method_that_trains_needs_a_step(
 
 
 def test_a_memory_needs_no_step(folder: Folder) -> None:
-    run = adlib.fit(PatchCore(tiny_patchcore()), adlib.load_data(folder(("bolt",))), steps=0)
+    run = adlib.fit(PatchCore(config_of("patchcore")), adlib.load_data(folder(("bolt",))), steps=0)
     assert run.method.calibration is not None
     assert run.losses == []
 
@@ -511,9 +510,10 @@ def test_a_protocol_may_choose_the_image_score(folder: Folder) -> None:
     "build",
     [
         lambda: ProAD(tiny_config(dropout=0.0)),
-        lambda: PatchCore(tiny_patchcore(memory=40)),
+        lambda: PatchCore(config_of("patchcore", memory=40)),
         lambda: PRN(
-            tiny_prn(
+            config_of(
+                "prn",
                 steps=2,
                 prototypes=None,
                 ratio=1.0,

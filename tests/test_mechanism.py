@@ -17,7 +17,7 @@ import adlib
 from adlib.data.order import hold_out
 from adlib.data.transform import ImageTransform
 from adlib.engine.features import cached_features
-from adlib.methods import Dinomaly, INPFormer, PatchCore, ProAD
+from adlib.methods import ProAD
 from adlib.study.mechanism import (
     attention_entropy,
     defect_shares,
@@ -33,9 +33,7 @@ from adlib.study.mechanism import (
 )
 from adlib.study.mechanism.separation import framed
 from tests.conftest import tiny_config
-from tests.methods.test_dinomaly import tiny_config as tiny_dinomaly
-from tests.methods.test_inp_former import tiny_config as tiny_inp_former
-from tests.methods.test_patchcore import tiny_config as tiny_patchcore
+from tests.methods.small import build
 
 Folder = Callable[..., Path]
 CPU = torch.device("cpu")
@@ -199,7 +197,7 @@ def test_a_walk_ends_where_the_method_does(changes: dict[str, Any]) -> None:
 
 
 def test_inp_former_is_walked_too() -> None:
-    method, groups = INPFormer(tiny_inp_former()), random(3, 2, 6, 192)
+    method, groups = build("inp-former"), random(3, 2, 6, 192)
     with torch.no_grad():
         walked = walk(method, groups)
         rebuilt, p = method(groups)
@@ -220,13 +218,13 @@ def test_inp_former_is_walked_too() -> None:
 
 
 def test_patchcores_distance_is_a_cosine_too() -> None:
-    method, groups = PatchCore(tiny_patchcore(patch=1)), random(2, 2, 15, 192)
+    method, groups = build("patchcore", patch=1), random(2, 2, 15, 192)
     method.memory = method.patches(random(1, 2, 15, 192, seed=1))[0, :1]
     known = random(1, 2, 15, 192, seed=1)[:, :, :1]
     expected = (1 - F.cosine_similarity(groups, known, dim=-1)).mean(dim=1)
     torch.testing.assert_close(token_distances(method, groups), expected)
     with pytest.raises(ValueError, match=r"normalise=True and reweight=False only, got False"):
-        token_distances(PatchCore(tiny_patchcore(normalise=False)), groups)
+        token_distances(build("patchcore", normalise=False), groups)
 
 
 def constant(method: Any, monkeypatch: pytest.MonkeyPatch, token: Tensor) -> None:
@@ -369,9 +367,9 @@ def test_block_figures_are_means_over_the_patches_of_a_kind(folder: Folder, tiny
 @pytest.mark.parametrize(
     ("method", "blocks"),
     [
-        (lambda: Dinomaly(tiny_dinomaly()), False),
-        (lambda: INPFormer(tiny_inp_former()), True),
-        (lambda: PatchCore(tiny_patchcore()), False),
+        (lambda: build("dinomaly"), False),
+        (lambda: build("inp-former"), True),
+        (lambda: build("patchcore"), False),
     ],
     ids=["dinomaly", "inp-former", "patchcore"],
 )

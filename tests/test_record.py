@@ -24,7 +24,7 @@ from adlib.methods import (
     ProADConfig,
 )
 from adlib.methods.config import resolved
-from adlib.report.summary import results_folder
+from adlib.report.records import results_folder
 from adlib.system.disk import write_json
 from tests.conftest import tiny_config
 from tests.made_records import record as made_record

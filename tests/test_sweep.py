@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from adlib.cli import main
-from adlib.report.summary import read_results
+from adlib.report.records import read_results
 from adlib.sweep import run
 from adlib.sweep.execution import Job, attempt
 from adlib.sweep.plan import Point, SweepError, read_plan

@@ -10,8 +10,9 @@ from tyro.conf import Positional
 
 from adlib.report.paired import ALL_PAIRS, compare
 from adlib.report.published import TITLES
-from adlib.report.records import Found, Section, printable, read_folder
+from adlib.report.records import Found, Section, read_folder
 from adlib.report.tables import with_interval
+from adlib.system.printable import printable
 
 WIDTH, LINES = 110, 50  # of the screen, about
 LEADING = ("image_auroc", "pixel_ap")  # what the screen shows

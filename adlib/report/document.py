@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from adlib.report import reproduction, tables
 from adlib.report.paired import KINDS, Draws, Pair, average_ranks, compare, draw
 from adlib.report.published import METRICS, TITLES
-from adlib.report.records import DIGITS, Found, Section, printable
+from adlib.report.records import DIGITS, Found, Section
 from adlib.system.disk import replacing, write_text
+from adlib.system.printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 
 from adlib.report.paired import Draws
 from adlib.report.published import MEAN, TITLES
-from adlib.report.records import Section, printable
+from adlib.report.records import Section
 from adlib.report.reproduction import claims, data_name, setting_of
 from adlib.report.tables import images_interval
+from adlib.system.printable import printable
 
 OURS, THEIRS = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion
 ROW = 0.34  # inches of an arm's row

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from adlib.report.published import METRICS
+from adlib.system.printable import printable
 
 Row = dict[str, Any]
 LINES = "records.jsonl"  # a sweep's
@@ -94,14 +95,6 @@ def _check(
 
 def _short(value: Any) -> str:
     return {dict: "an object", list: "a list"}.get(type(value)) or json.dumps(value)[:40]
-
-
-def printable(text: Any) -> str:
-    """Text for a terminal or a file: control and direction characters as their escapes."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
-        for c in str(text)
-    )
 
 
 @dataclass(frozen=True)
@@ -250,7 +243,7 @@ def read_folder(folder: Path) -> Found:
         FileNotFoundError: No such folder, or no record in it.
         NotADirectoryError: It is a file.
     """
-    shown = printable(folder)
+    shown = printable(str(folder))
     if folder.is_file():
         raise NotADirectoryError(f"{shown} is a file; expected the folder that holds it")
     if not folder.is_dir():

@@ -12,7 +12,7 @@ from PIL import Image
 from adlib.data.dataset import Sample
 from adlib.data.readers.pictures import check_pictures, list_pictures
 from adlib.engine.gallery import write_gallery
-from adlib.engine.prediction import predict_each
+from adlib.engine.predict import predict_each
 from adlib.methods import ProAD
 
 GOOD = np.full((20, 30, 3), 90, dtype=np.uint8)

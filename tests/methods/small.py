@@ -35,9 +35,12 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def config_of(name: str, **changes: Any) -> Any:
+    return METHODS[name][1](**(SMALL[name] | changes))
+
+
 def build(name: str, **changes: Any) -> Any:
-    method, config = METHODS[name]
-    return method(config(**(SMALL[name] | changes)))
+    return METHODS[name][0](config_of(name, **changes))
 
 
 def pictures(method: Any, n: int = 3, seed: int = 0) -> Tensor:

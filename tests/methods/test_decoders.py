@@ -35,7 +35,7 @@ def linear(part: nn.Module, x: Tensor) -> Tensor:
     return part.weight.double() @ x + part.bias.double()  # pyright: ignore
 
 
-def norm(part: nn.Module, tokens: list[Tensor]) -> list[Tensor]:
+def norm(part: Any, tokens: list[Tensor]) -> list[Tensor]:
     weight, bias = part.weight.double(), part.bias.double()  # pyright: ignore
     centred = [x - x.mean() for x in tokens]
     return [x / (x.square().mean() + 1e-8).sqrt() * weight + bias for x in centred]

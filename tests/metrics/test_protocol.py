@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,7 +223,7 @@ def test_image_score_takes_a_share_or_a_number_of_pixels() -> None:
 @pytest.mark.parametrize("name", list(PROTOCOLS))
 def test_a_protocol_is_stored_whole(name: str) -> None:
     record = json.loads(json.dumps(PROTOCOLS[name].to_json()))
-    again = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    again: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
     assert EvaluationProtocol(**again) == PROTOCOLS[name]
     assert record["name"] == name
 
