@@ -217,7 +217,9 @@ class PatchCore(TokenDetector):
             projected[rows[0] * each : (rows[-1] + 1) * each] = mine @ project
         size = min(config.memory, len(projected))
         start = int(torch.randint(len(projected), (), generator=generator))
-        chosen = greedy_coreset(projected, size, start).cpu()
+        chosen = torch.arange(size)
+        if size < len(projected):  # else all are kept, and there is nothing to choose
+            chosen = greedy_coreset(projected, size, start).cpu()
         memory = torch.empty(size, width, device=device)
         image, token = chosen // each, drawn.flatten()[chosen]
         for rows, patches in self._read(normal):

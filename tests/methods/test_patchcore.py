@@ -230,6 +230,15 @@ def test_candidates_are_drawn_alike_from_every_image(monkeypatch: pytest.MonkeyP
     assert method.memory.shape == (5, 384)
 
 
+def test_where_all_patches_fit_all_are_kept_and_none_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = seen_by_the_choice(monkeypatch)
+    method, features = fitted(memory=100)
+    assert torch.equal(method.memory, method.patches(features).flatten(0, 1))  # 60, in order
+    assert seen == []
+
+
 def test_reading_in_larger_parts_changes_nothing() -> None:
     together, _ = fitted(batch=4, candidates=16)
     one_by_one, _ = fitted(batch=1, candidates=16)
