@@ -1,7 +1,6 @@
 """adlib: Pro-AD and PRN, two papers on visual anomaly detection, readable, checkable and usable.
 
-Importing adlib does no work: each name below brings its module, and with it torch or timm, when it
-is first used.
+Names load lazily: torch and timm are imported when a name that needs them is first used.
 """
 
 from importlib import import_module

@@ -33,7 +33,7 @@ from adlib.train_command import Train, parse_train, train
 class Evaluate(Machine):
     """Score a run on the test images of a data set, and write RUN/record.json.
 
-    A record there of the same images under the same protocol is replaced, another one is kept.
+    A record of the same images and protocol is replaced. Any other record makes the command stop.
     """
 
     run: Positional[Path]
@@ -73,7 +73,7 @@ class Predict(Machine):
     maps: bool = False
     """Also write the anomaly maps, as 32-bit TIFF at the images' sizes."""
     skip_unreadable: bool = False
-    """Go on past files that cannot be read, and list them at the end."""
+    """Skip files that cannot be read, and list them at the end."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -94,7 +94,7 @@ class Export:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    if arguments is None:  # a process of its own: SIGTERM cleans up as Ctrl-C does
+    if arguments is None:  # run as a program: SIGTERM cleans up as Ctrl-C does
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault(LOG, "log")
@@ -156,7 +156,7 @@ def evaluate(command: Evaluate) -> None:
         data = supervise(data, command.seen, command.seed)
     if data is not whole:
         left = len(whole.test) - len(data.test)
-        print(f"{left} defects left the test set, as in training on them")
+        print(f"{left} defects are excluded from the test set, because they are training data")
     if lacking := unscored(data.test.categories, scorable(data.test.references)):
         raise ValueError(f"{data.name}: {lacking}")
     out = command.out or command.run / RECORD
@@ -192,7 +192,7 @@ def predict(command: Predict) -> None:
             f"{command.run} has no threshold: it was trained with holdout 0, or on one image"
         )
     method.to(choose_device(command.device))
-    promise = _promise(calibration, command.false_alarms, command.category)
+    promise = _false_alarm_note(calibration, command.false_alarms, command.category)
     verdicts = write_gallery(
         command.out,
         engine.predict_each(
@@ -214,22 +214,22 @@ def predict(command: Predict) -> None:
     print(f"see {command.out / 'index.html'}")
 
 
-def _promise(calibration: Any, rate: float, category: str | None) -> str:
+def _false_alarm_note(calibration: Any, rate: float, category: str | None) -> str:
     """Say how many false alarms a threshold makes."""
     expected = calibration.expected_rate(rate, category)
     low, high = calibration.rate_interval(rate, category)
     short = f"; too few to promise {rate:.1%}" if expected > rate else ""
-    told = (
+    text = (
         f"About {expected:.1%} of normal images are expected above it, judged by "
-        f"{len(calibration.pool(category))} held-out normal images{short}. The rate of this one "
-        f"threshold lies, nine times in ten, in {low:.1%} to {high:.1%}."
+        f"{len(calibration.pool(category))} held-out normal images{short}. The rate of this "
+        f"threshold lies, with 90 % confidence, between {low:.1%} and {high:.1%}."
     )
     if category is None and len(calibration.scores) > 1:
-        told += (
+        text += (
             f" They are of {len(calibration.scores)} categories, whose scores differ: if you know "
             f"which it is, --category takes its own threshold ({', '.join(calibration.scores)})."
         )
-    return told
+    return text
 
 
 def export(command: Export) -> None:
@@ -256,7 +256,7 @@ def export(command: Export) -> None:
 
 COMMANDS: dict[str, tuple[str | None, Callable[[list[str]], None]]] = {
     "info": (Info.__doc__, lambda words: info(parse("info", Info, words))),
-    "data": ("List, check and get data sets; see what is kept.", about_data),
+    "data": ("List, check and download data sets; clear the feature cache.", about_data),
     "train": (Train.__doc__, lambda words: train(parse_train(words))),
     "evaluate": (Evaluate.__doc__, lambda words: evaluate(parse("evaluate", Evaluate, words))),
     "predict": (Predict.__doc__, lambda words: predict(parse("predict", Predict, words))),

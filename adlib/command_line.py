@@ -24,10 +24,12 @@ from adlib.data.dataset import DataSplits
 from adlib.settings import help_texts
 from adlib.system.printable import printable
 
+ALL = "--help-all"
 LEFT, WIDEST = 22, 100  # columns of the options' names, and of the whole text at most
 WORDS = {int: "N", float: "X", Path: "PATH", str: "NAME"}
 REQUIRED = " (required)"
 Group = tuple[str, Sequence[str]]
+RESEARCH = "Research only, change nothing here (ablations)"
 ANY: Sequence[Group] = (("Options", ()), ("Machine", ("device", "precision")))
 TRAIN: Sequence[Group] = (
     ("Data", ("data", "categories", "holdout", "seen", "size", "resize")),
@@ -40,7 +42,7 @@ TRAIN: Sequence[Group] = (
                   "recipe.foreground", "recipe.self_augmentation", "recipe.textures")),
     ("Machine", ("device", "precision", "offline", "compile", "checkpoint_every", "workers",
                  "tracker")),
-    ("Ablations: replace a part of the method, for experiments only", ()),
+    (RESEARCH, ()),
 )  # fmt: skip
 
 
@@ -77,8 +79,8 @@ def parse(
         SystemExit: The words ask for help.
         ValueError: They are wrong.
     """
-    if {"-h", "--help"} & {*words}:
-        print(help_text(f"adlib {name}", command, default, groups))
+    if {"-h", "--help", ALL} & {*words}:
+        print(help_text(f"adlib {name}", command, default, groups, everything=ALL in words))
         raise SystemExit(0)
     given, told = {} if default is None else {"default": default}, io.StringIO()
     try:
@@ -108,7 +110,9 @@ def _sentence(box: str) -> str:
     )
 
 
-def help_text(name: str, command: Any, default: Any, groups: Sequence[Group]) -> str:
+def help_text(
+    name: str, command: Any, default: Any, groups: Sequence[Group], everything: bool = True
+) -> str:
     """Return the help of a command.
 
     Args:
@@ -116,6 +120,7 @@ def help_text(name: str, command: Any, default: Any, groups: Sequence[Group]) ->
         command: A dataclass of its options, or of dataclasses of them; its docstring comes first.
         default: One of it, whose values are the defaults that are shown; None: the class's own.
         groups: Titles, and the options of each; the one with no options takes all others.
+        everything: Also those for research, which are else only counted.
     """
     width = min(shutil.get_terminal_size().columns, WIDEST)
     command = get_origin(command) or command
@@ -128,6 +133,9 @@ def help_text(name: str, command: Any, default: Any, groups: Sequence[Group]) ->
     for title, names in groups:
         mine = names or [option for option in entries if option not in grouped]
         lines = [_entry(*entries[option], width) for option in mine if option in entries]
+        if title == RESEARCH and lines and not everything:
+            lines = [f"  {len(lines)} options, listed by {name} {ALL}"]
+            title = title.partition(",")[0]
         told += ["\n".join([f"{title}:", *lines])] if lines else []
     return "\n\n".join(told)
 

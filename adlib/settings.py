@@ -73,38 +73,36 @@ def help_texts(config: type) -> dict[str, str]:
 
 
 SHARED: Mapping[str, str] = {
-    "encoder": "Pretrained network that turns an image into features. It is not trained here. "
+    "encoder": "Pretrained network that describes an image in numbers. It is not trained here. "
     "`adlib info` lists the names; a larger one is slower and often more accurate.",
     "weights": "File with the encoder's weights. Defaults to the encoder's own, from an installed "
     'package or a download; "random" is for tests.',
     "offline": "Never download weights; stop if they are not on this machine.",
-    "size": "Height and width in pixels at which the encoder sees an image. Raise both if defects "
-    "are small; time and memory grow with the area.",
-    "resize": "Resize an image to this height and width first, then cut `size` from its centre. "
+    "size": "Height and width in pixels at which the encoder sees an image, multiples of 14 for "
+    "the default one. Raise both if defects are small; time and memory grow with the area.",
+    "resize": "Resize an image to this height and width first, then keep only the middle (--size). "
     "Defaults to no cut. Do not cut if defects can lie near the border.",
-    "layers": "Layers of the encoder whose outputs are used, counted from 0. Defaults to the "
-    "encoder's recommended ones.",
-    "blocks": "Blocks of the decoder, the part that is trained. More blocks take longer and need "
-    "more memory; use 8 on a GPU.",
+    "layers": "For experts: layers of the encoder whose outputs are used, counted from 0. Defaults "
+    "to the encoder's recommended ones.",
+    "blocks": "Size of the trained part, in blocks. More take longer and need more memory; "
+    "--preset paper has the value for a GPU.",
     "heads": "Attention heads of a block; must divide the encoder's channels. Defaults to one for "
     "64 channels.",
-    "mlp_ratio": "Hidden width of the decoder's layers, as a multiple of the encoder's channels. "
-    "Use 4 on a GPU.",
-    "dropout": "Share of the decoder's inputs that is set to zero at random in training, from 0 up "
-    "to 1. Raise it if defects are reproduced too well and missed.",
-    "hardness": "How strongly training turns to the places that are reproduced badly; 0 treats all "
-    "places alike.",
-    "top": "Share of an image's pixels, the most suspicious ones, whose mean is the score of the "
-    "image. Lower it if defects are tiny.",
+    "mlp_ratio": "Width of the trained part, as a multiple of the encoder's channels; --preset "
+    "paper has the value for a GPU.",
+    "dropout": "Noise in training: share of the inputs that is set to zero at random, from 0 up to "
+    "1. Raise it if real defects are missed.",
+    "hardness": "How much training focuses on areas that it gets wrong; 0 treats all areas alike.",
+    "top": "Share of the most suspicious pixels that is averaged into the score of an image. Lower "
+    "it if defects are tiny.",
     "batch": "Images in a training step. Lower it if memory runs out.",
-    "steps": "Training steps. Raise it if the loss still falls at the end.",
-    "lr": "Learning rate. Lower it if the loss jumps or turns infinite.",
-    "warmup": "Steps in which the learning rate rises from 0, at most a tenth of all.",
-    "clip": "Largest length of the gradient; a longer one is cut to it. Lower it if the loss "
-    "jumps.",
-    "compile": "Compile the trained part with torch.compile, for long runs. A CPU needs a C++ "
-    "compiler for it.",
-    "checkpoint_every": "Steps between two saved states. An interrupted run goes on from the last.",
+    "steps": "Training steps. Raise it if the printed error (loss) still falls at the end.",
+    "lr": "Size of each correction (learning rate). Lower it if the loss jumps or turns infinite.",
+    "warmup": "First steps, with smaller corrections; never more than a tenth of --steps.",
+    "clip": "Limit on one correction (length of the gradient). Lower it if the loss jumps.",
+    "compile": "For experts: compile the trained part with torch.compile, for long runs. A CPU "
+    "needs a C++ compiler for it.",
+    "checkpoint_every": "Steps between two saved states. An interrupted run resumes at the last.",
     "workers": "Processes that make training images ahead, for prn. Raise it if a GPU waits for "
     "images.",
     "tracker": "Also log each step to tensorboard, wandb or another tracker that Accelerate knows.",

@@ -1,10 +1,10 @@
 """The command `adlib train`, whose options depend on the method."""
 
-import argparse
 import dataclasses
 import inspect
 import shlex
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -26,8 +26,8 @@ C = TypeVar("C")
 class Train(Machine, Generic[C]):
     """Train one model for all categories of a data set, on its normal images only.
 
-    An interrupted run goes on where it stopped when the same command is given again. For several
-    GPUs or machines: accelerate launch -m adlib train ...
+    Interrupted? Repeat the command, and it resumes. Afterwards: adlib predict RUN PHOTOS --out
+    FOLDER. For several GPUs or machines: accelerate launch -m adlib train ...
     """
 
     method: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress]
@@ -35,20 +35,22 @@ class Train(Machine, Generic[C]):
     """Images: a name that `adlib data list` shows, a folder (in MVTec AD's layout, or with good/
     and bad/ in it), or a table of paths."""
     categories: tuple[str, ...] = ()
-    """Train on these categories only. Defaults to all."""
+    """Train on these categories (kinds of product or part) only. Defaults to all."""
     holdout: float = 0.1
-    """Share of the normal images that is not trained on and sets the threshold between good and
-    defective. Raise it if you need few false alarms and have few images."""
+    """Share of the good images (0.1 is 10 %) that is kept out of training and sets the threshold
+    between good and defective. A larger share allows a lower false-alarm rate; with 0 there is no
+    threshold, and predict refuses the run."""
     seen: int | None = None
     """For prn: how many defects of each category leave the test set and are trained on. Defaults
     to 10."""
     preset: Literal["cpu", "paper"] = "cpu"
-    """Defaults of all other options of the method: cpu suits two CPU cores, paper has the size of
-    the published experiments and needs a GPU. Other options override the preset."""
+    """cpu: a small model for two CPU cores. paper: the size of the published experiments, for a
+    GPU. Your other options override the preset."""
     out: Path | None = None
-    """New folder for the run. Defaults to runs/METHOD-DATA-SEED."""
+    """Folder for the run: a new one, or that of an interrupted run. Defaults to
+    runs/METHOD-DATA-SEED."""
     seed: int = 0
-    """Number that all random draws follow from. Repeat with others to see how much is chance."""
+    """Start of all random numbers. Repeat with other seeds to see how much results vary."""
     config: Annotated[C, tyro.conf.arg(name="")]
     options: Annotated[Any, tyro.conf.arg(name="")] = None
 
@@ -73,12 +75,10 @@ def parse_train(words: Sequence[str]) -> Train[Any]:
         unknown = f"unknown method {name!r}{closest(name, METHODS)}; " if name[:1] != "-" else ""
         raise ValueError(f"{unknown * bool(name)}expected {usage}")
     config = METHODS[name][1]
-    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    reader.add_argument("--preset", default="cpu")
-    preset = reader.parse_known_args(words)[0].preset  # tyro refuses one that there is not
+    paper = "--preset=paper" in words or ("--preset", "paper") in pairwise(words)
     default = Train(
         method=name,
-        config=config.paper() if preset == "paper" else config(),
+        config=config.paper() if paper else config(),
         options=TrainOptions(),
     )
     command: Any = Train[config]  # pyright: ignore[reportInvalidTypeArguments]  # known here only
@@ -97,8 +97,8 @@ def train(command: Train[Any]) -> None:
     learns = build.learns_from_defects
     if command.seen is not None and not learns:
         raise ValueError(
-            f"--seen is for methods that learn from defects, such as prn; {name} does not, and "
-            "adlib evaluate --seen tests it on what is left for prn"
+            f"--seen is for methods that learn from defects, such as prn, and {name} does not; to "
+            "compare it with prn, use adlib evaluate --seen, which tests on the same images"
         )
     log = print if first_process() else _silent
     data, count = load(command.data, command.categories), command.seen
@@ -110,7 +110,7 @@ def train(command: Train[Any]) -> None:
     out = command.out or Path("runs") / f"{name}-{data.name}-{command.seed}"
     asked = {"seed": command.seed, "holdout": command.holdout}
     if is_finished(out, method=name, config=command.config, data=data.hash, **asked):
-        log(f"{out} is finished: the same command made it\n{_next(command, data, out)}")
+        log(f"{out} is already complete; nothing to do\n{_next(command, data, out)}")
         return
     check_free(out)
     method = build(command.config)
@@ -132,7 +132,7 @@ def train(command: Train[Any]) -> None:
     facts = run.provenance
     log(f"feature cache {before:,.0f} MiB before, {cache_mib():,.0f} MiB after, {cache_folder()}")
     for step in facts["resumed_at"]:
-        log(f"went on from step {step}, where an earlier run had stopped")
+        log(f"resumed at step {step}")
     pace = f", {rate:.1f} images/s" if (rate := facts.get("images_per_second")) else ""
     fell = f"; loss {run.losses[0]:.4f} -> {run.losses[-1]:.4f}" if run.losses else ""
     log(
@@ -142,7 +142,7 @@ def train(command: Train[Any]) -> None:
     if held := facts["images"]["held_out"]:
         log(
             f"{held} held-out normal images set the threshold: a false-alarm rate of "
-            f"{1 / (held + 1):.1%} or more can be promised; --holdout takes more"
+            f"{1 / (held + 1):.1%} or more can be promised; a larger --holdout promises a lower one"
         )
     log(_next(command, data, out))
 

@@ -86,7 +86,7 @@ def test_train_says_what_its_threshold_can_promise_and_what_comes_next(
         pixels = np.random.default_rng(k).integers(0, 255, (40, 50, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"nut/good/{k}.png")
     (tmp_path / "nut/good/IMG_1.HEIC").write_bytes(b"x")
-    passed = "pictures that are passed over: 1 .heic; convert them to JPEG or PNG"
+    passed = "1 .heic"
     words = ["--data", str(tmp_path / "nut"), "--out", str(tmp_path / "run"), "--holdout", "0.5"]
     assert main(["train", "pro-ad", *words, *TINY]) == 0
     shown = capsys.readouterr().out
@@ -371,11 +371,15 @@ def test_each_option_is_explained_in_one_group_and_ablations_come_last(
     name: str, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    assert main(["train", name, "--preset", "paper", "--help"]) == 0
+    assert main(["train", name, "--preset", "paper", "--help-all"]) == 0
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= width
     titles = [line for line in shown.splitlines() if line.endswith(":") and line[0] != " "]
-    assert [t[:5] for t in titles] == ["Data:", "Model", "Train", "Machi", "Ablat"]
+    assert [t[:5] for t in titles] == ["Data:", "Model", "Train", "Machi", "Resea"]
+    assert main(["train", name, "--help"]) == 0
+    short = capsys.readouterr().out
+    assert "listed by adlib train" in short
+    assert short.count("  --") < shown.count("  --")
     config = METHODS[name][1].paper()
     for field in fields(config):
         if field.name != "recipe":
@@ -406,3 +410,11 @@ def test_help_lists_each_command_and_each_command_its_options(
         assert f"usage: adlib {name}" in capsys.readouterr().out
     assert main(["predict", "-h"]) == 0
     assert "usage: adlib predict RUN IMAGES --out PATH [OPTIONS]" in capsys.readouterr().out
+
+
+def test_a_preset_without_a_value_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "pro-ad", "--data", "builtin", "--preset"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("adlib: error: ")
+    assert "--preset" in error
+    assert error.count("\n") == 1

@@ -14,13 +14,13 @@ from adlib.data.dataset import DataSplits, ImageDataset
 from adlib.data.split import refuse_seen, supervise, without_seen
 from adlib.engine import runs
 from adlib.engine.features import cached_features
-from adlib.engine.record import Record, check_place
+from adlib.engine.record import Record, check_place, write_record
 from adlib.engine.scoring import OURS, SPAN, Scored, check_method, score_category, score_features
 from adlib.methods.config import resolved
 from adlib.methods.detector import Detector
 from adlib.metrics import EvaluationProtocol, mean_over
 from adlib.metrics.protocol import protocol_named
-from adlib.system.disk import to_json, write_json
+from adlib.system.disk import to_json
 from adlib.system.hardware import choose_dtype, describe, peak_memory_mib
 from adlib.system.progress import track
 
@@ -142,7 +142,7 @@ def evaluate(
         }
     )
     if out is not None:
-        write_json(out, record)
+        write_record(record, out)
     return record
 
 

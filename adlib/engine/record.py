@@ -8,6 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from adlib.system.disk import write_json
+
 METRICS = ("image_auroc", "image_ap", "image_f1_max",
            "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")  # fmt: skip
 RECORD = "record.json"  # its name in a run's folder
@@ -169,6 +171,11 @@ def read_record(path: Path) -> Record:
         return Record.from_json(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise ValueError(f"{path} is not a record: {error}") from error
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record to its file, whole or not at all."""
+    write_json(path, record)
 
 
 def check_place(

@@ -1,4 +1,4 @@
-"""What the engine may ask of a method: one abstract class, and nothing else."""
+"""What the engine may ask of a method: `Detector`, and `TokenDetector` for maps of tokens."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -19,8 +19,7 @@ class Detector(nn.Module, ABC):
     """A frozen encoder, a trained part, and what makes a map of them.
 
     The engine encodes all images once and caches it; training and scoring start from the cache. A
-    class below this one is final, and overrides nothing that is implemented here but
-    `training_set`.
+    method implements what is abstract here and, if it learns from defects, `training_set`.
 
     Args:
         config: What a run may change; a frozen dataclass.
@@ -80,7 +79,7 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, *args: Any, **kwargs: Any) -> Float[Tensor, ""]:  # each has its own
-        """Return what a step lowers, of cached features (b g t c) or of a batch of samples."""
+        """Return the loss to minimise, of cached features (b g t c) or of a batch of samples."""
 
     @abstractmethod
     def maps(self, features: Float[Tensor, "b g t c"]) -> Float[Tensor, "b h w"]:

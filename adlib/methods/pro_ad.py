@@ -1,4 +1,4 @@
-r"""Pro-AD: detect anomalies by what learnable prototypes of the normal cannot rebuild.
+r"""Pro-AD: detect anomalies by what learnable prototypes of normal images cannot rebuild.
 
 **This is a reconstruction.** Of the paper (arXiv 2506.13097) only the abstract and the first lines
 of the introduction could be read. Marks: `abstract` (read), `second-hand` (a machine-written
@@ -39,7 +39,7 @@ from adlib.nn.reconstruction import (
 from adlib.nn.stable_adamw import StableAdamW, warmed_up
 from adlib.settings import Origin
 
-RAMP = 1_000  # steps until what is ramped has its full size, which fewer do not reach; Dinomaly
+RAMP = 1_000  # ramp-up steps, whose end shorter runs never reach; Dinomaly
 EASY, EASY_GRADIENT = 0.9, 0.1  # share of easy points, factor on their gradient; Dinomaly
 
 
@@ -70,8 +70,8 @@ class ProADConfig:
         Origin("second-hand", "a review; counting from 0 is inferred from Dinomaly"),
     ] = None
     prototypes: Annotated[int | None, Origin("second-hand", "a review")] = None
-    """How many prototypes, feature vectors of normal images, the model learns. Defaults to one for
-    each position on the encoder's grid. Fewer take less memory."""
+    """How many typical patterns of normal images the model learns. Defaults to one for each
+    position on the encoder's grid. Keep it below the encoder's channels (384 by default)."""
     blocks: Annotated[int, Origin("ours", "for CPUs; 8 is inferred from Dinomaly")] = 2
     heads: Annotated[int | None, Origin("inferred", "Dinomaly")] = None
     mlp_ratio: Annotated[float, Origin("ours", "for CPUs; 4 is inferred from Dinomaly")] = 2.0
@@ -162,7 +162,9 @@ class ProADConfig:
                 f'update="never" and constraint="none", got {self.update!r}, {self.constraint!r}'
             )
         if self.own and self.update == "once":
-            raise ValueError("own prototypes are gathered by every block or never, not once")
+            raise ValueError(
+                'own=True needs update="every-block" or update="never", got update="once"'
+            )
 
     @staticmethod
     def paper() -> "ProADConfig":
@@ -306,7 +308,7 @@ class ProAD(TokenDetector):
     Attributes:
         prototypes: One set of m, or one for each block (1 or blocks, m, c); shared by all images
             and categories.
-        step: Batches trained on, by which what is ramped goes; saved with the weights.
+        step: Batches trained on, which drive the ramps; saved with the weights.
     Raises:
         ValueError: A size, layer or constraint that does not fit the encoder.
         WeightsError: The encoder's weights cannot be had.
@@ -363,8 +365,8 @@ class ProAD(TokenDetector):
     def configure_optimizer(self, steps: int) -> tuple[StableAdamW, LambdaLR]:
         """StableAdamW with warm-up and cosine decay to a tenth; inferred from Dinomaly.
 
-        The prototypes know no weight decay, which would pull them to zero and not to the normal;
-        ours.
+        The prototypes get no weight decay, which would pull them to zero and not to
+        normal features; ours.
         """
         sets = [p for p in (self.prototypes, self.dictionary) if p is not None]
         others = [
