@@ -22,7 +22,7 @@ PAGES = (
     "py-modindex.html",
     "search.html",
     "_modules/index.html",
-    "_modules/adlib/metrics/ranking.html",
+    "_modules/adlib/metrics/pixels.html",
 )
 CONTENTS = """format: jb-book
 root: chapter
@@ -31,7 +31,7 @@ parts: [{caption: Back matter, chapters: [{file: book/reference}, {file: book/bi
 TEXT = r"""# A prototype in every page
 
 {numref}`fig-slide` moves, {eq}`eq-residual` is PRN's {cite}`prn`, and {doc}`book/reference` has
-{py:func}`adlib.metrics.ranking.mean_over`. In the line stands $r = (f - p_j)^2$.
+{py:func}`adlib.metrics.pixels.strips`. In the line stands $r = (f - p_j)^2$.
 
 $$
 r_j = (f - p_j)^2, \qquad j = \arg\min_k \lVert f - p_k \rVert, \qquad
@@ -75,7 +75,7 @@ explore.slide(
 REFERENCE = """# Reference
 
 ```{eval-rst}
-.. automodule:: adlib.metrics.ranking
+.. automodule:: adlib.metrics.pixels
    :members:
 ```
 """
