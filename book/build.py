@@ -126,8 +126,11 @@ def add_notebooks(
             preview(folder, notebook)
         return outcome
 
+    together = [n for n in notebooks if n.stem not in alone]
+    if profile != "book":
+        together.reverse()  # nobody waits for the first, and the longest stand at the end
     with ThreadPoolExecutor(workers) as pool:
-        begun = {n: pool.submit(add, n, cores // workers) for n in notebooks if n.stem not in alone}
+        begun = {n: pool.submit(add, n, cores // workers) for n in together}
         try:
             wait(begun.values(), return_when=FIRST_EXCEPTION)
         finally:  # a notebook failed, or somebody stops the build

@@ -2,7 +2,7 @@
 
 The whole book is built once, at the profile `smoke`: every cell of every chapter runs, and every
 page is rendered with warnings as errors. The tests of the pages then read it in a browser. Types
-are checked beside the book, which leaves a core idle while it renders.
+are checked beside the book at low priority, on the core that is idle while it renders.
 """
 
 import os
@@ -33,7 +33,8 @@ def main() -> int:
 
     def start(name: str, out: int | None = None) -> subprocess.Popen:
         print(f"== {name}", flush=True)
-        command = [sys.executable, "-m", *STAGES[name]]
+        command = ["nice", "-n", "19"] if name == "pyright" else []
+        command += [sys.executable, "-m", *STAGES[name]]
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out)
 
     rows, beside = [], None
