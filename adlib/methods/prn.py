@@ -10,8 +10,8 @@ nearest prototype (over v_j, a variance; ours), MF multi-scale fusion, Z_j what 
 decoder see, MSA multi-size self-attention. Everything between the frozen encoder and the map is
 here but for the parts' insides (`adlib.nn.prototype_maps`, `fusion`, `patch_attention`).
 
-BatchNorm, the default norm, takes its statistics of the images that pass at once: a batch that is
-spread over processes has those of each part.
+BatchNorm (inferred from the unofficial code and PyDeepFakeDet) takes its statistics of the images
+that pass at once: a batch that is spread over processes has those of each part.
 """
 
 from collections.abc import Sequence
@@ -32,8 +32,7 @@ from adlib.data.dataset import ImageDataset
 from adlib.data.transform import ImageTransform
 from adlib.methods.config import check, encoder_of
 from adlib.methods.detector import Detector
-from adlib.nn.convolution import Convolution, Norm, draw_convolutions, resize
-from adlib.nn.deepest_stage import DeepestStage
+from adlib.nn.convolution import Convolution, draw_convolutions, resize
 from adlib.nn.encoder import find_preset
 from adlib.nn.fusion import Fusion
 from adlib.nn.patch_attention import BLOCKS, Scaling
@@ -125,8 +124,6 @@ class PRNConfig:
     ] = "own"
     """Exchange between coarse and fine maps: one exchange for features and another for
     differences, one shared by both, or none."""
-    refusion: Annotated[bool, Origin("read", "Fig. 3")] = True
-    """Exchange between coarse and fine maps once more after the attention."""
     patch_attention: Annotated[
         Literal["g", "u", "off"],
         Origin("ours", "after PyDeepFakeDet; all channels for each size in the unofficial code"),
@@ -135,24 +132,6 @@ class PRNConfig:
     none."""
     blocks: Annotated[int, Origin("ours", "for CPUs; 3 in the unofficial code")] = 1
     """Blocks of attention between parts of the image, one after another. Use 3 on a GPU."""
-    norm: Annotated[
-        Norm,
-        Origin(
-            "inferred",
-            "the unofficial code and PyDeepFakeDet; GroupNorm, of each image alone, is ours",
-        ),
-    ] = "batch"
-    """Normalisation in the trained part: over the batch, or over each image alone, for batches of
-    a few images."""
-    train_deepest: Annotated[
-        bool,
-        Origin("ours", "frozen as the rest; in the unofficial code all of the encoder is frozen"),
-    ] = False
-    """Also train the last stage of a convolutional encoder."""
-    optimiser: Annotated[Literal["adam", "adamw"], Origin("inferred", "the unofficial code")] = (
-        "adam"
-    )
-    """Weight decay as a part of the gradient (adam), or apart from it (adamw)."""
 
     def __post_init__(self) -> None:
         if not (isfinite(self.clip) and self.clip > 0):
@@ -192,7 +171,6 @@ class Decoder(nn.Module):
         deepest: Channels of the deepest map.
         size: Of the map of logits.
         enlarge: How far the finest scale is enlarged before the head; bilinear steps do the rest.
-        kind: Of norm.
     """
 
     def __init__(
@@ -202,16 +180,15 @@ class Decoder(nn.Module):
         deepest: int,
         size: tuple[int, int],
         enlarge: int,
-        kind: Norm,
     ) -> None:
         super().__init__()
         self.size, self.enlarge, below = size, enlarge, [*widths[1:], deepest]
-        self.up = nn.ModuleList(Convolution(b, c, kind) for b, c in zip(below, widths, strict=True))
+        self.up = nn.ModuleList(Convolution(b, c) for b, c in zip(below, widths, strict=True))
         self.merge = nn.ModuleList(
-            nn.Sequential(Convolution(c + s, c, kind), Convolution(c, c, kind))
+            nn.Sequential(Convolution(c + s, c), Convolution(c, c))
             for c, s in zip(widths, skips, strict=True)
         )
-        self.head = Convolution(widths[0], HEAD, kind)
+        self.head = Convolution(widths[0], HEAD)
         self.mask = nn.Conv2d(HEAD, 1, 3, padding=1)
 
     def forward(
@@ -287,20 +264,19 @@ class PRN(Detector):
         self.attention = nn.ModuleList(
             self._attention(c, grid) for c, grid in zip(skips, grids, strict=True)
         )
-        self.refusion = Fusion(skips, grids) if fused and config.refusion else nn.Identity()
-        self.deepest = DeepestStage(self.encoder) if config.train_deepest else None
+        self.refusion = Fusion(skips, grids) if fused else nn.Identity()
         below = self.shapes[-1][0]
-        self.decoder = Decoder(widths, skips, below, config.size, config.enlarge, config.norm)
+        self.decoder = Decoder(widths, skips, below, config.size, config.enlarge)
         self.reset_parameters(torch.Generator().manual_seed(0))
 
     def _attention(self, width: int, grid: tuple[int, int]) -> nn.Module:
         """Return the blocks of one scale."""
-        form, patches, norm = self.config.patch_attention, self.config.patches, self.config.norm
+        form, patches = self.config.patch_attention, self.config.patches
         if form == "off":
             return nn.Identity()
         block: Any = BLOCKS[form]
         blocks = range(self.config.blocks)
-        return nn.Sequential(*(block(width, grid, patches, norm) for _ in blocks))
+        return nn.Sequential(*(block(width, grid, patches) for _ in blocks))
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Draw all trainable weights anew, and forget the prototypes.
@@ -313,19 +289,18 @@ class PRN(Detector):
             for module in part.modules():
                 if isinstance(module, Scaling):
                     module.reset_parameters(generator)
-        if self.deepest is not None:
-            self.deepest.load_state_dict(DeepestStage(self.encoder).state_dict())
         for part in self.prototypes:
             part.p = part.p[:0]
         self.seed = int(torch.randint(2**62, (), generator=generator))  # of `fit_prototypes`
 
     def configure_optimizer(self, steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Adam, the decay part of the gradient (L2); unofficial code. The rate as configured."""
-        kind = torch.optim.Adam if self.config.optimiser == "adam" else torch.optim.AdamW
-        optimiser = kind(self.trained(), lr=self.config.lr, weight_decay=self.config.decay)
+        optimizer = torch.optim.Adam(
+            self.trained(), lr=self.config.lr, weight_decay=self.config.decay
+        )
         if self.config.schedule == "constant":
-            return optimiser, LambdaLR(optimiser, lambda step: 1.0)
-        return optimiser, LambdaLR(optimiser, lambda i: warmup_cosine(i, steps, steps // WARMUP))
+            return optimizer, LambdaLR(optimizer, lambda step: 1.0)
+        return optimizer, LambdaLR(optimizer, lambda i: warmup_cosine(i, steps, steps // WARMUP))
 
     def training_set(
         self, normal: ImageDataset, seen: ImageDataset | None, seed: int
@@ -378,8 +353,6 @@ class PRN(Detector):
             D = [residual(f) for residual, f in zip(self.prototypes, F, strict=True)]
             Z = [torch.cat(pair, dim=1) for pair in zip(Z, self.fusion[-1](D), strict=True)]
         Z = [attend(z) for attend, z in zip(self.attention, Z, strict=True)]
-        if self.deepest is not None:
-            deepest = self.deepest(F[-1])
         return self.decoder(self.refusion(Z), deepest)
 
     def loss(

@@ -1,26 +1,13 @@
-"""Convolutions with a norm behind them, as maps pass through them, and how they are drawn."""
-
-import math
-from typing import Literal
+"""Convolutions with BatchNorm behind them, as maps pass through them, and how they are drawn."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Norm = Literal["batch", "group"]
-GROUPS = 8  # of channels that GroupNorm looks at together, fewer where 8 do not divide them; ours
-
-
-def normalisation(kind: Norm, width: int) -> nn.Module:
-    """Return BatchNorm, whose statistics are those of the batch, or GroupNorm, of each image."""
-    return (
-        nn.BatchNorm2d(width) if kind == "batch" else nn.GroupNorm(math.gcd(width, GROUPS), width)
-    )
-
 
 class Convolution(nn.Sequential):
-    """Convolution that keeps the grid, norm, leaky ReLU.
+    """Convolution that keeps the grid, BatchNorm, leaky ReLU.
 
     The norm's shift is the convolution's bias. `side` of the kernel is odd; `slope` is that of the
     activation below zero: 0 is ReLU, 1 none at all.
@@ -30,7 +17,6 @@ class Convolution(nn.Sequential):
         self,
         c_in: int,
         c_out: int,
-        kind: Norm,
         *,
         side: int = 3,
         dilation: int = 1,
@@ -39,7 +25,7 @@ class Convolution(nn.Sequential):
         reach = dilation * (side // 2)
         super().__init__(
             nn.Conv2d(c_in, c_out, side, padding=reach, dilation=dilation, bias=False),
-            normalisation(kind, c_out),
+            nn.BatchNorm2d(c_out),
         )
         self.slope = slope
 
@@ -69,5 +55,5 @@ def draw_convolutions(part: nn.Module, generator: torch.Generator) -> None:
             bound = module.weight[0].numel() ** -0.5
             for weights in module.parameters():
                 weights.uniform_(-bound, bound, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
+        elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()

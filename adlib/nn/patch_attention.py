@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from adlib.nn.convolution import Convolution, Norm
+from adlib.nn.convolution import Convolution
 
 Grid = tuple[int, int]
 SLOPE = 0.2  # of the leaky ReLU; PyDeepFakeDet
@@ -113,13 +113,13 @@ class SplitBlock(nn.Module):
     A: `SplitAttention`. C: 3 x 3 convolution, norm, leaky ReLU; C₂ the same with dilation 2.
     """
 
-    def __init__(self, width: int, grid: Grid, patches: Sequence[int], kind: Norm) -> None:
+    def __init__(self, width: int, grid: Grid, patches: Sequence[int]) -> None:
         super().__init__()
         self.attention = SplitAttention(width, grid, patches)
-        self.merge = Convolution(width, width, kind, slope=SLOPE)
+        self.merge = Convolution(width, width, slope=SLOPE)
         self.feed = nn.Sequential(
-            Convolution(width, width, kind, dilation=2, slope=SLOPE),
-            Convolution(width, width, kind, slope=SLOPE),
+            Convolution(width, width, dilation=2, slope=SLOPE),
+            Convolution(width, width, slope=SLOPE),
         )
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -171,14 +171,12 @@ class WholeBlock(nn.Module):
     The residual block is ResNet's: two 3 x 3 convolutions beside a 1 x 1 one.
     """
 
-    def __init__(self, width: int, grid: Grid, patches: Sequence[int], kind: Norm) -> None:
+    def __init__(self, width: int, grid: Grid, patches: Sequence[int]) -> None:
         super().__init__()
         self.attentions = nn.ModuleList(WholeAttention(width, grid, parts) for parts in patches)
         found = len(patches) * width
-        self.merge = nn.Sequential(
-            Convolution(found, width, kind), Convolution(width, width, kind, slope=1.0)
-        )
-        self.shortcut = Convolution(found, width, kind, side=1, slope=1.0)
+        self.merge = nn.Sequential(Convolution(found, width), Convolution(width, width, slope=1.0))
+        self.shortcut = Convolution(found, width, side=1, slope=1.0)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         found = torch.cat([attention(x) for attention in self.attentions], dim=1)

@@ -19,7 +19,7 @@ from adlib.methods.prn import ALPHA, GAMMA, LAMBDA, NO_CLIP
 from adlib.nn.fusion import Fusion
 from adlib.nn.prototype_maps import kmeans
 from adlib.nn.segmentation_loss import focal_loss
-from tests.methods.small import batch, build, cached, copies, fitted, pictures, seeded, show, step
+from tests.methods.small import batch, build, cached, fitted, pictures, seeded, show
 from tests.nn.tensors import random
 
 VIT = {"encoder": "vit-tiny", "layers": (0, 1, 2, 3), "size": (48, 80)}
@@ -133,8 +133,6 @@ def test_the_forward_pass_is_fig_3() -> None:
         ({}, 3, 3),
         ({"patch_attention": "u"}, 3, 3),
         ({"fusion": "shared"}, 3, 2),
-        ({"refusion": False}, 3, 2),
-        ({"norm": "group"}, 3, 3),
     ],
 )
 def test_an_arm_leaves_out_its_part_and_nothing_else(
@@ -153,8 +151,6 @@ def test_an_arm_leaves_out_its_part_and_nothing_else(
         assert weights(method) == (0 if form == "off" else weights(full))
     if changes.get("fusion") == "shared":
         assert method.fusion[0] is method.fusion[-1]
-    trained = [m for n, m in method.named_modules() if not n.startswith("encoder")]
-    assert any(isinstance(m, nn.BatchNorm2d) for m in trained) == ("norm" not in changes)
 
 
 def test_the_loss_is_its_two_parts() -> None:
@@ -214,22 +210,6 @@ def test_an_image_scores_the_mean_of_its_top_pixels() -> None:
     torch.testing.assert_close(everything, maps.mean(dim=(1, 2)))
 
 
-def test_the_trained_stage_starts_as_the_encoders_and_keeps_its_statistics() -> None:
-    method = fitted("prn", train_deepest=True, decay=0.0)
-    f3, deepest = method.levels(method.encode(pictures(method)))[2:]
-    torch.testing.assert_close(method.deepest(f3), deepest, atol=1e-5, rtol=1e-4)
-    before = copies(method.deepest)
-    step(method)
-    assert not any(m.training for m in method.deepest.modules())
-    after = method.deepest.state_dict()
-    assert any(not torch.equal(value, before[name]) for name, value in after.items())
-    method.reset_parameters(seeded(1))
-    torch.testing.assert_close(method.deepest(f3), deepest, atol=1e-5, rtol=1e-4)
-    resnet = build("prn", encoder="resnet18", train_deepest=True)
-    f3, deepest = resnet.levels(resnet.encode(pictures(resnet)))[2:]
-    torch.testing.assert_close(resnet.deepest(f3), deepest, atol=1e-5, rtol=1e-4)
-
-
 # The engine's side
 
 
@@ -248,26 +228,23 @@ def test_the_rate_rises_for_a_twentieth_and_falls_to_a_tenth() -> None:
     assert rates[40] == pytest.approx(0.001)
 
 
-def test_the_optimisers_differ_in_their_decay() -> None:
-    """With L2 the decay passes through Adam's division, so a weight of no other gradient moves by
-    lr, whatever its size; apart from it, by lr * decay * weight."""
-    moved = {}
-    for kind in ("adam", "adamw"):
-        method = build("prn", optimiser=kind, lr=0.01, decay=0.1, schedule="constant")
-        optimiser, schedule = method.configure_optimizer(10)
-        weights = optimiser.param_groups[0]["params"]
-        assert len(weights) == sum(p.requires_grad for p in method.parameters())
-        before = weights[0].detach().clone()
-        for p in weights:
-            p.grad = torch.zeros_like(p)
-        optimiser.step()
-        moved[kind] = before - weights[0].detach()
-        for _ in range(5):
-            schedule.step()
-        assert optimiser.param_groups[0]["lr"] == 0.01
+def test_the_decay_is_a_part_of_the_gradient() -> None:
+    """It passes through Adam's division, so a weight of no other gradient moves by lr, whatever its
+    size."""
+    method = build("prn", lr=0.01, decay=0.1, schedule="constant")
+    optimizer, schedule = method.configure_optimizer(10)
+    weights = optimizer.param_groups[0]["params"]
+    assert len(weights) == sum(p.requires_grad for p in method.parameters())
+    before = weights[0].detach().clone()
+    for p in weights:
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    moved = before - weights[0].detach()
+    for _ in range(5):
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] == 0.01
     clear = before.abs() > 1e-3  # where Adam's epsilon does not count
-    torch.testing.assert_close(moved["adam"][clear], 0.01 * before[clear].sign(), rtol=1e-3, atol=0)
-    torch.testing.assert_close(moved["adamw"], 0.001 * before, rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(moved[clear], 0.01 * before[clear].sign(), rtol=1e-3, atol=0)
 
 
 def test_the_default_clips_no_gradient_and_fits_into_json() -> None:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adlib.nn.convolution import Convolution, draw_convolutions, normalisation, resize
+from adlib.nn.convolution import Convolution, draw_convolutions, resize
 from tests.nn.tensors import random
 
 
@@ -15,34 +15,14 @@ from tests.nn.tensors import random
 def test_a_convolution_keeps_its_grid_and_is_its_parts(
     side: int, dilation: int, slope: float
 ) -> None:
-    part = Convolution(3, 4, "group", side=side, dilation=dilation, slope=slope)
+    part = Convolution(3, 4, side=side, dilation=dilation, slope=slope)
     x = random(2, 3, 5, 7)
     reach = dilation * (side // 2)
     weight: Tensor = part[0].weight  # pyright: ignore[reportAssignmentType]
     mapped = F.conv2d(F.pad(x, (reach,) * 4), weight, dilation=dilation)
-    y = F.group_norm(mapped, 4, eps=1e-5)
+    y = F.batch_norm(mapped, None, None, training=True, eps=1e-5)
     torch.testing.assert_close(part(x), torch.where(y > 0, y, slope * y))
     assert part[0].bias is None
-
-
-def test_batch_norm_keeps_what_group_norm_takes() -> None:
-    """How much larger one image's map is than another's."""
-    x = random(2, 8, 5, 7) * torch.tensor([1.0, 100.0]).view(2, 1, 1, 1)
-
-    def spread(part: nn.Module) -> list[float]:
-        return part(x).flatten(2).std(dim=2).mean(dim=1).tolist()
-
-    small, large = spread(normalisation("batch", 8))
-    assert large > 50 * small
-    small, large = spread(normalisation("group", 8))
-    assert large == pytest.approx(small, rel=0.2)
-
-
-@pytest.mark.parametrize(("width", "groups"), [(24, 8), (20, 4), (7, 1)])
-def test_groups_divide_the_width(width: int, groups: int) -> None:
-    part = normalisation("group", width)
-    assert isinstance(part, nn.GroupNorm)
-    assert part.num_groups == groups
 
 
 def test_resizing_keeps_corners_and_planes() -> None:

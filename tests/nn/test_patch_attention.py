@@ -143,12 +143,12 @@ def test_one_patch_is_a_linear_map() -> None:
 
 def test_blocks_are_their_equations() -> None:
     x = random(2, 6, 4, 8)
-    block = drawn(SplitBlock(6, (4, 8), PATCHES, "batch")).eval()
+    block = drawn(SplitBlock(6, (4, 8), PATCHES)).eval()
     y = x + block.merge(block.attention(x))
     torch.testing.assert_close(block(x), y + block.feed(y))
     assert block.feed[0][0].dilation == (2, 2)
     assert [part.slope for part in (block.merge, *block.feed)] == [0.2] * 3
-    block = drawn(WholeBlock(6, (4, 8), PATCHES, "batch")).eval()
+    block = drawn(WholeBlock(6, (4, 8), PATCHES)).eval()
     found = torch.cat([attention(x) for attention in block.attentions], dim=1)
     straight = block.merge[1][1](block.merge[1][0](block.merge[0](found)))
     around = block.shortcut[1](block.shortcut[0](found))
@@ -157,7 +157,7 @@ def test_blocks_are_their_equations() -> None:
 
 @pytest.mark.parametrize("form", ["g", "u"])
 def test_parts_of_an_image_attend_to_its_far_side(form: str) -> None:
-    block: Any = drawn(BLOCKS[form](6, (16, 16), (1, 2), "batch")).eval()
+    block: Any = drawn(BLOCKS[form](6, (16, 16), (1, 2))).eval()
     if form == "u":
         with torch.no_grad():
             block.attentions[1].q.weight *= 300
@@ -171,4 +171,4 @@ def test_parts_of_an_image_attend_to_its_far_side(form: str) -> None:
 
 def test_sizes_that_do_not_divide_the_channels_are_refused() -> None:
     with pytest.raises(ValueError, match="4 patch sizes do not divide 6 channels"):
-        SplitBlock(6, (4, 8), (1, 2, 4, 8), "batch")
+        SplitBlock(6, (4, 8), (1, 2, 4, 8))
