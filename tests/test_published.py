@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from adlib.report import published as module
-from adlib.report.published import MEAN, Published, drifts, everything, published, read, tolerance
+from adlib.report.published import (
+    MEAN,
+    Published,
+    drifts,
+    everything,
+    published,
+    ranked,
+    read,
+    tolerance,
+)
 from adlib.report.reproduction import claims
 
 PRN_TYPO = ("PRN", "mvtec-ad", "image_auroc", "carpet")  # its note explains it
@@ -94,13 +103,57 @@ def test_larger_variants_stand_apart_from_the_papers_setting() -> None:
     ]  # fmt: skip
 
 
+def test_methods_stand_in_falling_order_by_their_highest_claim() -> None:
+    def places(data: str, metric: str, setting: str) -> dict[str, tuple[int, float]]:
+        found = ranked(data=data, metric=metric, setting=setting)
+        return {row.method: (place, row.per_cent) for place, row in found}
+
+    first = places("mvtec-ad", "image_auroc", "multi-class")
+    assert first["Dinomaly2"] == (1, 99.9)
+    assert {first[m] for m in ("Pro-AD", "INP-Former++", "ShortcutBreaker")} == {(2, 99.8)}
+    assert first["Dinomaly"] == (5, 99.77)  # its ViT-L
+    assert places("mvtec-ad", "pixel_ap", "supervised") == {"WeakREST": (1, 87.6), "PRN": (2, 78.6)}
+    best = places("real-iad", "image_auroc", "multi-class")
+    assert best["RAD"] == (1, 92.0)
+    with_moe = places("adnet", "image_auroc", "multi-class")  # the drop never without this one
+    assert with_moe == {"Dinomaly-m": (1, 83.2), "best earlier method": (2, 78.5)}
+
+
+def test_one_category_of_many_methods_is_there() -> None:
+    for data, category in (("mvtec-ad", "bottle"), ("mvtec-ad", "screw"), ("visa", "capsules")):
+        rows = published(data=data, category=category, setting="multi-class", metric="aupro")
+        assert {row.name for row in rows} >= {"dinomaly", "uniad", "rd4ad", "vitad", "realnet"}
+    rows = published(category="screw", setting="one-per-category", metric="pixel_auroc")
+    assert {(r.method, r.per_cent) for r in rows} == {
+        ("PatchCore", 98.9), ("RD4AD", 99.6), ("Dinomaly", 99.7), ("GLASS", 97.1),
+    }  # fmt: skip
+
+
+def test_an_ablation_has_both_sides_and_is_no_claim() -> None:
+    sides: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
+    for row in published(run="ablation"):
+        side, part = row.variant.split(" ", 1)
+        sides[row.method, part, row.data, row.metric][side] = row.per_cent
+    assert all(set(pair) == {"with", "without"} for pair in sides.values())
+    noise = sides["Dinomaly", "noise in the bottleneck", "mvtec-ad", "pixel_ap"]
+    assert noise["with"] - noise["without"] == pytest.approx(6.18)
+    for method in ("dinomaly", "inp-former"):
+        assert all(not row.variant.startswith("with") for row in claims("mvtec-ad", method))
+
+
+def test_only_dinomaly_was_published_with_the_packaged_size() -> None:
+    rows = [row for row in everything() if "ViT-S" in row.variant]
+    assert {(r.method, r.data, r.category) for r in rows} == {("Dinomaly", "mvtec-ad", MEAN)}
+    assert {row.metric for row in rows} == set(module.METRICS)
+
+
 def test_rows_are_found_by_their_words_and_typos_are_refused() -> None:
     (row,) = published(
         method="dinomaly", data="visa", setting="multi-class", category="pcb2", metric="aupro"
     )
     assert (row.per_cent, row.fraction, row.name) == (91.3, pytest.approx(0.913), "dinomaly")
     assert published(metric=None) == list(everything())
-    with pytest.raises(ValueError, match=r"no data 'mvtec'; published are btad, mvtec-ad, real-ia"):
+    with pytest.raises(ValueError, match=r"no data 'mvtec'; published are adnet, btad, mvtec-ad"):
         published(data="mvtec")
     with pytest.raises(ValueError, match="no column 'metrics' to choose by; there are method, "):
         published(metrics="aupro")
