@@ -25,6 +25,7 @@ from torch.utils.data import Subset
 
 from adlib.methods.config import check, encoder_of
 from adlib.methods.detector import TokenDetector
+from adlib.nn.coreset import greedy_coreset
 from adlib.settings import Origin
 
 ROWS = 2048  # of the memory that are compared at a time; bounds memory, changes no result
@@ -101,39 +102,6 @@ class PatchCoreConfig:
             candidates=2_800_000,
             batch=16,
         )
-
-
-def greedy_coreset(x: Float[Tensor, "n p"], size: int, start: int) -> Int[Tensor, " k"]:
-    r"""Choose rows one after another, each the farthest from all that were chosen before it.
-
-    $$i_{t+1} = \arg\max_i \min_{s \le t} \lVert x_i - x_{i_s} \rVert$$
-
-    No row is chosen twice, and the first k chosen are the coreset of size k. The largest distance
-    from any row to its nearest chosen one is at most twice the smallest that is possible.
-
-    Args:
-        x: n rows.
-        size: How many to choose.
-        start: The first.
-    Returns:
-        Their numbers in the order of choice. It takes 2 n p size FLOPs (a running minimum) and,
-        besides `x`, 4 n numbers.
-    Raises:
-        ValueError: There are fewer rows.
-    Source: Gonzalez 1985; PatchCore, Algorithm 1, which leaves the first open.
-    """
-    if size > len(x):
-        raise ValueError(f"cannot choose {size} of {len(x)} rows")
-    square = x.square().sum(dim=1)  # n
-    nearest = torch.full_like(square, float("inf"))  # squared distance from those chosen
-    chosen = torch.empty(size, dtype=torch.int64, device=x.device)
-    i = torch.tensor(start, device=x.device)
-    for t in range(size):
-        chosen[t] = i
-        torch.minimum(nearest, torch.addmv(square, x, x[i], alpha=-2) + square[i], out=nearest)
-        nearest[i] = float("-inf")
-        i = nearest.argmax()  # stays on the device
-    return chosen
 
 
 def nearest_rows(

@@ -25,6 +25,7 @@ from adlib.methods.config import check, encoder_of, heads_for
 from adlib.methods.detector import TokenDetector
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.constraint import constraint, warn_if_unconstrained
+from adlib.nn.coreset import coreset_tokens
 from adlib.nn.dictionary import Gate, leading, nearest_mean, nearest_span
 from adlib.nn.reconstruction import (
     coherence_loss,
@@ -138,10 +139,11 @@ class ProADConfig:
     )
     """Which places count more in training: weights that grow with the distance (`hardness`), or
     less weight on the easiest nine tenths."""
-    start: Annotated[Literal["random", "features"], Origin("ours", "by the rule of chapter 6")] = (
-        "features"
-    )
-    """First prototypes: drawn at random, or taken from features of normal images."""
+    start: Annotated[
+        Literal["random", "features", "coreset"], Origin("ours", "by the rule of chapter 6")
+    ] = "features"
+    """First prototypes: random numbers, features of normal images drawn at random, or (of
+    "dictionary") features of normal images that lie far apart."""
     shortcut: Annotated[bool, Origin("ours", "by the rule of chapter 6")] = True
     """Give the decoder the input without dropout as well."""
     own: Annotated[bool, Origin("ours")] = False
@@ -383,12 +385,13 @@ class ProAD(TokenDetector):
             RuntimeWarning: The constraint cannot hold anything back (`warn_if_unconstrained`).
         """
         warn_if_unconstrained(self.config.constraint, *self.prototypes.shape[1:])
-        if self.config.start == "features":
+        if self.config.start != "random":
             generator = torch.Generator().manual_seed(self.seed)
             for prototypes in self.prototypes.detach():  # m c
                 prototypes.copy_(draw_tokens(normal, len(prototypes), generator))
             if self.dictionary is not None:
-                drawn = draw_tokens(normal, len(self.dictionary), generator)
+                choose = coreset_tokens if self.config.start == "coreset" else draw_tokens
+                drawn = choose(normal, len(self.dictionary), generator)
                 self.dictionary.detach().copy_(F.normalize(drawn, dim=-1))  # lengths do not count
 
     def forward(

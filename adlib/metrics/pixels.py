@@ -125,4 +125,5 @@ def _overlap(
 ) -> Float[np.ndarray, " k"]:
     """PRO at each threshold: score >= threshold ("left") or score > threshold ("right")."""
     missed = np.append(0, np.cumsum(pixels.share[pixels.region]))
-    return 1 - missed[np.searchsorted(pixels.anomalous, thresholds, side)]
+    share = 1 - missed[np.searchsorted(pixels.anomalous, thresholds, side)]
+    return np.maximum(share, 0.0)  # below which rounding takes it

@@ -172,7 +172,7 @@ def write_records(out: Path) -> dict[str, Values]:
     csv.writer(text, lineterminator="\n").writerows(table)
     with locked(out / ".lock", wait=True):
         for name, content in (("records.jsonl", "".join(lines)), ("table.csv", text.getvalue())):
-            remove_leftovers(out, name)
+            remove_leftovers(out, f".{name}-*", held=True)
             write_text(out / name, content)
     return rows
 

@@ -67,7 +67,7 @@ def run_sweep(
     digest = hashlib.sha256(source).hexdigest()
     kept = out / "notebooks" / f"{digest}.ipynb"
     with locked(out / ".lock", wait=True):
-        remove_leftovers(kept.parent, kept.name)
+        remove_leftovers(kept.parent, f".{kept.name}-*", held=True)
         if not kept.is_file():
             write_text(kept, source.decode())
     job = Job(

@@ -155,10 +155,10 @@ def write_text(path: Path, text: str) -> None:
 
 def to_json(value: Any) -> Any:
     """Turn dataclasses, tuples and paths into what JSON has."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping):  # first: a record is a mapping and a dataclass
         return {k: to_json(v) for k, v in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_json(dataclasses.asdict(value))
     if isinstance(value, list | tuple):
         return [to_json(v) for v in value]
     return str(value) if isinstance(value, Path) else value
@@ -292,7 +292,7 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 def _disk_full(error: BaseException | None) -> bool:
     """Whether an error, or the one that it was raised from, says that a disk or quota is full."""
-    known = (errno.ENOSPC, getattr(errno, "EDQUOT", None))  # Windows has no quotas
+    known = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))  # Windows has no quotas
     full = isinstance(error, OSError) and error.errno in known
     return full or (error is not None and _disk_full(error.__cause__))
 

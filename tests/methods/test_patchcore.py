@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from adlib.methods import PatchCore, PatchCoreConfig, patchcore
-from adlib.methods.patchcore import greedy_coreset, nearest_rows
+from adlib.methods.patchcore import nearest_rows
+from adlib.nn.coreset import greedy_coreset
 from tests.methods.small import build, seeded, show
 from tests.nn.tensors import random
+from tests.nn.test_coreset import naive_coreset, radius
 
 
 def cached(images: int = 7, seed: int = 0) -> Tensor:
@@ -64,50 +66,6 @@ def test_normalised_distances_are_cosine_distances() -> None:
 
 
 # Coreset
-
-
-def naive_coreset(x: Tensor, size: int, start: int) -> list[int]:
-    """The definition: all distances, from every row to every one chosen, again and again."""
-    rows, chosen = x.double().tolist(), [start]
-    while len(chosen) < size:
-        gaps = [min(math.dist(row, rows[c]) for c in chosen) for row in rows]
-        chosen.append(max(range(len(rows)), key=lambda i: gaps[i]))
-    return chosen
-
-
-def radius(x: Tensor, chosen: Tensor | list[int]) -> float:
-    """The largest distance from any row to its nearest chosen one."""
-    return torch.cdist(x.double(), x[chosen].double()).min(dim=1).values.max().item()
-
-
-@pytest.mark.parametrize("start", [0, 17])
-def test_the_coreset_is_the_naive_one(start: int) -> None:
-    x = random(60, 5)
-    chosen = greedy_coreset(x, 20, start).tolist()
-    assert chosen == naive_coreset(x, 20, start)
-    assert greedy_coreset(x, 7, start).tolist() == chosen[:7]
-    assert sorted(greedy_coreset(x, 60, start).tolist()) == list(range(60))
-
-
-def test_the_coreset_covers_better_than_chance_and_at_most_twice_the_best() -> None:
-    blobs = random(20, 4, seed=1) * 10  # 20 clusters of unequal size, so that chance misses some
-    sizes = torch.tensor([400 if k < 4 else 5 for k in range(20)])
-    x = blobs.repeat_interleave(sizes, dim=0) + 0.1 * random(int(sizes.sum()), 4)
-    greedy = radius(x, greedy_coreset(x, 20, 0))
-    draws = [torch.randperm(len(x), generator=seeded(k)) for k in range(20)]
-    assert greedy < 0.3 * min(radius(x, draw[:20]) for draw in draws)
-    centres = torch.arange(20).repeat_interleave(sizes)
-    best = (x - blobs[centres]).norm(dim=1).max().item()  # of 20 balls around these; none is better
-    assert greedy <= 2 * best
-
-
-def test_rows_that_are_equal_are_chosen_once_each() -> None:
-    x = random(3, 4).repeat(4, 1)
-    chosen = greedy_coreset(x, 12, 5).tolist()
-    assert sorted(chosen) == list(range(12))
-    assert {i % 3 for i in chosen[:3]} == {0, 1, 2}
-    with pytest.raises(ValueError, match="cannot choose 13 of 12 rows"):
-        greedy_coreset(x, 13, 0)
 
 
 # Distances
