@@ -33,7 +33,9 @@ from adlib.train_command import Train, parse_train, train
 class Evaluate(Machine):
     """Score a run on the test images of a data set, and write RUN/record.json.
 
-    A record of the same images and protocol is replaced. Any other record makes the command stop.
+    Says how many good images the threshold of `adlib predict` calls defective, and which defects
+    it misses. A record of the same images and protocol is replaced. Any other record makes the
+    command stop.
     """
 
     run: Positional[Path]
@@ -145,7 +147,7 @@ def evaluate(command: Evaluate) -> None:
     from adlib.engine.evaluation import as_in_training
     from adlib.engine.record import RECORD
     from adlib.metrics.protocol import protocol_named
-    from adlib.report.tables import table
+    from adlib.report.tables import decision_sentences, table
     from adlib.system.hardware import choose_device
 
     protocol = protocol_named(command.protocol)
@@ -170,6 +172,8 @@ def evaluate(command: Evaluate) -> None:
         replace=command.out is not None,
     )
     print(table(record).to_string())
+    if told := decision_sentences(record):
+        print(printable(told, keep="\n"))
     print(f"record written to {out}")
 
 

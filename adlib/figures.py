@@ -1,6 +1,6 @@
 """Arrays to figures. Nothing here shows or saves; the caller does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -213,3 +213,25 @@ def score_histogram(
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1.2, label="threshold")
     axes.set(xlabel="image score", ylabel="images")
     axes.legend(frameon=False, fontsize=8)
+
+
+def operating_curves(axes: Axes, record: Mapping[str, Any]) -> None:
+    """Draw the detection rate over the false-alarm rate, a line a category.
+
+    A dot marks the shipped threshold. The record is one of `adlib.evaluate(..., intervals=True)`
+    under protocol "ours", whose scores the threshold is for.
+    """
+    for name, held in record["images"].items():
+        scores, bad = np.array(held["scores"]), np.array(held["labels"], bool)
+        starts = np.append(np.inf, np.unique(scores)[::-1])  # the score from which on, falling
+        good, found = (
+            100 * (s[:, None] >= starts).mean(axis=0) for s in (scores[~bad], scores[bad])
+        )
+        (line,) = axes.plot(good, found, label=name)
+        if record.get("decisions"):
+            row = record["decisions"]["categories"][name]
+            at = 100 * row["false_alarm_rate"], 100 * row["detection_rate"]
+            axes.plot(*at, "o", color=line.get_color(), markeredgecolor="black", clip_on=False)
+    axes.set(xlabel="good images called defective, %", ylabel="defects found, %")
+    title = {"title": "dot: shipped threshold", "title_fontsize": 8}
+    axes.legend(frameon=False, fontsize=8, loc="lower right", **title)

@@ -52,6 +52,9 @@ def test_train_evaluate_predict(
     record = json.loads((run / "record.json").read_text())
     assert set(record["categories"]) == {"bolt", "nut"}
     assert f"{100 * record['mean']['image_auroc']:.1f}" in shown
+    nut = record["decisions"]["categories"]["nut"]
+    said = f"threshold, nut (50.0% promised): {nut['false_alarms']} of 4 good images called def"
+    assert said in shown
 
     out = tmp_path / "found"
     photos = data / "nut" / "test"

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from adlib.data.dataset import DataSplits, ImageDataset
 from adlib.data.split import refuse_seen, supervise, without_seen
 from adlib.engine import runs
+from adlib.engine.decisions import decisions
 from adlib.engine.features import cached_features
 from adlib.engine.record import Record, check_place, write_record
 from adlib.engine.scoring import OURS, SPAN, Scored, check_method, score_category, score_features
@@ -23,6 +24,8 @@ from adlib.metrics.protocol import protocol_named
 from adlib.system.disk import to_json
 from adlib.system.hardware import choose_dtype, describe, peak_memory_mib
 from adlib.system.progress import track
+
+RULES = ("size", "crop", "smoothing", "border", "image_score")  # that make an image score
 
 
 def scores_of(
@@ -65,9 +68,10 @@ def evaluate(
         replace: Replace any record at `out`.
     Returns:
         The record: seven metrics per category and their mean over categories, fractions in
-        [0, 1]. Pixel metrics are None where a defective image has no mask, or where the masks of a
-        category have no defective pixel, as the protocol leaves them. Categories too large for
-        memory are scored by streaming, whose error bounds stand in the record.
+        [0, 1]; and `decisions` at the threshold that `predict` takes, whatever the protocol. Pixel
+        metrics are None where a defective image has no mask, or where the masks of a category have
+        no defective pixel, as the protocol leaves them. Categories too large for memory are scored
+        by streaming, whose error bounds stand in the record.
     Raises:
         TypeError: A `Run` in the place of its method.
         ValueError: An unknown protocol; images of several sizes where it takes them as they are;
@@ -117,6 +121,15 @@ def evaluate(
             stacklevel=2,
         )
     categories = {category: each.metrics for category, each in found.items()}
+    decided = None
+    if method.calibration is not None:
+        if all(getattr(protocol, rule) == getattr(OURS, rule) for rule in RULES):
+            scores = np.zeros(len(names))
+            for category, each in found.items():
+                scores[names == category] = each.scores
+        else:  # the threshold is one for other scores
+            scores = scores_of(method, data.test, precision=precision).astype(float)
+        decided = decisions(scores, data.test.references, method.calibration)
     trained = method.provenance
     record = Record.from_json(
         {
@@ -132,6 +145,7 @@ def evaluate(
             "pixel_error_bounds": {c: each.bounds for c, each in found.items() if each.bounds},
             "images": {c: each.images for c, each in found.items()} if intervals else None,
             "intervals": {c: each.intervals for c, each in found.items()} if intervals else None,
+            "decisions": decided,
             **{name: trained.get(name) for name in ("seed", "steps", "holdout", "seconds")},
             "test_seconds": round(time.perf_counter() - started, 3),
             "peak_memory_mib": peak_memory_mib(),

@@ -13,7 +13,7 @@ from adlib.system.disk import write_json
 METRICS = ("image_auroc", "image_ap", "image_f1_max",
            "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")  # fmt: skip
 RECORD = "record.json"  # its name in a run's folder
-KEPT_ON_REQUEST = ("images", "intervals")  # of which a record that lacks them has no key
+LEFT_OUT = ("images", "intervals", "decisions")  # of which a record that lacks them has no key
 
 
 def _number(value: Any) -> bool:
@@ -42,7 +42,8 @@ CHECKS = {  # a question mark: or null
     "data.name": "name", "data.hash": "name", "trained_on": "object?", "drawn": "draw?",
     "categories": "object", "mean": "object", "protocol": "object", "protocol.name": "name",
     "pixel_error_bounds": "object?", "images": "object?", "intervals": "object?",
-    "seed": "count?", "steps": "count?", "holdout": "share?", "seconds": "amount?",
+    "decisions": "object?", "seed": "count?", "steps": "count?", "holdout": "share?",
+    "seconds": "amount?",
     "test_seconds": "amount?", "peak_memory_mib": "amount?", "device": "name",
     "precision": "name?", "versions": "object", "commit": "name?",
 }  # fmt: skip
@@ -79,6 +80,8 @@ class Record(Mapping[str, Any]):
         precision: Of matrix products.
         images: Labels and scores of single images, by category; on request.
         intervals: Two ends of each metric, by category; on request.
+        decisions: What the threshold of `predict` does, by category and pooled
+            (`adlib.engine.decisions`); only of a method that has a threshold.
         extras: Any other keys, such as "arm".
     """
 
@@ -94,6 +97,7 @@ class Record(Mapping[str, Any]):
     pixel_error_bounds: dict[str, Any] | None = None
     images: dict[str, Any] | None = None
     intervals: dict[str, Any] | None = None
+    decisions: dict[str, Any] | None = None
     seed: int | None
     steps: int | None
     holdout: float | None = None
@@ -150,7 +154,7 @@ class Record(Mapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         own = [f.name for f in fields(self) if f.name != "extras"]
-        kept = [k for k in own if k not in KEPT_ON_REQUEST or getattr(self, k) is not None]
+        kept = [k for k in own if k not in LEFT_OUT or getattr(self, k) is not None]
         return iter([*kept, *self.extras])
 
     def __len__(self) -> int:

@@ -47,6 +47,7 @@ class Scored:
             where no mask has a defective pixel left.
         bounds: Of the error of pixel metrics that were streamed; None where they are exact.
         images: Labels and scores of its images, in their order.
+        scores: The same scores with all their digits.
         intervals: Two ends of each metric over the choice of images; only where asked for, and
             not of pixels that were streamed, have no mask, or are defective on one image alone.
         lost: Files whose masks show a defect that the protocol's size, crop or rule takes away.
@@ -55,6 +56,7 @@ class Scored:
     metrics: dict[str, float | None]
     bounds: dict[str, float] | None
     images: dict[str, list]
+    scores: Float[np.ndarray, " n"]
     intervals: dict[str, list[float]]
     lost: list[str]
 
@@ -156,6 +158,7 @@ def score_category(
             "labels": labels.astype(int).tolist(),
             "scores": [float(f"{score:.{DIGITS}g}") for score in together],
         },
+        scores=together,
         intervals={m: [around[m].low, around[m].high] for m in METRICS if m in around},
         lost=lost if masked else [],
     )

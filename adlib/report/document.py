@@ -218,6 +218,9 @@ def _add_section(
         if over_images is None
         else Table("95 % intervals over the test images, per cent", over_images)
     )
+    if (decided := tables.decisions_table(section)) is not None:
+        caption = "Decisions at the shipped threshold, per cent (95 % over images, or ± over seeds)"
+        blocks.append(Table(caption, decided))
     theirs = reproduction.beside(section)
     if theirs is not None:
         blocks.append(Table(f"Published on {section.data}, per cent", theirs))

@@ -47,8 +47,15 @@ OPTIONAL = {
     **dict.fromkeys(("config", "encoder", "trained_on", "few", "images", "intervals"), OBJECT),
     **dict.fromkeys(("seconds", "test_seconds", "inference_ms", "peak_memory_mib"), NUMBER),
     **dict.fromkeys(("device", "precision", "commit", "setting"), TEXT),
-    "steps": WHOLE, "holdout": NUMBER, "cost": OBJECT,
+    "steps": WHOLE, "holdout": NUMBER, "cost": OBJECT, "decisions": OBJECT,
 }  # fmt: skip
+DECISIONS = {  # fractions of `adlib.engine.decisions`, as tables call them
+    "promised": "promised",
+    "false_alarm_rate": "false alarms",
+    "detection_rate": "detection",
+    "precision": "precision",
+    "false_alarm_rate_at_95": "false alarms at 95 % detection",
+}
 
 
 def as_record(value: Any) -> Row:
@@ -72,6 +79,13 @@ def as_record(value: Any) -> Row:
         for name, row in (value.get(part) or {}).items():
             _check({name: row}, {name: OBJECT}, f"{part}.")
             _check(row, dict.fromkeys(metrics, kind), f"{part}.{name}.", optional=True)
+    if decided := value.get("decisions"):
+        _check(decided, {"categories": OBJECT, "pooled": OBJECT}, "decisions.")
+        rows = {name: decided["categories"].get(name) for name in value["categories"]}
+        kinds = {f"{key}_interval": PAIR for key in DECISIONS} | dict.fromkeys(DECISIONS, FRACTION)
+        for name, row in (rows | {"pooled": decided["pooled"]}).items():
+            _check({name: row}, {name: OBJECT}, "decisions.")
+            _check(row, kinds, f"decisions.{name}.", optional=True)
     for name, held in (value.get("images") or {}).items():
         labels, scores = (held.get(k) if isinstance(held, dict) else None
                           for k in ("labels", "scores"))  # fmt: skip

@@ -11,13 +11,14 @@ import numpy as np
 
 from adlib.report.paired import KINDS, LEVEL, Draws, Gap, Pair, Ranks, interval, student
 from adlib.report.published import MEAN, METRICS, TITLES
-from adlib.report.records import DIGITS, Row, Run, Section
+from adlib.report.records import DECISIONS, DIGITS, Row, Run, Section
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 NOT_RUN = "not run"
 ABSENT = "–"  # a run that has no such number: there were no masks
+ONE_FOR_ALL = "one for all"  # the threshold that predict takes where no category is named
 COSTS = {
     "seconds": "training, s",
     "test_seconds": "evaluation, s",
@@ -37,6 +38,49 @@ def table(record: Mapping[str, Any]) -> "DataFrame":
     frame = DataFrame.from_dict(rows, orient="index").rename(columns=TITLES)
     frame.index.name = "category"
     return frame.dropna(axis="columns", how="all").astype(float).mul(100).round(1)
+
+
+def decision_sentences(record: Mapping[str, Any]) -> str:
+    """Say in plain words what the shipped threshold does, a line each; "" where there is none."""
+    if not (decided := record.get("decisions")):
+        return ""
+    rows = dict(decided["categories"])
+    if decided["pooled"] not in rows.values():  # as it is of a method of this one category
+        rows[ONE_FOR_ALL] = decided["pooled"]
+    lines, rates = [], []
+    for name, row in rows.items():
+        kinds = [f"{k} {n['missed']} of {n['of']}" for k, n in row["kinds"].items() if n["missed"]]
+        lines.append(
+            f"At the shipped threshold{f', {name}' if len(rows) > 1 else ''} "
+            f"({row['promised']:.1%} promised): {row['false_alarms']} of {row['good']} good images "
+            f"called defective, {row['missed']} of {row['defective']} defects missed"
+            + (f" ({', '.join(kinds)})." if kinds else ".")
+        )
+        if (rate := row["false_alarm_rate_at_95"]) is not None:
+            rates.append(f"{f'{name} ' if len(rows) > 1 else ''}{rate:.1%}")
+    at_95 = f"False alarms at a threshold that finds 95% of the defects: {', '.join(rates)}."
+    return "\n".join([*lines, at_95] if rates else lines)
+
+
+def decisions_table(section: Section) -> "DataFrame | None":
+    """One row an arm and category: what the shipped threshold does; None if no record says."""
+    from pandas import DataFrame
+
+    rows = []
+    for arm in section.ran():
+        held = [d for run in section.of(arm) if (d := run.record.get("decisions"))]
+        names = [*section.categories, ONE_FOR_ALL] if held else []
+        if all(d["pooled"] in d["categories"].values() for d in held):
+            names = names[:-1]
+        for name in names:
+            each = [d["categories"].get(name, d["pooled"]) for d in held]
+            row = {"arm": arm, "category": name}
+            for key, title in DECISIONS.items():
+                row[title] = _spread(np.array([one.get(key) for one in each], float))
+                if len(each) == 1 and (ends := each[0].get(f"{key}_interval")):
+                    row[title] += f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
+            rows.append(row)
+    return DataFrame(rows).set_index(["arm", "category"]) if rows else None
 
 
 def runs_table(runs: Iterable[Run]) -> "DataFrame":
