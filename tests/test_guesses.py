@@ -16,8 +16,8 @@ from adlib.study.guesses import NOT_MEASURED, Guess, guesses, guesses_table
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = {"weights", "offline", "resize"}  # where weights are, what is cut: no guess
 PARTS = {  # the modules that each method is made of
-    "pro-ad": "methods/pro_ad nn/attention nn/constraint nn/coreset nn/dictionary nn/reconstruction "
-    "nn/stable_adamw",
+    "pro-ad": "methods/pro_ad nn/attention nn/constraint nn/coreset nn/dictionary "
+    "nn/reconstruction nn/stable_adamw",
     "prn": "methods/prn nn/fusion nn/patch_attention nn/prototype_maps nn/segmentation_loss "
     "nn/convolution anomalies/training_set anomalies/extended anomalies/foreground "
     "anomalies/perlin anomalies/composition anomalies/simulated data/split anomalies/textures",
