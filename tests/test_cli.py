@@ -102,7 +102,7 @@ def test_train_says_what_its_threshold_can_promise_and_what_comes_next(
     assert main(["predict", str(tmp_path / "run"), str(photos), "--out", str(out)]) == 0
     assert passed in capsys.readouterr().out
     low, high = (f"{1 - q ** (1 / 3):.1%}" for q in (0.95, 0.05))  # P(largest of 3 < q) = q^3
-    assert f"nine times in ten, in {low} to {high}." in (out / "index.html").read_text()
+    assert f"between {low} and {high}." in (out / "index.html").read_text()
 
 
 def next_words(shown: str) -> list[str]:
@@ -193,7 +193,7 @@ def test_false_alarms_move_the_threshold(trained: tuple[Path, Path], tmp_path: P
         ("train pro-ad --data builtin --sise 3", 2, "--sise, 3; did you mean --size?; see adlib"),
         ("train proad --data builtin", 2, "unknown method 'proad'; did you mean 'pro-ad'?"),
         ("train", 2, "error: expected adlib train METHOD"),
-        ("train pro-ad --data builtin --seen 3", 2, "learn from defects, such as prn; pro-ad does"),
+        ("train pro-ad --data builtin --seen 3", 2, "such as prn, and pro-ad does not"),
         ("train pro-ad --data builtin --seed -1", 2, "--seed: expected a whole number from 0 to"),
         ("train pro-ad --data builtin --device gpu", 2, "--device: expected cpu, or a GPU that"),
         ("train pro-ad --data builtin --device meta", 2, "got 'meta'"),
@@ -228,7 +228,7 @@ def test_a_finished_run_given_again_is_finished_and_another_one_is_refused(
     monkeypatch.setattr("adlib.engine.fit", None)  # nothing is trained
     assert main(words) == 0
     shown = capsys.readouterr().out
-    assert f"{run} is finished" in shown
+    assert f"{run} is already complete" in shown
     assert f"next: adlib evaluate {run}" in shown
     for other in (["--seed", "1"], ["--steps", "7"], ["--holdout", "0.2"], ["--lr", "0.1"]):
         assert main([*words, *other]) == 2
@@ -282,7 +282,7 @@ def test_seen_defects_leave_the_test_set_of_their_own_data_only(
         words = ["evaluate", str(run), "--data", str(root), "--categories", *category]
         assert main([*words, "--out", str(out)]) == 0
         shown = capsys.readouterr().out
-        assert (f"{left} defects left the test set" in shown) == (left > 0)
+        assert (f"{left} defects are excluded from the test set" in shown) == (left > 0)
         assert json.loads(out.read_text())["drawn"] == ([1, 0] if left else None)
 
 
