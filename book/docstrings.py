@@ -90,7 +90,12 @@ def _escaped(words: str) -> str:
 
 def is_config(obj: Any) -> bool:
     """Whether this is a dataclass whose fields state their origins."""
-    return isinstance(obj, type) and dataclasses.is_dataclass(obj) and bool(origins(obj))
+    if not (isinstance(obj, type) and dataclasses.is_dataclass(obj)):
+        return False
+    try:
+        return bool(origins(obj))
+    except NameError:  # a type that only the type checker imports; no config has one
+        return False
 
 
 def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

@@ -133,7 +133,7 @@ def with_deviation(values: Any, factor: float = 100.0, digits: int = 1) -> str:
 def with_interval(section: Section, arm: str, metric: str) -> str:
     """An arm's mean over seeds and its 95 % interval, such as "76.8 (76.1 to 77.4)".
 
-    The interval is Student's, over seeds; of one seed the record's own over test images, marked *.
+    The interval is Student's, over seeds; of one seed it is the record's own, with a star.
     """
     values = section.means(arm, metric)
     values = values[~np.isnan(values)]

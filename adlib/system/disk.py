@@ -54,7 +54,7 @@ def remove_leftovers(folder: Path, pattern: str, *, held: bool = False) -> None:
 
     Args:
         folder: The folder that holds them.
-        pattern: Of their names, such as ".model.onnx-*".
+        pattern: Of their names, such as `.model.onnx-*`.
         held: The caller holds the lock that every writer of them needs, so that all are leftovers.
             Otherwise only those go whose name tells a process of this machine that has ended.
     """
