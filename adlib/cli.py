@@ -16,7 +16,6 @@ from typing import Any
 from tyro.conf import Positional
 
 from adlib.command_line import Machine, load, parse
-from adlib.data.readers.folders import closest
 from adlib.data.split import supervise
 from adlib.data.tools.checks import scorable, unscored
 from adlib.data_commands import about_data
@@ -24,7 +23,7 @@ from adlib.info import Info, info
 from adlib.report.command import Report, report
 from adlib.sweep.command import Sweep, sweep
 from adlib.system.disk import check_new
-from adlib.system.printable import printable
+from adlib.system.printable import closest, printable
 from adlib.system.progress import LOG
 from adlib.train_command import Train, parse_train, train
 

@@ -7,14 +7,13 @@ import tyro
 from tyro.conf import Positional
 
 from adlib.data.readers.benchmarks import HOME, locate
-from adlib.data.readers.folders import closest
 from adlib.data.rendered.builtin import SCENES
 from adlib.data.tools.archives import MOST_BYTES, MOST_FILES, unpack
 from adlib.data.tools.catalogue import BENCHMARKS, Benchmark
 from adlib.data.tools.check import check_benchmark, check_own
 from adlib.data.tools.download import agrees, by_hand, fetch
 from adlib.system.disk import check_new
-from adlib.system.printable import printable
+from adlib.system.printable import closest, printable
 
 
 def about_data(words: list[str]) -> None:

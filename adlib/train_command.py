@@ -13,11 +13,10 @@ import tyro
 from adlib.command_line import TRAIN, Machine, load, parse
 from adlib.data import NAMES
 from adlib.data.dataset import DataSplits
-from adlib.data.readers.folders import closest
 from adlib.data.split import SEEN, supervise
 from adlib.data.tools.checks import scorable, unscored
 from adlib.data.tools.contradictions import contradictions
-from adlib.system.printable import printable
+from adlib.system.printable import closest, printable
 
 C = TypeVar("C")
 

@@ -136,7 +136,7 @@ def test_a_wrong_shard_is_refused(shard: str) -> None:
         ("grid: {steps: [1]}", "notebook: PATH"),
         ("notebook: m.ipynb\ngrid: {steps: [1]}", "line 1: no notebook at .*m.ipynb"),
         ("notebook: n.ipynb\ngird: {steps: [1]}", "line 2: .*'gird'; did you mean 'grid"),
-        ("notebook: n.ipynb\n7: 1", "line 2: .* 7. Known: notebook, profile"),
+        ("notebook: n.ipynb\n7: 1", "line 2: .* 7; known: notebook, profile"),
         ("notebook: n.ipynb", "no point; expected `grid:` or `include:`"),
         ("notebook: n.ipynb\ngrid: {steps: 4}", "line 2: steps must be a list .* 4"),
         ("notebook: n.ipynb\ngrid: {steps: []}", "line 2: steps must be a list of values"),
@@ -194,7 +194,7 @@ def test_a_file_that_unfolds_without_end_is_refused_within_seconds(
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ("stepz: [1]", r"line 4: n\.ipynb .* 'stepz'; did you mean 'steps'\? It has"),
+        ("stepz: [1]", r"line 4: n\.ipynb .* 'stepz'; did you mean 'steps'\?; it has"),
         ("steps: ['1']", r"line 4: steps must be int \(.*40\), got str '1'"),
         ("steps: [1,\n   2.5]", "line 5: steps must be int .*, got float 2.5"),
         ("steps: [yes]", "steps must be int .*, got bool True"),

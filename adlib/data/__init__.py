@@ -9,11 +9,12 @@ from typing import Any
 
 from adlib.data.dataset import DataSplits, ImageDataset, ImageRef, Sample
 from adlib.data.readers.benchmarks import load_benchmark, not_own
-from adlib.data.readers.folders import closest, load_folder
+from adlib.data.readers.folders import load_folder
 from adlib.data.readers.manifest import is_manifest, load_manifest
 from adlib.data.readers.solar import load_solar
 from adlib.data.rendered.builtin import load_builtin
 from adlib.data.tools.catalogue import BENCHMARKS
+from adlib.system.printable import closest
 
 __all__ = [
     "NAMES",

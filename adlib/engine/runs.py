@@ -18,7 +18,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from numbers import Integral, Real
@@ -42,6 +41,7 @@ from adlib.system.disk import (
     write_json,
     write_tensors,
 )
+from adlib.system.printable import closest
 
 FORMAT = 1  # of the run folder; raised when an old one can no longer be read
 STEPS = "step-*.safetensors"  # the checkpoints
@@ -130,11 +130,9 @@ def config_from(cls: type[C], values: Record, where: str = "") -> C:
     known = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
     for key in values:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ValueError(
-                f"unknown config key {where + key!r} for {cls.__name__}{hint} "
-                f"Known: {', '.join(known)}"
+                f"unknown config key {where + key!r} for {cls.__name__}{closest(key, known)}; "
+                f"known: {', '.join(known)}"
             )
     hints, unset = get_type_hints(cls), dataclasses.MISSING
     for name, f in known.items():

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from adlib.sweep.plan import Plan, Site, SweepError, closest
+from adlib.sweep.plan import Plan, Site, SweepError
+from adlib.system.printable import closest
 
 OUT = "out"  # a parameter of this name is set to the point's own folder
 UNKNOWN = object()  # the default is an expression, so nothing is known of its type
@@ -106,7 +107,7 @@ def _problem(site: Site, known: dict[str, Parameter], notebook: str) -> str | No
     if name not in known:
         names = ", ".join(n for n in known if n != OUT) or "none"
         near = closest(name, known)
-        return f"{place}: {notebook} has no parameter {name!r}{near} It has: {names}"
+        return f"{place}: {notebook} has no parameter {name!r}{near}; it has: {names}"
     parameter = known[name]
     if fits(parameter, value):
         return None

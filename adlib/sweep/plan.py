@@ -8,11 +8,12 @@ import re
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
+
+from adlib.system.printable import closest
 
 KEYS = {  # what each key must hold
     "notebook": (str, "the path of a notebook, seen from this file"),
@@ -88,7 +89,9 @@ def read_plan(path: Path) -> Plan:
 
     for key, value in raw.items():
         if key not in KEYS:
-            refuse(f"unknown key {key!r}{closest(key, KEYS)} Known: {', '.join(KEYS)}", str(key))
+            refuse(
+                f"unknown key {key!r}{closest(str(key), KEYS)}; known: {', '.join(KEYS)}", str(key)
+            )
         kind, words = KEYS[key]
         wrong = not isinstance(value, kind) or isinstance(value, bool) or not value
         if wrong or (key == "timeout" and not 0 < value < math.inf):
@@ -249,12 +252,6 @@ def as_json(value: Any) -> str:
 
 def _pairs(values: Values) -> set[tuple[str, str]]:
     return {(name, as_json(value)) for name, value in values.items()}
-
-
-def closest(word: Any, known: Iterable[str]) -> str:
-    """A question after the known word most like the given one, or a full stop."""
-    near = get_close_matches(str(word), list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def _read_profile(notebook: Path, name: str, place: str) -> list[Site]:

@@ -1,4 +1,7 @@
-"""Names that strangers chose, made safe to print."""
+"""Names in messages: made safe to print, and the known one that a wrong one resembles."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 def printable(text: object, keep: str = "") -> str:
@@ -15,3 +18,9 @@ def printable(text: object, keep: str = "") -> str:
         c if c.isprintable() or c in keep else c.encode("unicode_escape", "surrogatepass").decode()
         for c in str(text)
     )
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return a question after the known word most like the given one, or an empty string."""
+    match = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""

@@ -1,10 +1,9 @@
 """Folders of image files: the MVTec AD layout, and plain folders of good (and bad) images."""
 
-import difflib
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from adlib.data.readers.files import (
     walk,
 )
 from adlib.data.readers.masks import Gathered, beside, gather, pair
+from adlib.system.printable import closest
 
 BAD, MASKS = "bad", "masks"
 TRAIN, TEST, TRUTH = "train", "test", "ground_truth"
@@ -114,12 +114,6 @@ def held_names(names: Sequence[str], fraction: float) -> frozenset[str]:
     count = min(max(1, round(len(names) * fraction)), len(names) - 1)
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     return frozenset(ranked[: max(count, 0)])
-
-
-def closest(word: str, known: Iterable[str]) -> str:
-    """A question after the known word most like the given one, or an empty string."""
-    match = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""
 
 
 def choose(wanted: Sequence[str] | None, known: Sequence[str], where: str) -> tuple[str, ...]:

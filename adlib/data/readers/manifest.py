@@ -16,11 +16,11 @@ from adlib.data.readers.folders import (
     VALIDATION,
     checked,
     choose,
-    closest,
     held_names,
     read_own,
     word,
 )
+from adlib.system.printable import closest
 
 ENDINGS = frozenset({".csv", ".parquet"})
 COLUMNS = {  # and what other programs call them

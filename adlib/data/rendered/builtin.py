@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, Sample
-from adlib.data.readers.folders import closest
 from adlib.data.rendered.fields import Rng
 from adlib.data.rendered.glass import bottle
 from adlib.data.rendered.labels import label
@@ -17,6 +16,7 @@ from adlib.data.rendered.parts import header, screw
 from adlib.data.rendered.surfaces import board, denim, steel
 from adlib.data.rendered.tablets import blister
 from adlib.data.rendered.tiles import tile
+from adlib.system.printable import closest
 
 RECIPE = 1  # raise it with every change that moves a byte of an image: it enters the content hash
 VISIBLE = 3.0  # levels of 255, before grain, from which a change belongs to the mask; ours
