@@ -1,83 +1,86 @@
 """The rules that choose two defaults, on runs whose outcome is known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 import pytest
 
-from adlib.methods import PRNConfig, ProADConfig
+from adlib.methods import PatchCoreConfig, PRNConfig
 from adlib.study import summary as report
-from adlib.study.choice import best_form, best_residual, residual_scores, scores
+from adlib.study.choice import (
+    arm_scores,
+    best_residual,
+    convergence,
+    default_arm,
+    nearest_arm,
+    residual_scores,
+)
 
-Runs = Mapping[tuple[str, int], Sequence[float]]
+READ, PLAIN, SMALL = "span 4096, reading", "span 4096", "span 1024"
+FLOPS = {READ: 3.0, PLAIN: 2.0, SMALL: 1.0}
 
 
-def table(runs: Runs) -> pd.DataFrame:
-    """Runs of an arm and steps: image AUROC by seed; pixel AP is half of it."""
-    rows = [
-        {"arm": arm, "steps": steps, "seed": seed, "image_auroc": x, "pixel_ap": x / 2}
-        for (arm, steps), values in runs.items()
+def table(**runs: Sequence[float]) -> pd.DataFrame:
+    """Runs of an arm: image AUROC by seed; pixel AP is half of it."""
+    names = {"read": READ, "plain": PLAIN, "small": SMALL}
+    return pd.DataFrame(
+        {"arm": names[arm], "flops": FLOPS[names[arm]], "seed": seed,
+         "image_auroc": x, "pixel_ap": x / 2}
+        for arm, values in runs.items()
         for seed, x in enumerate(values)
-    ]
-    return pd.DataFrame(rows)
-
-
-CLEAR: Runs = {
-    ("A4 project", 800): (0.70, 0.71, 0.72),
-    ("A4 project", 1600): (0.80, 0.81, 0.82),
-    ("A4 anchor", 800): (0.60, 0.61, 0.62),
-    ("A4 anchor", 1600): (0.70, 0.72, 0.71),
-    ("A3 bidirectional", 800): (0.90, 0.90, 0.90),
-    ("A3 bidirectional", 1600): (0.95, 0.95, 0.95),
-}
-
-
-def test_the_highest_of_the_constrained_wins() -> None:
-    assert best_form(table(CLEAR)) == "A4 project"
+    )  # fmt: skip
 
 
 def test_scores_are_the_mean_of_both_metrics_in_per_cent() -> None:
-    found = scores(table(CLEAR).iloc[::-1])
-    assert list(found.columns) == [800, 1600]
-    assert found.index[0] == "A3 bidirectional"
-    assert found.loc["A4 anchor", 1600] == pytest.approx(100 * (0.71 + 0.355) / 2)
+    found = arm_scores(table(plain=(0.7, 0.8), small=(0.6, 0.5)))
+    assert found[PLAIN].tolist() == pytest.approx([52.5, 60])
+    assert found[SMALL].tolist() == pytest.approx([45, 37.5])
 
 
-def test_within_one_standard_error_the_first_in_order_wins() -> None:
-    runs = {**CLEAR, ("A4 anchor", 1600): (0.83, 0.80, 0.79)}  # gaps -.03, .01, .03: error .018
-    assert best_form(table(runs)) == "A4 anchor"
-    runs = {**CLEAR, ("A4 anchor", 1600): (0.79, 0.80, 0.81)}  # gaps of .01 with no spread
-    assert best_form(table(runs)) == "A4 project"
+@pytest.mark.parametrize(
+    ("runs", "winner"),
+    [
+        ({"read": (0.7, 0.71, 0.72), "plain": (0.8, 0.81, 0.82), "small": (0.6,) * 3}, PLAIN),
+        ({"read": (0.83, 0.80, 0.79), "plain": (0.8, 0.81, 0.82), "small": (0.6,) * 3}, READ),
+        ({"plain": (0.83, 0.80, 0.79), "small": (0.8, 0.81, 0.82)}, SMALL),
+        ({"plain": (0.83, 0.81, 0.85), "small": (0.8, 0.81, 0.82)}, PLAIN),  # error .0115
+        (
+            {"plain": (0.79, 0.81, 0.85), "small": (0.8, 0.81, 0.82)},
+            SMALL,
+        ),  # error .0120
+    ],
+)
+def test_the_abstract_goes_first_among_the_undistinguished_then_the_cheaper(
+    runs: dict[str, Sequence[float]], winner: str
+) -> None:
+    assert default_arm(table(**runs)) == winner
 
 
-def test_a_changed_order_asks_for_longer_runs() -> None:
-    runs = {**CLEAR, ("A4 anchor", 800): (0.75, 0.75, 0.75)}
-    with pytest.raises(ValueError, match="A4 project and A4 anchor of 3200 steps"):
-        best_form(table(runs))
-    longer = {
-        ("A4 anchor", 3200): (0.88, 0.89, 0.90),
-        ("A4 project", 3200): (0.84, 0.85, 0.86),
-    }
-    assert best_form(table({**runs, **longer})) == "A4 anchor"
+def test_one_seed_chooses_nothing() -> None:
+    with pytest.raises(ValueError, match=r"expected two seeds .* got 1"):
+        default_arm(table(plain=(0.5,), small=(0.6, 0.7)))
 
 
-def test_missing_runs_are_named() -> None:
-    with pytest.raises(ValueError, match=r"expected runs of \(800, 1600\) steps, got \[800\]"):
-        best_form(table({("A4 anchor", 800): (0.5, 0.6)}))
+def test_convergence_is_the_fall_at_each_doubling() -> None:
+    runs = pd.DataFrame(
+        [("a", 800, 0, 0.10), ("a", 1600, 0, 0.06), ("a", 1600, 1, 0.10), ("a", 6400, 0, 0.05)],
+        columns=["arm", "steps", "seed", "d_held_out"],
+    )
+    found = convergence(runs)
+    assert list(found.columns) == [1600]
+    assert found.loc["a", 1600] == pytest.approx(0.2)
 
 
-def test_the_default_is_what_the_rule_chose() -> None:
-    """All that makes the arm, against the records that decided."""
-    rows = report.read_results("forms")
-    winner = best_form(report.runs_table(rows))
-    default = ProADConfig()
-    records = [row["files"]["record.json"] for row in rows]
-    configs = [r["config"] for r in records if r["arm"]["name"] == winner]
-    assert len(configs) == 6  # three seeds, twice the steps
-    for config in configs:
-        for name in ("constraint", "start", "shortcut", "own", "prototype_lr", "attention",
-                     "update", "context", "coherence", "noise", "mining"):  # fmt: skip
-            assert config[name] == getattr(default, name), name
+def test_the_nearest_neighbours_default_is_what_the_rule_chose() -> None:
+    rows = [row for row in report.read_results("nearest") if "categories" not in row["parameters"]]
+    arms = {row["parameters"]["arm"]["name"]: row["parameters"]["arm"] for row in rows}
+    memory = {name: arm["memory"] for name, arm in arms.items()}
+    chosen = arms[nearest_arm(report.runs_table(rows), memory)]
+    default = PatchCoreConfig()
+    assert (chosen["patch"], chosen["memory"]) == (default.patch, default.memory)
+    assert "candidates" not in chosen
+    scored = table(plain=(0.8, 0.8, 0.81), small=(0.7, 0.7, 0.72), read=(0.8, 0.81, 0.80))
+    assert nearest_arm(scored, {READ: 2, PLAIN: 3, SMALL: 1}) == READ
 
 
 def residuals(**scored: Sequence[float]) -> pd.DataFrame:
@@ -127,13 +130,10 @@ def test_the_default_residual_is_what_the_rule_chose() -> None:
 @pytest.mark.parametrize(
     ("gaps", "winner"),
     [
-        ((-0.01, 0.01, 0.03), "A4 anchor"),  # mean .01, error .0115, of n in place of n - 1 .0094
-        ((-0.005, 0.015, 0.035), "A4 project"),  # mean .015, above the error and below the spread
+        ((-0.01, 0.01, 0.03), "scaled"),  # mean .01, error .0115, of n in place of n - 1 .0094
+        ((-0.005, 0.015, 0.035), "absolute"),  # mean .015, above the error and below the spread
     ],
 )
 def test_the_error_is_that_of_a_mean_of_few(gaps: tuple[float, ...], winner: str) -> None:
-    runs = {**CLEAR, ("A4 project", 1600): [0.8 + gap for gap in gaps]}
-    assert best_form(table({**runs, ("A4 anchor", 1600): [0.8] * 3})) == winner
     forms = {"absolute": [0.8 + gap for gap in gaps], "scaled": [0.8] * 3, "square": [0.1] * 3}
-    tied = winner == "A4 anchor"
-    assert best_residual(residuals(**forms)) == ("scaled" if tied else "absolute")
+    assert best_residual(residuals(**forms)) == winner

@@ -168,11 +168,9 @@ def test_many_prototypes_span_everything_and_zero_is_in_every_span() -> None:
 
 ARMS: tuple[dict[str, Any], ...] = (
     {},
-    {"update": "never", "own": True, "prototypes": 5, "constraint": "none", "context": False},
-    {"update": "once", "prototypes": 7, "constraint": "nores", "attention": "softmax"},
-    {"own": True, "prototypes": 20, "constraint": "topk"},
-    {"prototypes": 5, "constraint": "scaled"},
-    {"prototypes": 9, "constraint": "gate"},
+    {"update": "never", "prototypes": 5, "constraint": "none", "context": False},
+    {"prototypes": 7, "constraint": "nores", "attention": "softmax", "shortcut": False},
+    {"prototypes": 5, "constraint": "none", "dictionary": 9},
 )
 
 
@@ -181,18 +179,18 @@ def test_a_walk_ends_where_the_method_does(changes: dict[str, Any]) -> None:
     method, groups = ProAD(tiny_config(blocks=4, **changes)), random(3, 2, 6, 192)
     with torch.no_grad():
         walked = walk(method.train(), groups)  # in eval mode whatever it was in
-        rebuilt, p = method.eval()(groups)
+        rebuilt = method.eval()(groups)
     x = [step.x for step in walked]
     torch.testing.assert_close(rebuilt[:, 0], (x[2] + x[3]) / 2)
     torch.testing.assert_close(rebuilt[:, 1], (x[0] + x[1]) / 2)
-    torch.testing.assert_close(p, walked[-1].p)
     for step, block in zip(walked, list[Any](method.decoder), strict=True):
         attention = block.reconstruction.attention
         v = attention.split(attention.v(block.reconstruction.ln_p(step.p)))
         read = attention.out((step.weights @ v).transpose(1, 2).flatten(2))
         torch.testing.assert_close(read, step.r, atol=1e-5, rtol=1e-4)
-        y = block.reconstruction.before_mlp(step.u, step.p)
-        torch.testing.assert_close(y, step.y)
+        part = block.reconstruction
+        torch.testing.assert_close(part.constraint(step.u, step.p, step.r), step.y)
+        torch.testing.assert_close(part(step.u, step.p), step.x)
         torch.testing.assert_close(step.weights.sum(dim=-1), torch.ones(3, 3, 6))
 
 
@@ -230,14 +228,11 @@ def test_patchcores_distance_is_a_cosine_too() -> None:
 def constant(method: Any, monkeypatch: pytest.MonkeyPatch, token: Tensor) -> None:
     """Let a Pro-AD rebuild one token a group, whatever comes in."""
 
-    def forward(groups: Tensor) -> tuple[Tensor, Tensor]:
-        return token[:, None].expand_as(groups), groups[:, 0]
-
-    monkeypatch.setattr(method, "forward", forward)
+    monkeypatch.setattr(method, "forward", lambda groups: token[:, None].expand_as(groups))
 
 
 def identity(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(method, "forward", lambda groups: (groups, groups[:, 0]))
+    monkeypatch.setattr(method, "forward", lambda groups: groups)
 
 
 def test_the_noise_probe_knows_copying_from_remembering(

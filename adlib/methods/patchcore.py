@@ -48,7 +48,7 @@ class PatchCoreConfig:
     size: Annotated[tuple[int, int], Origin("read", "PatchCore")] = (224, 224)
     resize: tuple[int, int] | None = None
     layers: Annotated[tuple[int, ...] | None, Origin("ours", "as for the other methods")] = None
-    patch: Annotated[int, Origin("read", "PatchCore")] = 3
+    patch: Annotated[int, Origin("ours", "by the rule of nearest.yml; 3 in PatchCore")] = 1
     """Side of the neighbourhood that is averaged around each place, an odd number. Raise it if
     maps are speckled."""
     normalise: Annotated[bool, Origin("ours", "PatchCore takes patches as they are")] = True

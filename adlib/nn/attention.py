@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 EPSILON = 1e-6  # in the divisor; the value that Dinomaly's authors advise against NaN
-TOP = 16  # keys that a query may read with the kind "topk"; ours
 
 
 def phi(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
@@ -78,13 +77,6 @@ def softmax_attention(
     return F.scaled_dot_product_attention(q, k, v)
 
 
-def top_attention(
-    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float[Tensor, "b h m d"]
-) -> Float[Tensor, "b h n d"]:
-    """Softmax attention in which each query reads only the keys that resemble it most; ours."""
-    return top_weights(q, k).to(v.dtype) @ v
-
-
 def relu_attention(
     q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float[Tensor, "b h m d"]
 ) -> Float[Tensor, "b h n d"]:
@@ -111,18 +103,6 @@ def softmax_weights(
     return (q.float() @ k.float().mT / q.shape[-1] ** 0.5).softmax(dim=-1)
 
 
-def top_weights(
-    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], top: int = TOP
-) -> Float[Tensor, "b h n m"]:
-    """Softmax over the `top` keys that score highest on the mean of all heads; 0 elsewhere."""
-    with torch.autocast(q.device.type, enabled=False):
-        scores = q.float() @ k.float().mT / q.shape[-1] ** 0.5  # b h n m
-    joint = scores.mean(dim=1, keepdim=True)  # b 1 n m
-    best = joint.topk(min(top, k.shape[2]), dim=-1).indices
-    left = torch.ones_like(joint, dtype=torch.bool).scatter(-1, best, False)  # left out
-    return scores.masked_fill(left, -torch.inf).softmax(dim=-1)
-
-
 def relu_weights(
     q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"]
 ) -> Float[Tensor, "b h n m"]:
@@ -137,7 +117,6 @@ KINDS: Mapping[str, tuple[Read, Weigh]] = MappingProxyType(
     {
         "linear": (linear_attention, linear_weights),
         "softmax": (softmax_attention, softmax_weights),
-        "topk": (top_attention, top_weights),
         "relu": (relu_attention, relu_weights),
     }
 )

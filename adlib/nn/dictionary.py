@@ -17,10 +17,11 @@ RIDGE = 6e-4  # beside a covariance whose trace is 1, in `nearest_span`; ours
 TEMPERATURE = 0.1  # of the softmax over cosines by which near prototypes weigh more; ours
 QUANTILE = 0.95  # of normal tokens that `Gate` calls typical; ours
 MOMENTUM = 0.99  # of the running quantile in `Gate`; ours
+SHARE = 0.25  # of the channels that `leading` lets through; ours
 ROUNDS = 60  # of the bisection in `leading`, to the last bit of fp32
 
 Tokens = Float[Tensor, "b n c"]
-Dictionary = Float[Tensor, "m c"]
+Vectors = Float[Tensor, "m c"]
 
 
 class _NearestSpan(torch.autograd.Function):
@@ -73,7 +74,7 @@ def _combine(nearest: Tensor, p: Tensor, w: Tensor) -> Tensor:
     return F.embedding_bag(nearest, p, per_sample_weights=w, mode="sum")
 
 
-def nearest_span(f: Tokens, p: Dictionary, k: int) -> Tokens:
+def nearest_span(f: Tokens, p: Vectors, k: int) -> Tokens:
     r"""Return what a token's nearest prototypes can be combined to, by ridge least squares.
 
     $$\Pi f = C (C + \lambda I)^{-1} f,\qquad C = \sum_j \kappa_j\, \hat p_j \hat p_j^\top,
@@ -83,6 +84,8 @@ def nearest_span(f: Tokens, p: Dictionary, k: int) -> Tokens:
     so that a prototype that stands there twice weighs as much as once; at most k directions pass,
     however many prototypes there are. More prototypes only choose the directions better.
 
+    Equation :eq:`eq-projection`, chapter 5.
+
     Source: ours; locally linear embedding (Roweis and Saul 2000) rebuilds points in this way.
     """
     with torch.autocast(f.device.type, enabled=False):
@@ -91,7 +94,7 @@ def nearest_span(f: Tokens, p: Dictionary, k: int) -> Tokens:
         return _NearestSpan.apply(flat, unit, min(k, len(p))).view(f.shape)
 
 
-def nearest_mean(f: Tokens, p: Dictionary, k: int) -> Tokens:
+def nearest_mean(f: Tokens, p: Vectors, k: int) -> Tokens:
     r"""Return the mean of a token's k nearest prototypes, weighted by a softmax of their cosines.
 
     A sparse reading with normalised weights: what comes out lies between prototypes.
@@ -103,7 +106,7 @@ def nearest_mean(f: Tokens, p: Dictionary, k: int) -> Tokens:
         return _combine(best.indices.flatten(0, 1), p.float(), weights.flatten(0, 1)).view(f.shape)
 
 
-def leading(f: Tokens, p: Dictionary, share: float) -> Tokens:
+def leading(f: Tokens, p: Vectors, share: float = SHARE) -> Tokens:
     r"""Project on the leading directions of all prototypes, a fixed share of the channels.
 
     $$\Pi f = G (G + \lambda I)^{-1} f,\qquad G = \hat P^\top \hat P / m$$
@@ -144,7 +147,7 @@ class Gate(nn.Module):
         super().__init__()
         self.register_buffer("tau", torch.zeros(()))
 
-    def forward(self, f: Tokens, p: Dictionary, k: int) -> Tokens:
+    def forward(self, f: Tokens, p: Vectors, k: int) -> Tokens:
         y = nearest_span(f, p, k)
         d = 1 - F.cosine_similarity(f.detach().float(), y.detach(), dim=-1)
         if self.training:
@@ -152,3 +155,39 @@ class Gate(nn.Module):
             self.tau.copy_(torch.where(self.tau > 0, torch.lerp(now, self.tau, MOMENTUM), now))
         s = torch.sigmoid(4 * (1 - d / self.tau.clamp(min=1e-6))).unsqueeze(-1)
         return s * f + (1 - s) * y
+
+
+class Dictionary(nn.Module):
+    """Learnt feature vectors, and what of a token they let through.
+
+    Args:
+        count: How many, m.
+        width: Of a token, c.
+        nearest: How many each token is rebuilt from; "leading" takes all.
+        form: "span" (`nearest_span`), "mean" (`nearest_mean`), "leading" or "gate" (`Gate`).
+    Attributes:
+        vectors: (m, c); their lengths do not count, but in "mean".
+    """
+
+    def __init__(self, count: int, width: int, nearest: int, form: str = "span") -> None:
+        super().__init__()
+        self.vectors = nn.Parameter(torch.empty(count, width))
+        self.nearest, self.form = nearest, form
+        self.gate = Gate() if form == "gate" else None
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw the vectors as Pro-AD's prototypes are drawn; forget what is typical."""
+        nn.init.trunc_normal_(self.vectors, 0.0, 0.02, -0.06, 0.06, generator)
+        if self.gate is not None:
+            self.gate.tau.zero_()
+
+    def start_from(self, tokens: Vectors) -> None:
+        """Take tokens as the first vectors, brought to length 1."""
+        self.vectors.detach().copy_(F.normalize(tokens, dim=-1))
+
+    def forward(self, f: Tokens) -> Tokens:
+        """Return what the vectors can rebuild of each token."""
+        if self.form == "leading":
+            return leading(f, self.vectors)
+        rebuild = self.gate or {"span": nearest_span, "mean": nearest_mean}[self.form]
+        return rebuild(f, self.vectors, self.nearest)

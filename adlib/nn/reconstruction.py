@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from adlib.nn.attention import Attention
-from adlib.nn.constraint import Scaled
 from adlib.nn.encoder import Encoder
 
 
@@ -146,7 +145,7 @@ def draw_decoder(part: nn.Module, width: int, generator: torch.Generator) -> Non
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
             module.reset_parameters()
-        elif isinstance(module, Attention | Scaled) and module.scale is not None:
+        elif isinstance(module, Attention) and module.scale is not None:
             nn.init.ones_(module.scale)
 
 

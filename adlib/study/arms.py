@@ -46,6 +46,7 @@ def run_arm(
     intervals: bool = True,
     trace: Sequence[int] = (),
     also: Sequence[str] = (),
+    reduced: DataSplits | None = None,
     workers: int = 0,
     out: str | Path = "",
 ) -> Record:
@@ -61,13 +62,15 @@ def run_arm(
         intervals: As in `evaluate`.
         trace: After how many steps the method is looked at on the way.
         also: Further protocols to score by.
+        reduced: The same data with defects taken out of the test, to be scored on as well.
         workers: Processes that make training images.
         out: A folder. A run that stands in it is taken up or, when finished, only scored; the
             record is written there as record.json. Empty keeps all in memory.
     Returns:
         The record of `evaluate` with more keys: "arm"; "mechanism" (None where a method has no
         distances of tokens); "cost" (None for a method that trains nothing); with `trace` also
-        "trace", a row for each number of steps (`Tracer`); with `also` the further records.
+        "trace", a row for each number of steps (`Tracer`); with `also` and `reduced` the further
+        records.
     """
     folder = Path(out) / "run" if out else None
     tracer = Tracer(trace, seed, precision, Path(out) / "trace.jsonl" if out else None)
@@ -100,6 +103,10 @@ def run_arm(
             )
             for name in also
         },
+        "reduced": reduced
+        and adlib.evaluate(
+            method, reduced, protocol=protocol, precision=precision, intervals=intervals
+        ),
         "mechanism": mechanism.measure(method, data, precision=precision) if measurable else None,
         "cost": cost(method.config) if steps else None,
     }

@@ -1,56 +1,84 @@
-"""The rules by which two defaults are chosen; book/results/README.md has them in words.
+"""The rules by which defaults are chosen; book/results/README.md has them in words.
 
-Both were written down before the runs that they judge. That of Pro-AD's arm reads the tables of
-`adlib.study.summary`, in which the forms of the constraint that compete are the arms "A4 FORM".
-That of PRN's residual reads rows of book/results/prn_residuals.csv.
+They were written down before the runs that they judge. That of Pro-AD's arm reads the tables of
+`adlib.study.summary`. That of PRN's residual reads rows of book/results/prn_residuals.csv.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Index
 
-STEPS = (800, 1600)  # the second decides, the first tells whether the order still changes
-LONGER = 3200  # decides between the first two where it does
-ORDER = ("anchor", "nores", "content", "nearest", "scaled", "topk", "gate", "project", "limit")
-RUNG = "A4 "
 RESIDUALS = ("square", "scaled", "absolute")  # the nearest to what is inferred first
+READING = "reading"  # in the name of an arm whose decoder reads prototypes
+CONVERGED = 0.03  # fall of the held-out distance as the steps double
 
 
-def scores(runs: "DataFrame") -> "DataFrame":
-    """Return an arm's score at each number of steps: (image AUROC + pixel AP) / 2, in per cent.
+def arm_scores(runs: "DataFrame") -> "DataFrame":
+    """Return (image AUROC + pixel AP) / 2, in per cent: a row a seed, a column an arm.
 
     Args:
-        runs: As `adlib.study.summary.runs_table` gives them; the mean is over seeds.
+        runs: As `adlib.study.summary.runs_table` gives them, of one number of steps.
     """
     scored = runs.assign(score=50 * (runs["image_auroc"] + runs["pixel_ap"]))
-    table = scored.pivot_table(values="score", index="arm", columns="steps").sort_index(axis=1)
-    return table.sort_values(table.columns[-1], ascending=False)
+    return scored.pivot_table(values="score", index="seed", columns="arm")
 
 
-def best_form(runs: "DataFrame") -> str:
-    """Return the arm that the rule chooses among those named "A4 FORM".
+def default_arm(runs: "DataFrame") -> str:
+    """Return the arm that the rule chooses to be Pro-AD's default.
 
+    The highest score wins. Among the arms that are not distinguished from it, one whose decoder
+    reads prototypes goes first, then the one of fewer FLOPs.
+
+    Args:
+        runs: Of the candidates alone.
     Raises:
-        ValueError: Runs are missing that the rule asks for.
+        ValueError: Fewer than two seeds that all candidates have.
     """
-    forms = runs[runs["arm"].str.startswith(RUNG)]
-    forms = forms.assign(score=(forms["image_auroc"] + forms["pixel_ap"]) / 2)
-    means = forms.pivot_table(values="score", index="arm", columns="steps")
-    if not {*STEPS} <= {*means.columns}:
-        raise ValueError(f"expected runs of {STEPS} steps, got {list(means.columns)}")
-    first, second = map(str, means.nlargest(2, STEPS[1]).index)
-    steps = STEPS[1]
-    if means.loc[second, STEPS[0]] > means.loc[first, STEPS[0]]:
-        steps = LONGER  # the order changes
-    sides = [forms[(forms["arm"] == a) & (forms["steps"] == steps)] for a in (first, second)]
-    if any(side.empty for side in sides):
-        raise ValueError(f"expected runs of {first} and {second} of {steps} steps")
-    pairs = sides[0].merge(sides[1], on="seed")
-    gaps = (pairs["score_x"] - pairs["score_y"]).to_numpy()  # seed by seed
-    if abs(gaps.mean()) <= gaps.std(ddof=1) / len(gaps) ** 0.5:
-        return min(first, second, key=lambda arm: ORDER.index(arm.split()[1]))
-    return first if gaps.mean() > 0 else second
+    table = arm_scores(runs).dropna()
+    if len(table) < 2:
+        raise ValueError(f"expected two seeds of every candidate or more, got {len(table)}")
+    tied = _undistinguished(table)
+    flops = runs.groupby("arm")["flops"].mean()
+    return min(tied, key=lambda arm: (READING not in arm, flops[arm]))
+
+
+def nearest_arm(runs: "DataFrame", memory: Mapping[str, int]) -> str:
+    """Return the arm of the nearest neighbour that the rule chooses to be PatchCore's default.
+
+    The smallest memory wins among the arm of the highest score and those that a paired t-test over
+    seeds does not tell apart from it.
+
+    Args:
+        runs: Of the arms that compete.
+        memory: Patches that each keeps, by arm.
+    """
+    from adlib.report.paired import interval, sign
+
+    table = arm_scores(runs).dropna()
+    best = table[table.mean().idxmax()]
+    tied = [arm for arm in table if not sign(interval((best - table[arm]).to_numpy()))]
+    return min(tied, key=memory.__getitem__)
+
+
+def convergence(runs: "DataFrame") -> "DataFrame":
+    """Return how much the held-out distance falls as the steps double: a row an arm, in [0, 1].
+
+    Args:
+        runs: As `adlib.study.summary.runs_table` gives them; the mean is over seeds. A column is
+            the larger number of steps. Below `CONVERGED` an arm counts as converged.
+    """
+    table = runs.pivot_table(values="d_held_out", index="arm", columns="steps", sort=False)
+    table = table.sort_index(axis=1)
+    doubled = [steps for steps in table.columns if steps // 2 in table.columns]
+    return 1 - table[doubled] / table[[steps // 2 for steps in doubled]].to_numpy()
+
+
+def _undistinguished(table: "DataFrame") -> "Index[str]":
+    """The best column and those whose mean gap to it is no larger than its standard error."""
+    gaps = table.rsub(table[table.mean().idxmax()], axis=0)  # point by point
+    return table.columns[gaps.mean() <= gaps.std(ddof=1) / len(gaps) ** 0.5]
 
 
 def residual_scores(rows: "DataFrame") -> "DataFrame":
@@ -80,7 +108,5 @@ def best_residual(rows: "DataFrame") -> str:
         raise ValueError(
             f"expected runs of {RESIDUALS} at the same points, two at least, got\n{table}"
         )
-    first = table[table.mean().idxmax()]
-    gaps = table.rsub(first, axis=0)  # of each form, point by point
-    tied = gaps.mean() <= gaps.std(ddof=1) / len(gaps) ** 0.5
-    return next(form for form in RESIDUALS if tied[form])  # the highest ties with itself
+    tied = set(_undistinguished(table))
+    return next(form for form in RESIDUALS if form in tied)  # the highest ties with itself

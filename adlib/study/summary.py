@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 __all__ = [
-    "TITLES", "difference", "interval", "origin", "points", "read_results", "results_folder",
-    "runs_table", "sign", "spread", "supervised_table", "table", "verdicts",
+    "TITLES", "at_equal_distance", "difference", "interval", "origin", "points", "read_results",
+    "results_folder", "runs_table", "sign", "spread", "supervised_table", "table", "traces",
+    "verdicts",
 ]  # fmt: skip
 MECHANISM = (
     "d_normal", "d_anomalous", "ratio", "gap", "z", "d_held_out", "noise_changed", "noise_unchanged"
@@ -39,8 +40,8 @@ def runs_table(rows: Iterable[Row]) -> "DataFrame":
     """One row a run: the columns of `adlib.report.tables.runs_table`, and what chapters look at.
 
     These are `constraint` and `prototypes` of the config, the mechanism's means, `parameters`,
-    `category` and the number of `seen` defects; null where a record has none. Metrics are fractions
-    in [0, 1].
+    `flops`, `category` and the number of `seen` defects; null where a record has none. Metrics are
+    fractions in [0, 1].
 
     Raises:
         ValueError: Two protocols, data sets or precisions among the rows, which must not be
@@ -49,6 +50,43 @@ def runs_table(rows: Iterable[Row]) -> "DataFrame":
     runs = _runs(rows)
     _refuse_unlike(runs, "data", "protocol", "precision")
     return _extended(runs)
+
+
+def traces(rows: Iterable[Row]) -> "DataFrame":
+    """The figures along each training: a row for each run and number of steps looked at.
+
+    Columns are `arm`, `seed`, `step` and the figures of `adlib.study.mechanism`.
+    """
+    from pandas import DataFrame
+
+    return DataFrame(
+        {"arm": run.arm, "seed": run.seed, **row}
+        for run in _runs(rows)
+        for row in run.record["trace"]
+    )
+
+
+def at_equal_distance(looks: "DataFrame", columns: Sequence[str]) -> "DataFrame":
+    """Compare arms where they rebuild what is normal equally well.
+
+    Args:
+        looks: As `traces` gives them.
+        columns: Figures to read off.
+    Returns:
+        A row for each arm and seed with "d_normal" and the columns, interpolated along the training
+        at the smallest normal distance that every run reached.
+    """
+    import numpy as np
+    from pandas import DataFrame
+
+    runs = looks.groupby(["arm", "seed"], sort=False)
+    d = runs["d_normal"].min().max()
+    found = []
+    for (arm, seed), run in runs:
+        way = run.sort_values("d_normal")
+        at = {c: np.interp(np.log(d), np.log(way["d_normal"]), way[c]) for c in columns}
+        found.append({"arm": arm, "seed": seed, "d_normal": d, **at})
+    return DataFrame(found)
 
 
 def supervised_table(rows: Iterable[Row]) -> "DataFrame":
@@ -108,7 +146,7 @@ def _extended(runs: Sequence[Run]) -> "DataFrame":
         more.append(
             {key: config.get(key) for key in ("constraint", "prototypes")}
             | {name: mechanism.get(name) for name in MECHANISM}
-            | {"parameters": cost.get("parameters")}
+            | {key: cost.get(key) for key in ("parameters", "flops")}
             | {key: record.get(key) for key in ("category", "seen")}
         )
     return plain_table(runs).join(DataFrame(more)) if runs else DataFrame()

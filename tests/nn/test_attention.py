@@ -12,12 +12,11 @@ from adlib.nn.attention import (
     linear_attention,
     linear_weights,
     phi,
-    top_weights,
 )
 from tests.nn.tensors import random
 
 
-def by_definition(kind: str, q: Tensor, k: Tensor, top: int) -> Tensor:
+def by_definition(kind: str, q: Tensor, k: Tensor) -> Tensor:
     """Weights of each pair, one by one, with no algebra done in advance; b h n m."""
 
     def phi(x: Tensor) -> Tensor:
@@ -28,8 +27,6 @@ def by_definition(kind: str, q: Tensor, k: Tensor, top: int) -> Tensor:
     for i in range(b):
         for t in range(n):
             scores = [(k[i, j].double() @ q[i, j, t].double()) / d**0.5 for j in range(h)]  # m
-            joint = torch.stack(scores).mean(dim=0)
-            read = joint >= joint.sort(descending=True).values[min(top, len(joint)) - 1]
             for j in range(h):
                 if kind == "linear":
                     w = (phi(k[i, j].double()) * phi(q[i, j, t].double())).sum(dim=1)
@@ -38,7 +35,6 @@ def by_definition(kind: str, q: Tensor, k: Tensor, top: int) -> Tensor:
                     continue
                 else:
                     w = (scores[j] - scores[j].max()).exp()
-                    w = w * read if kind == "topk" else w
                 out[i, j, t] = w / w.sum()
     return out
 
@@ -47,7 +43,7 @@ def by_definition(kind: str, q: Tensor, k: Tensor, top: int) -> Tensor:
 def test_each_kind_equals_its_quadratic_definition(kind: str) -> None:
     q, k, v = random(2, 3, 5, 4), random(2, 3, 19, 4, seed=1), random(2, 3, 19, 4, seed=2)
     read, weigh = KINDS[kind]
-    weights = by_definition(kind, q, k, top=16)
+    weights = by_definition(kind, q, k)
     torch.testing.assert_close(weigh(q, k).double(), weights, atol=1e-5, rtol=0)
     torch.testing.assert_close(read(q, k, v).double(), weights @ v.double(), atol=1e-5, rtol=0)
 
@@ -60,15 +56,6 @@ def test_phi_is_elu_plus_one_and_so_is_its_slope() -> None:
     (phi(x) * factors).sum().backward()
     ((F.elu(plain) + 1) * factors).sum().backward()
     torch.testing.assert_close(x.grad, plain.grad)
-
-
-def test_topk_reads_so_many_keys_and_the_same_in_each_head() -> None:
-    weights = top_weights(random(2, 3, 5, 4), random(2, 3, 9, 4, seed=1), top=2)
-    read = weights > 0
-    assert (read.sum(dim=-1) == 2).all()
-    assert (read == read[:, :1]).all()
-    few = top_weights(random(2, 3, 5, 4), random(2, 3, 1, 4, seed=1), top=2)
-    assert torch.equal(few, torch.ones(2, 3, 5, 1))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -111,7 +98,7 @@ def test_vanishing_keys_in_bf16_stay_finite() -> None:
     ("heads", "kind", "words"),
     [
         (3, "linear", "width 10 is not divisible by 3 heads"),
-        (2, "cubic", "unknown attention 'cubic'; known are linear, softmax, topk, relu"),
+        (2, "cubic", "unknown attention 'cubic'; known are linear, softmax, relu"),
     ],
 )
 def test_what_cannot_be_is_refused(heads: int, kind: str, words: str) -> None:

@@ -33,25 +33,23 @@ class Step:
 def steps(method: ProAD | INPFormer, groups: Float[Tensor, "b 2 n c"]) -> Iterator[Step]:
     """Run the decoder in eval mode, and yield each block's step, so that one is held at a time."""
     method.eval()
-    f_i, decoder = groups.mean(dim=1), list[Any](method.decoder)
-    f_i = method.constrained(f_i) if isinstance(method, ProAD) else f_i
-    x = method.bottled(f_i) if isinstance(method, ProAD) else method.bottleneck(f_i)
     if isinstance(method, INPFormer):
-        p = method.extractor(method.tokens.expand(len(x), -1, -1), f_i)
-        for block in decoder:
+        f_i = groups.mean(dim=1)
+        x, p = method.bottleneck(f_i), method.extractor(method.tokens.expand(len(f_i), -1, -1), f_i)
+        for block in list[Any](method.decoder):
             a, b = block.ln(x), block.ln(p)
             u, y = x, block.attention(a, b)
             x = y + block.mlp(block.ln_y(y))
             yield Step(u=u, p=p, r=y, y=y, x=x, weights=block.attention.weights(a, b))
         return
-    p = method.extractor(method.start_of(0, x), f_i)
-    for i, block in enumerate(decoder):
-        p = method.start_of(i, x) if method.config.own else p
-        p, u = block.aggregation(p, x), block.context(x)
+    x, p = method.decoder_input(groups)
+    for block in list[Any](method.decoder):
+        p = p if block.aggregation is None else block.aggregation(p, x)
+        u = x if block.context is None else block.context(x)
         part = block.reconstruction
         a, b = part.ln_u(u), part.ln_p(p)
         r, weights = part.attention(a, b), part.attention.weights(a, b)
-        y = part.constraint(u, p, r)  # nothing of the target's residual is left in eval mode
+        y = part.constraint(u, p, r)
         x = y + part.mlp(part.ln_y(y))
         yield Step(u=u, p=p, r=r, y=y, x=x, weights=weights)
 

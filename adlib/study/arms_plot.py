@@ -1,0 +1,103 @@
+"""Figures of arms: every run a dot, or a curve over what was varied."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from adlib.report.published import TITLES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+DOT, MEAN = "#0072b2", "#d55e00"
+
+
+def dots(runs: "DataFrame", panels: Mapping[str, str], width: float = 6.4) -> "Figure":
+    """A row an arm, a panel a column: each run is a dot, their mean a bar.
+
+    Args:
+        runs: As `adlib.study.summary.runs_table` gives them.
+        panels: Titles by column. Metrics are shown in per cent.
+        width: Of the figure, in inches.
+    """
+    from matplotlib import pyplot as plt
+
+    arms = list(dict.fromkeys(runs["arm"]))
+    size = width, 1 + 0.3 * len(arms)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    for axis, (column, title) in zip(axes.flat, panels.items(), strict=True):
+        for place, arm in enumerate(arms):
+            values = (100 if column in TITLES else 1) * runs.loc[runs["arm"] == arm, column]
+            axis.plot(values, [place] * len(values), "o", color=DOT, alpha=0.6)
+            axis.plot(values.mean(), place, "|", color=MEAN, ms=18, mew=2)
+        axis.set(xlabel=title, yticks=range(len(arms)), yticklabels=arms)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0, 0].invert_yaxis()
+    figure.tight_layout()
+    return figure
+
+
+def curves(
+    runs: "DataFrame", x: str, panels: Mapping[str, str], arms: Sequence[str] | None = None
+) -> "Figure":
+    """A line an arm over x, on a logarithmic axis; bars are deviations over seeds.
+
+    Args:
+        runs: As `adlib.study.summary.runs_table` gives them.
+        x: The column that was varied, such as "steps".
+        panels: Titles by column. Metrics are shown in per cent.
+        arms: Which, in the order of their colours. Defaults to all.
+    """
+    import seaborn as sns
+    from matplotlib import pyplot as plt
+
+    arms = list(dict.fromkeys(runs["arm"])) if arms is None else list(arms)
+    figure, axes = plt.subplots(1, len(panels), figsize=(6.4, 3.4), squeeze=False)
+    for axis, (column, title) in zip(axes.flat, panels.items(), strict=True):
+        for arm, colour in zip(arms, sns.color_palette("colorblind", len(arms)), strict=True):
+            found = runs[runs["arm"] == arm].groupby(x)[column]
+            factor = 100 if column in TITLES else 1
+            mean, deviation = factor * found.mean(), factor * found.std().fillna(0)
+            axis.errorbar(
+                mean.index, mean, deviation, marker="o", ms=4, capsize=3, color=colour, label=arm
+            )
+        axis.set(xscale="log", xlabel=x, title=title)
+        values = sorted(runs[x].unique())
+        axis.set_xticks(values, values, fontsize=8)
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*names, loc="lower center", ncols=3, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.13, 1, 1))
+    return figure
+
+
+def walks(looks: "DataFrame", families: Mapping[str, str], panels: Mapping[str, str]) -> "Figure":
+    """Figures against the normal distance, a line a run along its training, from right to left.
+
+    Args:
+        looks: As `adlib.study.summary.traces` gives them, with `family` and `prototypes`.
+        families: A line style by family.
+        panels: Titles by column.
+    """
+    import seaborn as sns
+    from matplotlib import pyplot as plt
+
+    counts = sorted(looks["prototypes"].unique())
+    colours = dict(zip(counts, sns.color_palette("viridis", len(counts)), strict=True))
+    figure, axes = plt.subplots(1, len(panels), figsize=(6.4, 3.6), squeeze=False)
+    for axis, (column, title) in zip(axes.flat, panels.items(), strict=True):
+        for (family, count, _), run in looks.groupby(["family", "prototypes", "seed"]):
+            axis.plot(
+                run["d_normal"], run[column], families[str(family)], marker="o", ms=3,
+                color=colours[count], label=f"{family}, {count}",
+            )  # fmt: skip
+        axis.set(xscale="log", xlabel="distance of normal patches", title=title)
+        axis.grid(alpha=0.3)
+    names = axes[0, 0].get_legend_handles_labels()
+    known = dict(zip(names[1], names[0], strict=True))
+    figure.legend(
+        known.values(), known.keys(), loc="lower center", ncols=3, fontsize=8, frameon=False
+    )
+    figure.tight_layout(rect=(0, 0.16, 1, 1))
+    return figure
