@@ -66,13 +66,15 @@ class Predict(Machine):
     images: Positional[Path]
     """An image, or a folder of images."""
     out: Path
-    """New folder for predictions.csv, overlays/ and index.html."""
+    """New folder for predictions.csv, regions.csv, overlays/ and index.html."""
     false_alarms: float = 0.01
     """Share of normal images that may be called defective. Raise it to miss fewer defects."""
     category: str | None = None
     """Take the threshold of this category. Defaults to one for all together."""
     maps: bool = False
     """Also write the anomaly maps, as 32-bit TIFF at the images' sizes."""
+    masks: bool = False
+    """Also write masks of the defects found, as PNG at the images' sizes."""
     skip_unreadable: bool = False
     """Skip files that cannot be read, and list them at the end."""
 
@@ -209,7 +211,11 @@ def predict(command: Predict) -> None:
         scale=(calibration.low, calibration.high),
         promise=promise,
         keep_maps=command.maps,
+        pixel_threshold=calibration.pixel_threshold(command.false_alarms, command.category),
+        keep_masks=command.masks,
     )
+    if command.masks and not calibration.peaks:
+        print("note: no masks, since an older adlib trained this run; train it again to have them")
     bad = sum(v.defective for v in verdicts)
     print(f"{bad} of {len(verdicts)} images called defective. {promise}")
     for reason in refused or ():

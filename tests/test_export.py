@@ -29,6 +29,7 @@ from adlib.methods.detector import Detector
 from adlib.metrics import prepare_maps
 from adlib.metrics.threshold import Calibration
 from tests.conftest import tiny_config
+from tests.methods.small import cached, show
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 0.7  # of false alarms: so high that both verdicts occur
@@ -131,6 +132,12 @@ def test_the_file_computes_what_torch_computes_at_any_batch(exported: Exported) 
         assert found[0].shape == maps.shape
         assert np.abs(found[0] - maps).max() < 1e-4
         assert np.abs(found[1] - scores).max() < 1e-5
+        names = ["threshold", "decision", "pixel_threshold", "mask"]
+        limit, decision, level, mask = model.run(names, {"images": images.numpy()})
+        assert method.calibration is not None
+        assert level == np.float32(method.calibration.pixel_threshold(RATE))
+        assert np.array_equal(decision, found[1] > limit)
+        assert np.array_equal(mask, found[0] > level)
         assert maps.std() > 1e-3  # there is something to get wrong
 
 
@@ -234,10 +241,9 @@ def test_a_file_that_differs_from_torch_is_not_kept(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def translated(*_: object) -> onnx.ModelProto:  # as it was before the threshold came to it
+    def translated(*_: object) -> onnx.ModelProto:  # as it was before the thresholds came to it
         model = onnx.load(exported.file)
-        model.graph.node.pop()
-        model.graph.output.pop()
+        del model.graph.node[-4:], model.graph.output[-4:]
         return model
 
     def shifted(*arguments: Any) -> Any:
@@ -309,3 +315,12 @@ def test_the_command_line_says_2_to_a_wrong_request(
         assert main(["export", *map(str, words)]) == 2
         assert error in capsys.readouterr().err
     assert names(tmp_path) == []
+
+
+def test_a_dictionary_is_exported(tmp_path: Path) -> None:
+    method = ProAD(tiny_config(dictionary=9, nearest=3, constraint="none", prototypes=4))
+    show(method, cached(method))
+    method.calibration = Calibration(scores={"nut": [0.1, 0.2]})
+    assert export_onnx(method, tmp_path / "model.onnx").map_gap < 1e-4
+    model = session(tmp_path / "model.onnx")
+    assert [output.name for output in model.get_outputs()][2:] == ["threshold", "decision"]

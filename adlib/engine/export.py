@@ -5,6 +5,8 @@ images        b 3 h w  float32  sRGB in [0, 1], resized and cut as `resize` and 
 anomaly_map   b h2 w2  float32  what `predict` enlarges to the image: smoothed, at 256 x 256
 image_score   b        float32  larger is more anomalous
 threshold     scalar   float32  an image is called defective when its score is above it
+decision      b        bool     whether it is
+pixel_threshold, scalar float32, and mask, b h2 w2 bool: where the map is above it
 ```
 
 The batch b is free. With the constraint `project` only ONNX Runtime runs the file: solving a linear
@@ -89,13 +91,14 @@ def export_onnx(
             "this run has no threshold to export: it was trained with holdout 0, or on one image"
         )
     threshold = method.calibration.threshold(rate, category)
+    limit = method.calibration.pixel_threshold(rate, category)
     out.parent.mkdir(parents=True, exist_ok=True)
     method = copy.deepcopy(method).to(torch.device("cpu")).eval()
     with interruptible(), replacing(out) as work, torch.no_grad():
         generator = torch.Generator().manual_seed(0)
         example = torch.rand(TRACED, 3, *method.config.size, generator=generator)
         model = _translate(Deployed(method), example, opset)
-        _finish(model, threshold, describe(method, rate, category))
+        _finish(model, threshold, limit, describe(method, rate, category))
         work.write_bytes(model.SerializeToString())
         map_gap, score_gap = _compare(method, work, threshold, generator)
     return Exported(path=out, threshold=threshold, map_gap=map_gap, score_gap=score_gap)
@@ -242,17 +245,25 @@ def _solving() -> dict[Any, Any]:
     return {aten.linalg_cholesky_ex.default: factor, aten.cholesky_solve.default: solve}
 
 
-def _finish(model: Any, threshold: float, facts: dict[str, str]) -> None:
-    """Add the threshold and the metadata, and drop what the exporter noted of this machine."""
+def _finish(model: Any, threshold: float, limit: float | None, facts: dict[str, str]) -> None:
+    """Add thresholds, decisions and metadata, and drop what the exporter noted of this machine."""
     from onnx import TensorProto, helper
 
-    graph, scalar = model.graph, (TensorProto.FLOAT, ())
+    graph = model.graph
     del graph.value_info[:]  # shapes between nodes, which runtimes infer for themselves
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]  # stack traces with paths among them
-    value = helper.make_tensor("threshold", *scalar, [threshold])
-    graph.node.append(helper.make_node("Constant", [], ["threshold"], value=value))
-    graph.output.append(helper.make_tensor_value_info("threshold", *scalar))
+    for name, level, of, verdict, shape in (
+        ("threshold", threshold, "image_score", "decision", ["b"]),
+        ("pixel_threshold", limit, "anomaly_map", "mask", ["b", "h2", "w2"]),
+    ):
+        if level is None:
+            continue
+        value = helper.make_tensor(name, TensorProto.FLOAT, (), [level])
+        graph.node.append(helper.make_node("Constant", [], [name], value=value))
+        graph.node.append(helper.make_node("Greater", [of, name], [verdict]))
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ()))
+        graph.output.append(helper.make_tensor_value_info(verdict, TensorProto.BOOL, shape))
     helper.set_model_props(model, facts)
 
 
@@ -268,7 +279,9 @@ def _compare(
         expected = score_features(method, method.encode(images).half(), torch.float32)
         try:
             session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-            *found, limit = map(np.asarray, session.run(None, {"images": images.numpy()}))
+            wanted = ["anomaly_map", "image_score", "threshold", "decision"]
+            outputs = session.run(wanted, {"images": images.numpy()})
+            *found, limit, decision = map(np.asarray, outputs)
         except Exception as error:  # of kinds that ONNX Runtime does not publish
             raise ParityError(f"ONNX Runtime cannot run a batch of {b}: {error}") from error
         for what, ours, theirs in zip(gaps, expected, found, strict=True):
@@ -281,4 +294,5 @@ def _compare(
                     f"at most {TOLERANCE:.0e} is accepted. Nothing was written"
                 )
         assert limit == np.float32(threshold), limit
+        assert (decision == (found[1] > limit)).all()
     return gaps["map"], gaps["score"]

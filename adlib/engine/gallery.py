@@ -4,12 +4,13 @@ import csv
 import html
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from adlib.engine.regions import Region, draw_contours, find_regions
 from adlib.figures import overlay
 from adlib.system.disk import new_folder, write_text
 from adlib.system.printable import printable
@@ -59,6 +60,7 @@ class Verdict:
     stem: str  # what its overlays' and its map's file names begin with
     score: float
     defective: bool
+    regions: list[Region]
 
 
 def write_gallery(
@@ -69,11 +71,14 @@ def write_gallery(
     scale: tuple[float, float],
     promise: str,
     keep_maps: bool = False,
+    pixel_threshold: float | None = None,
+    keep_masks: bool = False,
 ) -> list[Verdict]:
     """Write `predictions.csv`, `overlays/` and `index.html` into a new folder, whole or not at all.
 
-    The table's last column, `name`, is what the files of an image are called:
-    `overlays/NAME-photo.jpg`, `overlays/NAME-heat.jpg` and `maps/NAME.tiff`.
+    The column `name` is what the files of an image are called: `overlays/NAME-photo.jpg`,
+    `overlays/NAME-heat.jpg`, `maps/NAME.tiff` and `masks/NAME.png`. With a pixel threshold there is
+    also `regions.csv`, a row a region, and the overlays have its contours.
 
     Args:
         out: The folder; must not exist, or be empty.
@@ -82,6 +87,8 @@ def write_gallery(
         scale: Cold and hot end of the heat map, one for all images.
         promise: A sentence about the threshold, shown on the page.
         keep_maps: Also write each map, as it comes, as a 32-bit TIFF into `maps/`.
+        pixel_threshold: Above it a pixel is called defective; None leaves masks and regions out.
+        keep_masks: Also write each mask, at its image's size, 0 and 255, as a PNG into `masks/`.
     Returns:
         A verdict an image, highest score first.
     """
@@ -90,22 +97,35 @@ def write_gallery(
     verdicts: list[Verdict] = []
     with new_folder(out) as work:
         (work / "overlays").mkdir()
-        if keep_maps:
-            (work / "maps").mkdir()
+        for kept, folder in ((keep_maps, "maps"), (keep_masks, "masks")):
+            if kept:
+                (work / folder).mkdir()
         for i, (path, image, heat, score) in enumerate(predictions):
             stem = f"{i:05d}-{_slug(Path(path).stem)}"
             # smaller first: at a photograph's own size an overlay takes a hundred bytes a pixel
             small = max(1, -(-max(image.shape[:2]) // LONGEST))
             photo, level = Image.fromarray(image).reduce(small), Image.fromarray(np.float32(heat))
             drawn = level.resize(photo.size, Image.Resampling.BILINEAR)
-            laid = overlay(np.asarray(photo), np.asarray(drawn), scale)
+            laid, found = overlay(np.asarray(photo), np.asarray(drawn), scale), []
+            if pixel_threshold is not None:
+                laid = draw_contours(laid, np.asarray(drawn) > pixel_threshold)
+                found = find_regions(heat, pixel_threshold, image.shape[:2])
             for kind, picture in (("photo", photo), ("heat", Image.fromarray(laid))):
                 picture.save(work / "overlays" / f"{stem}-{kind}.jpg", quality=88)
             if keep_maps:
                 level.save(work / "maps" / f"{stem}.tiff")
-            verdicts.append(Verdict(path=path, stem=stem, score=score, defective=score > threshold))
+            if keep_masks and pixel_threshold is not None:
+                size = image.shape[1], image.shape[0]
+                full = np.asarray(level.resize(size, Image.Resampling.BILINEAR)) > pixel_threshold
+                Image.fromarray(full.astype(np.uint8) * 255).save(work / "masks" / f"{stem}.png")
+            defective = score > threshold
+            verdicts.append(
+                Verdict(path=path, stem=stem, score=score, defective=defective, regions=found)
+            )
         verdicts.sort(key=lambda v: -v.score)
         write_text(work / "predictions.csv", _table(verdicts, threshold))
+        if pixel_threshold is not None:
+            write_text(work / "regions.csv", _regions(verdicts))
         write_text(work / "index.html", _page(verdicts, threshold, promise))
     return verdicts
 
@@ -128,6 +148,18 @@ def _table(verdicts: list[Verdict], threshold: float) -> str:
     for v in verdicts:
         verdict = "defective" if v.defective else "good"
         rows.writerow([_cell(v.path), f"{v.score:.6f}", f"{threshold:.6f}", verdict, v.stem])
+    return text.getvalue()
+
+
+def _regions(verdicts: list[Verdict]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text)
+    columns = [f.name for f in fields(Region)]
+    rows.writerow(["path", "name", *columns])
+    for v in verdicts:
+        rows.writerows(
+            [_cell(v.path), v.stem, *(getattr(region, c) for c in columns)] for region in v.regions
+        )
     return text.getvalue()
 
 

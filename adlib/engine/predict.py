@@ -35,6 +35,9 @@ class Prediction:
         scores: Image scores; larger is more anomalous.
         decisions: True where the score is above the threshold; None without a calibration.
         threshold: The score above which an image is called defective, None likewise.
+        masks: True where a map is above `pixel_threshold`; None without one.
+        pixel_threshold: Above it a pixel is called defective: at most a share `rate` of normal
+            images show such a pixel (`Calibration.pixel_threshold`).
     """
 
     paths: list[str]
@@ -42,6 +45,8 @@ class Prediction:
     scores: Float[np.ndarray, " n"]
     decisions: Bool[np.ndarray, " n"] | None
     threshold: float | None
+    masks: list[Bool[np.ndarray, "_ _"]] | None = None
+    pixel_threshold: float | None = None
 
 
 def predict(
@@ -58,13 +63,13 @@ def predict(
     Args:
         method: A trained method.
         images: `ImageDataset`, a file, a folder of files, an array (h, w, 3) in sRGB, or several.
-        rate: Accepted false alarms among normal images.
+        rate: Accepted false alarms among normal images; also of false regions in the masks.
         category: Use the threshold of this category. Defaults to all that the method was trained
             on, pooled.
         precision: As in `fit`.
         batch: Images at a time. In fp32 it changes a score by less than 1e-5.
     Returns:
-        Maps at the images' own sizes, scores, decisions.
+        Maps and masks at the images' own sizes, scores, decisions.
     Raises:
         FileNotFoundError: A file or folder that is not there.
         ValueError: Files that are no usable images, all of them named before any is computed; an
@@ -73,9 +78,10 @@ def predict(
         FloatingPointError: A map or score is not finite; names the image.
     """
     check_method(method)
-    threshold = None
+    threshold = limit = None
     if method.calibration is not None and method.calibration.scores:
         threshold = method.calibration.threshold(rate, category)
+        limit = method.calibration.pixel_threshold(rate, category)
     found = [
         (path, heat, score)
         for path, _, heat, score in predict_each(method, images, precision=precision, batch=batch)
@@ -87,6 +93,8 @@ def predict(
         scores=scores,
         decisions=None if threshold is None else scores > threshold,
         threshold=threshold,
+        masks=None if limit is None else [heat > limit for _, heat, _ in found],
+        pixel_threshold=limit,
     )
 
 

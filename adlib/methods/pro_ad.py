@@ -356,7 +356,7 @@ class ProAD(TokenDetector):
         f_i = groups.mean(dim=1)  # F_I: second-hand as a sum; the mean as Dinomaly does
         f_i = f_i if self.dictionary is None else self.dictionary(f_i)
         x = self.bottleneck(f_i)
-        p = self.prototypes.expand(len(x), -1, -1)
+        p = self.prototypes.expand(x.shape[0], -1, -1)  # not len(x): export would fix the batch
         return (x + f_i if self.config.shortcut else x), p
 
     def loss(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, ""]:

@@ -21,20 +21,30 @@ class Calibration:
         low: Median pixel of their maps: the cold end of the heat map.
         high: The hot end: twice as far from `low` as their 99.9th percentile pixel is, so that a
             normal image stays in the lower half of the colours.
+        peaks: The largest pixel of each of their maps, by category; empty in runs of an older
+            adlib.
     """
 
     scores: dict[str, list[float]] = field(default_factory=dict)
     low: float = 0.0
     high: float = 1.0
+    peaks: dict[str, list[float]] = field(default_factory=dict)
 
     def pool(self, category: str | None = None) -> list[float]:
         """The scores of a category, or of all when it is None."""
-        if category is None:
-            return sorted(s for scores in self.scores.values() for s in scores)
-        if category not in self.scores:
-            known = ", ".join(self.scores)
-            raise ValueError(f"no threshold for category {category!r}; the run has seen {known}")
-        return sorted(self.scores[category])
+        return _pooled(self.scores, category)
+
+    def pixel_threshold(
+        self, rate: float = DEFAULT_RATE, category: str | None = None
+    ) -> float | None:
+        """Return the map value above which a pixel is called defective; None without `peaks`.
+
+        It is the `threshold` of the maps' largest pixels: a new normal image shows a defective
+        pixel, and so a false region, with probability at most `rate`, or 1 / (n + 1) if larger.
+        """
+        if not self.peaks:
+            return None
+        return Calibration(scores=self.peaks).threshold(rate, category)
 
     def threshold(self, rate: float = DEFAULT_RATE, category: str | None = None) -> float:
         """Return the score above which an image is called defective.
@@ -82,6 +92,15 @@ class Calibration:
         return float(low), float(high)
 
 
+def _pooled(scores: dict[str, list[float]], category: str | None) -> list[float]:
+    if category is None:
+        return sorted(s for some in scores.values() for s in some)
+    if category not in scores:
+        known = ", ".join(scores)
+        raise ValueError(f"no threshold for category {category!r}; the run has seen {known}")
+    return sorted(scores[category])
+
+
 def _rank(n: int, rate: float) -> int:
     """Which of n scores, counted from the smallest as 1, is the threshold."""
     return min(math.ceil((n + 1) * (1 - rate)), n)
@@ -92,7 +111,10 @@ def calibrate(
 ) -> Calibration:
     """Calibrate on n held-out normal images: their scores, categories and maps."""
     by_category: dict[str, list[float]] = {c: [] for c in sorted(set(categories))}
-    for score, category in zip(scores.tolist(), categories, strict=True):
+    peaks: dict[str, list[float]] = {c: [] for c in by_category}
+    for score, category, heat in zip(scores.tolist(), categories, maps, strict=True):
         by_category[category].append(score)
+        peaks[category].append(float(heat.max()))
     low, top = (float(q) for q in np.quantile(maps, [0.5, 0.999]))
-    return Calibration(scores=by_category, low=low, high=low + 2 * max(top - low, 1e-6))
+    high = low + 2 * max(top - low, 1e-6)
+    return Calibration(scores=by_category, low=low, high=high, peaks=peaks)

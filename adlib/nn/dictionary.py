@@ -35,18 +35,8 @@ class _NearestSpan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, f: Tensor, p: Tensor, k: int) -> Tensor:
-        cosines = f @ p.T  # t m, times the token's length
-        nearest = cosines.topk(k, dim=-1).indices  # t k
-        products = cosines.gather(1, nearest)  # t k
-        length = f.norm(dim=1, keepdim=True).clamp(min=torch.finfo(f.dtype).tiny)
-        root = (products / length / TEMPERATURE).softmax(dim=1).sqrt()  # t k
-        gram = (p @ p.T)[nearest.unsqueeze(2), nearest.unsqueeze(1)]  # t k k
-        gram *= root.unsqueeze(1) * root.unsqueeze(2)
-        gram.diagonal(dim1=1, dim2=2).add_(RIDGE)
-        factor = torch.linalg.cholesky_ex(gram).L  # unchecked: the ridge makes it definite
-        w = _solve(factor, root, products)
-        y = _combine(nearest, p, w)
-        ctx.save_for_backward(f, p, nearest, root, factor, w, y)
+        y, *parts = _span(f, p, k)
+        ctx.save_for_backward(f, p, *parts, y)
         return y
 
     @staticmethod
@@ -61,6 +51,21 @@ class _NearestSpan(torch.autograd.Function):
             g_p = spread.scatter_(1, nearest, w).T @ (g - g_hat)
             g_p += spread.scatter_(1, nearest, a).T @ (f - y)
         return g_hat, g_p, None
+
+
+def _span(f: Tensor, p: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return y, the nearest prototypes, S, the factor of what is solved, and w."""
+    cosines = f @ p.T  # t m, times the token's length
+    nearest = cosines.topk(k, dim=-1).indices  # t k
+    products = cosines.gather(1, nearest)  # t k
+    length = f.norm(dim=1, keepdim=True).clamp(min=torch.finfo(f.dtype).tiny)
+    root = (products / length / TEMPERATURE).softmax(dim=1).sqrt()  # t k
+    gram = (p @ p.T)[nearest.unsqueeze(2), nearest.unsqueeze(1)]  # t k k
+    gram = gram * (root.unsqueeze(1) * root.unsqueeze(2))
+    gram = gram + RIDGE * torch.eye(k, dtype=f.dtype, device=f.device)
+    factor = torch.linalg.cholesky_ex(gram).L  # unchecked: the ridge makes it definite
+    w = _solve(factor, root, products)
+    return _combine(nearest, p, w), nearest, root, factor, w
 
 
 def _solve(
@@ -91,7 +96,9 @@ def nearest_span(f: Tokens, p: Vectors, k: int) -> Tokens:
     with torch.autocast(f.device.type, enabled=False):
         unit = F.normalize(p.float(), dim=-1)
         flat = f.float().flatten(0, 1)
-        return _NearestSpan.apply(flat, unit, min(k, len(p))).view(f.shape)
+        plain = not torch.is_grad_enabled()  # which can be exported
+        span = (lambda *given: _span(*given)[0]) if plain else _NearestSpan.apply
+        return span(flat, unit, min(k, len(p))).view(f.shape)
 
 
 def nearest_mean(f: Tokens, p: Vectors, k: int) -> Tokens:
