@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from distributed import LocalCluster
 
 from adlib.sweep.results import finished_ids, write_records
 from tests.small_notebook import wait_for, write_notebook
@@ -45,12 +46,12 @@ with open(folder / "record.json", "w") as file:
 """
 
 
-def start(path: Path, out: Path) -> subprocess.Popen[bytes]:
+def start(path: Path, out: Path, *on: str) -> subprocess.Popen[bytes]:
     """A sweep on two workers, in a process group and with temporary files of its own."""
     command = [sys.executable, "-m", "adlib", "sweep", str(path), "--out", str(out)]
     (path.parent / "t").mkdir(exist_ok=True)
     return subprocess.Popen(
-        [*command, "--workers", "2"], start_new_session=True, stdout=subprocess.DEVNULL,
+        [*command, *(on or ("--workers", "2"))], start_new_session=True, stdout=subprocess.DEVNULL,
         env=os.environ | {"TMPDIR": str(path.parent / "t")},
     )  # fmt: skip
 
@@ -71,7 +72,9 @@ def files(out: Path) -> dict[Path, bytes]:
 
 
 @pytest.mark.timeout(900)
-def test_records_are_those_of_an_undisturbed_sweep_whatever_was_killed(tmp_path: Path) -> None:
+def test_records_are_those_of_an_undisturbed_sweep_whatever_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_notebook(tmp_path / "n.ipynb", PARAMETERS, CODE)
     path = tmp_path / "s.yml"
     path.write_text(
@@ -99,23 +102,24 @@ def test_records_are_those_of_an_undisturbed_sweep_whatever_was_killed(tmp_path:
             write_records(out)
             assert records(out).items() <= expected.items()
 
-    sweep = start(path, out)  # one worker, while it holds a point
-    try:
+    def busy_worker() -> psutil.Process | None:
+        with contextlib.suppress(psutil.NoSuchProcess):  # one has just ended
+            for child in psutil.Process().children(recursive=True):
+                if "adlib.sweep.execution" in child.cmdline():
+                    return child.parent()
+        return None
 
-        def busy_worker() -> psutil.Process | None:
-            with contextlib.suppress(psutil.NoSuchProcess):  # one has just ended
-                for child in psutil.Process(sweep.pid).children():
-                    if any("adlib.sweep.execution" in c.cmdline() for c in child.children()):
-                        return child
-            return None
-
-        if len(finished_ids(out)) < 8:
-            wait_for(busy_worker, "worker at work").kill()
-        assert sweep.wait(timeout=300) == 0
-    finally:
-        if sweep.poll() is None:
-            os.killpg(sweep.pid, signal.SIGKILL)
-            sweep.wait()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))  # of the cluster's workers
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+        sweep = start(path, out, "--scheduler", cluster.scheduler_address)
+        try:
+            if len(finished_ids(out)) < 8:  # one worker, while it holds a point
+                wait_for(busy_worker, "worker at work").kill()
+            assert sweep.wait(timeout=300) == 0
+        finally:
+            if sweep.poll() is None:
+                os.killpg(sweep.pid, signal.SIGKILL)
+                sweep.wait()
     assert records(out) == expected
     assert kept.items() <= files(out).items()
     assert not (tmp_path / "overlap").exists()

@@ -18,6 +18,7 @@ import pytest
 from adlib.cli import main
 from adlib.report.records import read_results
 from adlib.sweep import run
+from adlib.sweep.command import Sweep
 from adlib.sweep.execution import Job, attempt
 from adlib.sweep.plan import Point, SweepError, read_plan
 from adlib.sweep.results import Slot, finished_ids, open_folder, write_records
@@ -384,20 +385,19 @@ def test_tables_wait_for_another_sweep_that_writes_them(tmp_path: Path) -> None:
 def test_the_crew_fits_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     def crew(share: float, count: int, **asked: Any) -> Any:
         monkeypatch.setattr(run, "find_gpus", lambda: [str(i) for i in range(count)])
-        settings = {"workers": None, "threads": None, "scheduler": None} | asked
-        return run.choose_crew(share=share, **settings)
+        return run.choose_crew(Sweep(file=Path("s.yml"), **asked), share)
 
     assert crew(2.0, 5)[::2] == (2, ("0,1", "2,3"))
     assert crew(0.5, 3)[0] == 6
     assert crew(0.0, 8)[2] == ()
-    assert crew(0.0, 0, workers=3, threads=2) == (3, 2, ())
+    assert crew(0.0, 0, workers=3, threads_per_worker=2) == (3, 2, ())
     assert crew(0.0, 0, scheduler="tcp://a:1") == (0, None, ())
     for share, count, asked, words in (
         (1.0, 0, {}, "GPU 1 for each of 1 .* 0"),
         (2.0, 5, {"workers": 3}, "GPU 2 for each of 3 .* 2"),
         (0.6, 2, {"workers": 3}, "GPU 0.6 for each of 3 .* 2"),
         (0.0, 0, {"workers": 0}, "--workers: .* got 0"),
-        (0.0, 0, {"threads": 0}, "--threads-per-worker: .* got 0"),
+        (0.0, 0, {"threads_per_worker": 0}, "--threads-per-worker: .* got 0"),
         (0.0, 0, {"workers": 2, "scheduler": "tcp://a:1"}, "tcp://a:1 has its own"),
     ):
         with pytest.raises(SweepError, match=words):
@@ -419,14 +419,14 @@ def test_no_scheduler_at_the_address_is_said() -> None:
 def test_progress_tells_count_time_and_error() -> None:
     first = {"id": "a", "status": "finished", "seconds": 2.0, "attempts": 1, "error": None}
     second = {"id": "b", "status": "failed", "seconds": None, "attempts": 2, "error": "E: x"}
-    told = list(run.progress(iter([first, second]), 2))
-    assert told[0].startswith("1/2 a finished in 2.0 s; about 0:00:0")
-    assert told[1] == "2/2 b failed, attempt 2: E: x"
+    assert run.progress(first, "1/2") == "1/2 a finished in 2.0 s"
+    assert run.progress(second, "2/2") == "2/2 b failed, attempt 2: E: x"
 
 
-def test_a_sweep_does_not_write_into_a_folder_of_something_else(tmp_path: Path) -> None:
+def test_a_sweep_does_not_write_into_a_folder_of_something_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write_sweep(tmp_path, STEPS)
-    with pytest.raises(SweepError, match="holds something else than a sweep"):
-        run.run_sweep(path, path.parent)
-    with pytest.raises(SweepError, match="is a file; expected a folder"):
-        run.run_sweep(path, path)
+    for out, words in ((path.parent, "holds something else than a sweep"), (path, "is a file")):
+        assert main(["sweep", str(path), "--out", str(out)]) == 2
+        assert words in capsys.readouterr().err

@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adlib.cli import main
-from adlib.sweep.parameters import check, read_parameters
 from adlib.sweep.plan import (
     SweepError,
     as_finished,
     as_json,
+    check,
     is_id,
     point_of,
+    read_parameters,
     read_plan,
     take_shard,
 )

@@ -43,18 +43,4 @@ def sweep(command: Sweep) -> None:
         raise ModuleNotFoundError(
             f"{error}; pip install 'adlib-anomaly[sweep]' brings it"
         ) from error
-    out = command.out or Path("runs") / f"sweep-{command.file.stem}"
-    if command.check:
-        print(run.describe(command.file, out, command.shard))
-    elif command.merge:
-        run.run_merge(command.file, command.merge, out, command.shard)
-    else:
-        run.run_sweep(
-            command.file,
-            out,
-            command.shard,
-            workers=command.workers,
-            threads=command.threads_per_worker,
-            scheduler=command.scheduler,
-            retries=command.retries,
-        )
+    run.run(command, command.out or Path("runs") / f"sweep-{command.file.stem}")

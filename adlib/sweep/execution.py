@@ -52,6 +52,7 @@ class Job:
         takes_out: Whether the notebook has a parameter `out`, to be given the point's folder.
         notebook: The notebook's file name, and its SHA-256, under which it lies in OUT/notebooks.
         timeout: Seconds that an attempt may take; None for no limit.
+        retries: How often a point that failed is tried again.
         threads: CPU threads of the kernel's libraries; None leaves them as the worker has them.
         gpus: CUDA_VISIBLE_DEVICES of each worker of this machine; empty leaves it alone.
     """
@@ -60,6 +61,7 @@ class Job:
     takes_out: bool
     notebook: dict[str, str]
     timeout: float | None = None
+    retries: int = 0
     threads: int | None = None
     gpus: tuple[str, ...] = ()
 

@@ -1,5 +1,10 @@
-"""A sweep's YAML file, as book/sweeps.md describes it, and the points that it asks for."""
+"""A sweep's YAML file, as book/sweeps.md describes it: its points, checked against its notebook.
 
+The notebook's cell of parameters is parsed as Python. Papermill's own inspection reads it by a
+pattern, which passes over a line with a second `=`, be it in a comment.
+"""
+
+import ast
 import hashlib
 import itertools
 import json
@@ -30,6 +35,10 @@ MOST_VALUES = 100_000  # in a file; an anchor counts wherever it is used
 DEEPEST = 20  # lists and mappings inside one another
 SLUG = 60  # characters of an id that show values; the hash tells apart what is cut off
 DIGITS = 8  # of the hash; a plan in which two points had one id would be refused
+OUT = "out"  # a parameter of this name is set to the point's own folder
+UNKNOWN = object()  # the default is an expression, so nothing is known of its type
+SHOWN = 12  # problems shown at once
+KINDS = {kind.__name__: kind for kind in (int, float, str, bool, list, dict)}
 Values = dict[str, Any]
 Lines = dict[tuple[Any, ...], int]
 
@@ -61,11 +70,25 @@ class Site(NamedTuple):
     place: str
 
 
+class Parameter(NamedTuple):
+    """A line of the notebook's cell of parameters.
+
+    Args:
+        default: Its value, or UNKNOWN.
+        kind: The type that a value must have; None if nothing is known of it.
+        optional: Whether null is a value: the default is None, or the line's annotation or comment
+            says None.
+    """
+
+    default: Any
+    kind: type | None
+    optional: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A sweep's file, read: its points in the file's order, and every value for the check."""
 
-    path: Path
     notebook: Path
     points: tuple[Point, ...]
     sites: tuple[Site, ...]
@@ -89,9 +112,8 @@ def read_plan(path: Path) -> Plan:
 
     for key, value in raw.items():
         if key not in KEYS:
-            refuse(
-                f"unknown key {key!r}{closest(str(key), KEYS)}; known: {', '.join(KEYS)}", str(key)
-            )
+            near = closest(str(key), KEYS)
+            refuse(f"unknown key {key!r}{near}; known: {', '.join(KEYS)}", str(key))
         kind, words = KEYS[key]
         wrong = not isinstance(value, kind) or isinstance(value, bool) or not value
         if wrong or (key == "timeout" and not 0 < value < math.inf):
@@ -101,10 +123,9 @@ def read_plan(path: Path) -> Plan:
     notebook = path.parent / raw["notebook"]
     if not notebook.is_file():
         refuse(f"no notebook at {notebook}", "notebook")
+    profile = _read_profile(notebook, raw["profile"], at("profile")) if "profile" in raw else []
     fixed, grid = raw.get("fixed", {}), raw.get("grid", {})
     include, exclude = raw.get("include", []), raw.get("exclude", [])
-    profile = _read_profile(notebook, raw["profile"], at("profile")) if "profile" in raw else []
-
     sites = [*profile, *(Site(n, v, at("fixed", n)) for n, v in fixed.items())]
     for n, values in grid.items():
         if not isinstance(values, list) or not values:
@@ -127,8 +148,7 @@ def read_plan(path: Path) -> Plan:
                 f"{place}: {name} must be made of finite numbers, text, true, false, null, lists "
                 f"and mappings, got {reprlib.repr(value)}; quote what is meant as text"
             ) from error
-    resources = raw.get("resources", {})
-    for name, amount in resources.items():
+    for name, amount in raw.get("resources", {}).items():
         if type(amount) not in (int, float) or not 0 < amount < math.inf:
             refuse(f"resource {name} must be a number above 0, got {amount!r}", "resources")
         if name == "GPU" and amount > 1 and amount % 1:
@@ -140,8 +160,7 @@ def read_plan(path: Path) -> Plan:
         refuse(f"{key} asks for {count:,} points; at most {MOST_POINTS:,} are taken", key)
     chosen = [dict(zip(grid, c, strict=True)) for c in itertools.product(*grid.values()) if grid]
     for i, entry in enumerate(exclude):
-        pattern = _pairs(entry)
-        kept = [values for values in chosen if not pattern <= _pairs(values)]
+        kept = [values for values in chosen if not _pairs(entry) <= _pairs(values)]
         if len(kept) == len(chosen):
             refuse(f"no combination of the grid has {reprlib.repr(entry)}", "exclude", i)
         chosen = kept
@@ -155,11 +174,10 @@ def read_plan(path: Path) -> Plan:
     if not points:
         raise SweepError(f"{path} asks for no point; expected `grid:` or `include:`")
     return Plan(
-        path=path,
         notebook=notebook,
         points=tuple(points.values()),
         sites=tuple(sites),
-        resources={str(name): float(amount) for name, amount in resources.items()},
+        resources={str(name): float(n) for name, n in raw.get("resources", {}).items()},
         timeout=float(raw["timeout"]) if "timeout" in raw else None,
     )
 
@@ -263,3 +281,90 @@ def _read_profile(notebook: Path, name: str, place: str) -> list[Site]:
         raise SweepError(f"{place}: expected values for {notebook.stem} in {path}, found none")
     where = f"{path}, line {lines[(notebook.stem,)]}"
     return [Site(n, v, where) for n, v in values.items()]
+
+
+def read_parameters(notebook: Path) -> dict[str, Parameter]:
+    """Read a notebook's cell tagged `parameters`, in the order of its lines.
+
+    Raises:
+        SweepError: The file is no notebook, it has no such cell, or the cell is not Python.
+    """
+    try:
+        raw = json.loads(notebook.read_text(encoding="utf-8"))
+        cells = [c for c in raw["cells"] if "parameters" in c["metadata"].get("tags", [])]
+        sources = ["".join(cell["source"]) for cell in cells]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SweepError(f"{notebook} is no notebook of format 4: {error!r}") from error
+    if not sources:
+        raise SweepError(f"{notebook} has no cell tagged `parameters`, so nothing can be swept")
+    try:
+        statements = ast.parse(sources[0]).body
+    except (SyntaxError, ValueError) as error:
+        raise SweepError(f"{notebook}: the parameters cell is not Python: {error}") from error
+    found = {}
+    for node in statements:
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        annotation = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else ""
+        comment = sources[0].splitlines()[(node.end_lineno or 1) - 1].partition("#")[2]
+        try:
+            default = ast.literal_eval(node.value) if node.value else UNKNOWN
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            default = UNKNOWN
+        kind = list if isinstance(default, tuple) else type(default)  # YAML has no tuples
+        kind = KINDS.get(annotation or kind.__name__)
+        said = re.search(r"\b(None|null|Optional)\b", f"{annotation} {comment}")
+        parameter = Parameter(default, kind, default is None or kind is None or bool(said))
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        found |= {t.id: parameter for t in targets if isinstance(t, ast.Name)}
+    return found
+
+
+def check(plan: Plan) -> dict[str, Parameter]:
+    """Compare names and types of a plan's values with its notebook, and return the notebook's.
+
+    Raises:
+        SweepError: Some do not fit; says which, what was expected and in which line it stands.
+    """
+    known = read_parameters(plan.notebook)
+    problems = [p for p in (_problem(site, known, plan.notebook.name) for site in plan.sites) if p]
+    if problems:
+        rest = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        raise SweepError("\n".join([*problems[:SHOWN], *rest]))
+    return known
+
+
+def fits(parameter: Parameter, value: Any) -> bool:
+    """Whether a value has a type that the parameter may have; an int is a float, a bool neither."""
+    if value is None:
+        return parameter.optional
+    if parameter.kind is None:
+        return True
+    if type(value) is not parameter.kind:
+        return type(value) is int and parameter.kind is float
+    inner = parameter.default
+    if isinstance(value, list) and isinstance(inner, list | tuple) and inner:
+        kinds = {type(item) for item in inner}
+        return all(type(v) in kinds or (type(v) is int and float in kinds) for v in value)
+    return True
+
+
+def _problem(site: Site, known: dict[str, Parameter], notebook: str) -> str | None:
+    name, value, place = site
+    if name == OUT:
+        return f"{place}: {OUT} is set by the sweep, to the folder of each point"
+    if name not in known:
+        names = ", ".join(n for n in known if n != OUT) or "none"
+        near = closest(name, known)
+        return f"{place}: {notebook} has no parameter {name!r}{near}; it has: {names}"
+    parameter = known[name]
+    if fits(parameter, value):
+        return None
+    assert parameter.kind is not None
+    words = parameter.kind.__name__ + (" or null" if parameter.optional else "")
+    default = "" if parameter.default is UNKNOWN else f" (its default is {parameter.default!r})"
+    came = "null" if value is None else f"{type(value).__name__} {value!r}"
+    hint = ""
+    if parameter.kind is float and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", str(value)):
+        hint = f"; YAML takes {value} for text, write it with a point and a sign, such as 1.0e-3"
+    return f"{place}: {name} must be {words}{default}, got {came}{hint}"

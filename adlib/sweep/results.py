@@ -3,8 +3,6 @@
 A point is finished if and only if its folder exists: the work folder is renamed when all is in it.
 """
 
-import csv
-import io
 import json
 import os
 import reprlib
@@ -55,6 +53,13 @@ class Slot:
                 yield log
         finally:
             os.close(log)
+
+    def is_busy(self) -> bool:
+        """Whether somebody works on the point."""
+        if not self.log.exists():
+            return False
+        with self.lock() as log:
+            return log is None
 
     def result(self) -> Result | None:
         """How the point finished, else how its last attempt failed, else None."""
@@ -148,8 +153,10 @@ def write_records(out: Path) -> dict[str, Values]:
     their names under `files`. The table has the failed points, too.
 
     Returns:
-        Of each point in the table, by id: parameters, status, seconds, attempts, error, metrics.
+        Of each point in the table, by id: `parameters`, `outcome` and `metrics`.
     """
+    from pandas import DataFrame, concat  # not above: it takes a second to import
+
     finished = finished_ids(out)
     lines, rows = [], {}
     for point in sorted([*finished, *failed_ids(out)]):
@@ -157,21 +164,20 @@ def write_records(out: Path) -> dict[str, Values]:
         result, files = slot.result() or {}, read_files(slot.finished)
         if point in finished:
             lines.append(json.dumps({**result, "files": files}, allow_nan=False) + "\n")
-        row = {name: result.get(name) for name in ("parameters", *OUTCOME)}
-        rows[point] = row | {"metrics": metrics_of(files.get("record.json"))}
-    names, metrics = (
-        list(dict.fromkeys(name for row in rows.values() for name in row[key]))
-        for key in ("parameters", "metrics")
-    )
-    table = [["id", *names, *OUTCOME, *metrics]]
-    for point, row in rows.items():
-        values = [point, *map(row["parameters"].get, names), *map(row.get, OUTCOME)]
-        values += map(row["metrics"].get, metrics)
-        table.append([json.dumps(v) if isinstance(v, list | dict | bool) else v for v in values])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(table)
+        rows[point] = {
+            "parameters": result.get("parameters", {}),
+            "outcome": {name: result.get(name) for name in OUTCOME},
+            "metrics": metrics_of(files.get("record.json")),
+        }
+    parts = [  # side by side: a metric may be called as a parameter is
+        DataFrame([row[key] for row in rows.values()], list(rows), names, dtype=object)
+        for key, names in (("parameters", None), ("outcome", OUTCOME), ("metrics", None))
+    ]
+    table = concat(parts, axis=1).rename_axis("id")
+    table = table.map(lambda v: json.dumps(v) if isinstance(v, list | dict | bool) else v)
+    texts = {"records.jsonl": "".join(lines), "table.csv": table.to_csv(lineterminator="\n")}
     with locked(out / ".lock", wait=True):
-        for name, content in (("records.jsonl", "".join(lines)), ("table.csv", text.getvalue())):
+        for name, content in texts.items():
             remove_leftovers(out, f".{name}-*", held=True)
             write_text(out / name, content)
     return rows
@@ -197,13 +203,13 @@ def merge(out: Path, sources: Sequence[Path]) -> list[str]:
     for source in [out, *sources]:
         if source.is_file():
             points = list(_read_lines(source))
-        elif source != out and not any((source / n).is_dir() for n in ("points", "failed")):
-            expected = f"expected {source}/points, or a records.jsonl"
-            raise SweepError(f"{source} is no sweep's folder; {expected}")
-        else:
+        elif source == out or any((source / n).is_dir() for n in ("points", "failed")):
             slots = [Slot(source, point) for point in finished_ids(source)]
             points = [(slot.finished, slot.result() or {}, None) for slot in slots]
             failures |= {p: Slot(source, p).result() or {} for p in failed_ids(source)}
+        else:
+            expected = f"expected {source}/points, or a records.jsonl"
+            raise SweepError(f"{source} is no sweep's folder; {expected}")
         for place, result, files in points:
             first = found.setdefault(place.name, (place, result, files))
             if first[1] != result:
@@ -213,10 +219,10 @@ def merge(out: Path, sources: Sequence[Path]) -> list[str]:
     open_folder(out)
     for point in copied:
         place, result, files = found[point]
-        target, partial = Slot(out, point), out / "points" / f"{point}.merge"
-        with target.lock() as log:
-            if log is None or target.finished.exists():
-                raise SweepError(f"another sweep works on {target.finished}; merge after it")
+        slot, partial = Slot(out, point), out / "points" / f"{point}.merge"
+        with slot.lock() as log:
+            if log is None or slot.finished.exists():
+                raise SweepError(f"another sweep works on {slot.finished}; merge after it")
             shutil.rmtree(partial, ignore_errors=True)  # of a merge that was cut off
             if files is None:
                 shutil.copytree(place, partial)
@@ -224,8 +230,8 @@ def merge(out: Path, sources: Sequence[Path]) -> list[str]:
                 partial.mkdir()
                 for name, content in (files | {"point.json": result}).items():
                     write_json(partial / name, content)
-            partial.rename(target.finished)
-            target.failed.unlink(missing_ok=True)
+            partial.rename(slot.finished)
+            slot.failed.unlink(missing_ok=True)
     for point in set(failures) - set(found):
         write_json(Slot(out, point).failed, failures[point])
     return copied

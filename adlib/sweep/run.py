@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +14,54 @@ import dask.config
 from dask.system import CPU_COUNT
 from distributed import Client, Future, LocalCluster, Status, as_completed, get_worker
 
+from adlib.sweep.command import Sweep
 from adlib.sweep.execution import Job, attempt
-from adlib.sweep.parameters import OUT, check
-from adlib.sweep.plan import Plan, Point, SweepError, Values, as_finished, read_plan, take_shard
+from adlib.sweep.plan import OUT, Point, SweepError, as_finished, check, read_plan, take_shard
 from adlib.sweep.results import Result, Slot, finished_ids, merge, open_folder, write_records
-from adlib.system.disk import locked, remove_leftovers, write_text
+from adlib.system.disk import locked, on_signals, remove_leftovers, write_text
 
 PAUSE = 0.5  # seconds between two looks at the points, and before a busy one is asked for again
 PATIENCE = 10  # seconds for a scheduler to answer, and for attempts to end
 CORES_A_WORKER = 4  # where nothing else is said
 WIDTH = 48  # characters of an error in the table on the terminal
-LOOPBACK = "127.0.0.1"
-LOCAL = {  # Dask's settings on this machine, which its workers take over
-    # Points take minutes; looking after them each 10 or 20 ms took 5 % of a core a process.
+LOCAL = {  # Points take minutes; looking after them each 10 or 20 ms took 5 % of a core a process.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
 }
 
 
-def describe(path: Path, out: Path, shard: str | None = None) -> str:
-    """Say what `run_sweep` would run, and what is finished already; its checks are the same."""
-    plan, _, points, done = _open(path, out, shard)
-    swept = ", ".join(dict.fromkeys(name for point in points for name in point.values))
-    finished = f"{sum(p.id in done for p in points)} of them are finished in {out}"
-    first = f"{path.name} fits {plan.notebook.name}: {len(points)} points over {swept}; {finished}"
-    return "\n".join([first, *(f"  {p.id}{' (finished)' * (p.id in done)}" for p in points)])
-
-
-def run_sweep(
-    path: Path,
-    out: Path,
-    shard: str | None = None,
-    *,
-    workers: int | None = None,
-    threads: int | None = None,
-    scheduler: str | None = None,
-    retries: int = 0,
-) -> None:
-    """Run what is not finished of a sweep, and end with its table; see `adlib sweep --help`.
+def run(command: Sweep, out: Path) -> None:
+    """Check, merge or run a sweep below `out`; see `adlib sweep --help`.
 
     Raises:
-        SweepError: The request was wrong; nothing was run.
-        RuntimeError: Points failed; the others are finished.
+        SweepError: The request was wrong; nothing was run or copied.
+        RuntimeError: Points failed, or are missing; the others are finished.
         KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM; says what is finished.
     """
-    plan, known, points, done = _open(path, out, shard)
-    share = plan.resources.get("GPU", 0.0)
-    workers, threads, gpus = choose_crew(workers, threads, scheduler, share)
+    plan = read_plan(command.file)
+    known, wanted = check(plan), plan.points
+    wanted = wanted if command.shard is None else take_shard(wanted, command.shard)
+
+    def found() -> tuple[list[Point], dict[str, Result]]:
+        """The points asked for, and the results of those that are finished."""
+        ids = set(finished_ids(out))
+        points = as_finished(wanted, ids)
+        return points, {p.id: Slot(out, p.id).result() or {} for p in points if p.id in ids}
+
+    points, done = found()
+    if command.check:
+        swept = ", ".join(dict.fromkeys(name for point in points for name in point.values))
+        print(
+            f"{command.file.name} fits {plan.notebook.name}: {len(points)} points over {swept}; "
+            f"{len(done)} of them are finished in {out}"
+        )
+        print(*(f"  {p.id}{' (finished)' * (p.id in done)}" for p in points), sep="\n")
+        return
+    if command.merge:
+        print(f"{len(merge(out, command.merge))} points copied into {out}")
+        _conclude(found()[0], write_records(out), out)
+        return
+    workers, threads, gpus = choose_crew(command, plan.resources.get("GPU", 0.0))
     open_folder(out)
     source, name = plan.notebook.read_bytes(), plan.notebook.name
     digest = hashlib.sha256(source).hexdigest()
@@ -75,31 +75,31 @@ def run_sweep(
         takes_out=OUT in known,
         notebook={"name": name, "sha256": digest},
         timeout=plan.timeout,
+        retries=command.retries,
         threads=threads,
         gpus=gpus,
     )
-    old = [p for p in points if p.id in done and done[p.id].get("notebook") != job.notebook]
-    if old:
+    if old := [point for point, result in done.items() if result.get("notebook") != job.notebook]:
         print(
-            f"{len(old)} finished points were made by another version of {name}, such as "
-            f"{old[0].id}; they are kept. Remove their folders, or name another --out, to run "
-            "them again"
+            f"{len(old)} finished points were made by another version of {name}, such as {old[0]}; "
+            "they are kept. Remove their folders, or name another --out, to run them again"
         )
     todo = [point for point in points if point.id not in done]
-    print(f"{len(points)} points, {len(points) - len(todo)} of them finished before; into {out}")
+    print(f"{len(points)} points, {len(done)} of them finished before; into {out}")
+    # Python's own KeyboardInterrupt may come in a callback of Dask's, which swallows it.
+    came: list[int] = []
     try:
         if todo:
-            with (
-                noted_signals() as came,
-                connect(scheduler, workers, plan.resources) as client,
-                closing(run_points(client, job, todo, plan.resources, retries, came)) as results,
+            with (  # batch systems end a job by SIGTERM
+                on_signals(lambda number, _: came.append(number), signal.SIGINT, signal.SIGTERM),
+                connect(command.scheduler, workers, plan.resources) as client,
+                closing(run_points(client, job, todo, plan.resources, came)) as results,
             ):
-                for line in progress(results, len(todo)):
-                    print(line, flush=True)
+                for count, result in enumerate(results, 1):
+                    print(progress(result, f"{count}/{len(todo)}"), flush=True)
     except KeyboardInterrupt:
-        count = len(set(finished_ids(out)) & {p.id for p in points})
         raise KeyboardInterrupt(
-            f"stopped; {count} of {len(points)} points are finished in {out}. "
+            f"stopped; {len(found()[1])} of {len(points)} points are finished in {out}. "
             "The same command goes on with the others"
         ) from None
     finally:
@@ -107,38 +107,17 @@ def run_sweep(
     _conclude(points, rows, out)
 
 
-def run_merge(path: Path, sources: Sequence[Path], out: Path, shard: str | None = None) -> None:
-    """Merge the folders of shards, and end with the table of the whole sweep.
-
-    Raises:
-        SweepError: A folder is no sweep's, or a point has two results; nothing was copied.
-        RuntimeError: Points failed, or are missing.
-    """
-    _open(path, out, shard)
-    print(f"{len(merge(out, sources))} points copied into {out}")
-    _conclude(_open(path, out, shard)[2], write_records(out), out)
-
-
-def _open(
-    path: Path, out: Path, shard: str | None
-) -> tuple[Plan, dict[str, Any], list[Point], dict[str, Result]]:
-    """The plan, its notebook's parameters, the points asked for, and what is finished of them."""
-    plan = read_plan(path)
-    known, ids = check(plan), set(finished_ids(out))
-    points = as_finished(plan.points if shard is None else take_shard(plan.points, shard), ids)
-    done = {p.id: Slot(out, p.id).result() or {} for p in points if p.id in ids}
-    return plan, known, points, done
-
-
-def _conclude(points: Sequence[Point], found: dict[str, Values], out: Path) -> None:
+def _conclude(points: Sequence[Point], found: dict[str, Result], out: Path) -> None:
     """Show the table of a sweep; RuntimeError unless all of its points are finished."""
     from pandas import DataFrame  # not above: it takes a second to import
 
     rows = []
     for point in points:
-        row = found.get(point.id, {"status": "not run", "seconds": None, "error": None})
-        shown = {name: row[name] for name in ("status", "seconds")} | row.get("metrics", {})
-        shown |= {"error": row["error"][:WIDTH]} if row["error"] else {}
+        outcome = {"status": "not run", "seconds": None, "error": None}
+        outcome |= found.get(point.id, {}).get("outcome", {})
+        shown = {key: outcome[key] for key in ("status", "seconds")}
+        shown |= found.get(point.id, {}).get("metrics", {})
+        shown |= {"error": outcome["error"][:WIDTH]} if outcome["error"] else {}
         rows.append({"id": point.id, **point.values, **shown})
     print(DataFrame(rows).to_string(index=False, na_rep=""))
     print(f"table in {out / 'table.csv'}, records in {out / 'records.jsonl'}")
@@ -149,35 +128,33 @@ def _conclude(points: Sequence[Point], found: dict[str, Values], out: Path) -> N
             raise RuntimeError(f"{counts[status]} of {len(points)} points {words}")
 
 
-def progress(results: Iterator[Result], total: int) -> Iterator[str]:
-    """A line for each point that is settled, with the time that the others may take."""
-    started = time.monotonic()
-    for count, result in enumerate(results, 1):
-        left = timedelta(seconds=round((time.monotonic() - started) / count * (total - count)))
-        line = f"{count}/{total} {result['id']} {result['status']}"
-        line += "" if result["seconds"] is None else f" in {result['seconds']:.1f} s"
-        line += f", attempt {result['attempts']}" if result["attempts"] > 1 else ""
-        line += f": {result['error']}" if result["error"] else ""
-        yield line + (f"; about {left} left" if count < total else "")
+def progress(result: Result, place: str) -> str:
+    """Return a line for a point that is settled, such as "2/20 seed=0_3eb48647 finished"."""
+    line = f"{place} {result['id']} {result['status']}"
+    line += "" if result["seconds"] is None else f" in {result['seconds']:.1f} s"
+    line += f", attempt {result['attempts']}" if result["attempts"] > 1 else ""
+    return line + (f": {result['error']}" if result["error"] else "")
 
 
-def choose_crew(
-    workers: int | None, threads: int | None, scheduler: str | None, share: float
-) -> tuple[int, int | None, tuple[str, ...]]:
-    """Settle what was left open: the workers by GPUs or cores, the threads by workers.
+def choose_crew(command: Sweep, share: float) -> tuple[int, int | None, tuple[str, ...]]:
+    """Settle what a command left open: the workers by GPUs or cores, the threads by workers.
 
+    Args:
+        command: As it was asked for.
+        share: GPUs that a point takes; 0 for none.
     Returns:
         Workers of this machine, CPU threads of each point, and CUDA_VISIBLE_DEVICES of each worker.
     Raises:
-        SweepError: More workers than `share` of a GPU is there for, or workers beside a scheduler.
+        SweepError: More workers than GPUs are there for, or workers beside a scheduler.
     """
+    workers, threads = command.workers, command.threads_per_worker
     for name, number in (("workers", workers), ("threads-per-worker", threads)):
         if number is not None and number < 1:
             raise SweepError(f"--{name}: expected at least 1, got {number}")
-    if scheduler is not None:
+    if command.scheduler is not None:
         if workers is not None:
             raise SweepError(
-                f"--workers is for this machine; the scheduler {scheduler} has its own"
+                f"--workers is for this machine; the scheduler {command.scheduler} has its own"
             )
         return 0, threads, ()
     gpus = share_gpus(find_gpus(), share) if share else ()
@@ -210,7 +187,7 @@ def share_gpus(gpus: list[str], share: float) -> tuple[str, ...]:
 
 @contextmanager
 def connect(scheduler: str | None, workers: int, resources: dict[str, float]) -> Iterator[Client]:
-    """Give a client of a local cluster, which ends with it, or of a running scheduler.
+    """Give a client of workers in this process, which end with it, or of a running scheduler.
 
     Raises:
         ConnectionError: No scheduler answers at the address.
@@ -233,13 +210,11 @@ def connect(scheduler: str | None, workers: int, resources: dict[str, float]) ->
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
-            processes=True,
-            host=LOOPBACK,
-            memory_limit=0,  # a point's memory is its kernel's, which Dask does not see
+            processes=False,  # an attempt is a process of its own, whose memory Dask does not see
+            memory_limit=0,
             resources=resources,
-            preload=["adlib.sweep.run"],
             # `dashboard_address=None` would still take the fixed port 8787.
-            scheduler_kwargs={"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
@@ -251,13 +226,12 @@ def run_points(
     job: Job,
     points: Sequence[Point],
     resources: dict[str, float],
-    retries: int = 0,
     came: Sequence[int] = (),
 ) -> Generator[Result]:
     """Run all points, and yield the result of each when it is settled.
 
-    A point whose worker dies is run again by another; one that fails, `retries` times more; one
-    that another process works on is asked for again until that one is done or gone.
+    A point whose worker dies is run again by another; one that another process works on is asked
+    for again until that one is done or gone.
 
     Raises:
         ConnectionError: The scheduler was lost.
@@ -265,7 +239,6 @@ def run_points(
     """
     waiting = as_completed(loop=client.loop)
     running: dict[Any, Point] = {}
-    left = dict.fromkeys((point.id for point in points), retries)
     again = list(points)
     try:
         while running or again:
@@ -282,9 +255,6 @@ def run_points(
                 result = _settle(future, job, point)
                 if result["status"] in ("busy", "stopped"):  # or its worker was closed under it
                     again.append(point)
-                elif result["status"] == "failed" and left[point.id] > 0:
-                    left[point.id] -= 1
-                    again.append(point)
                 else:
                     yield result
     finally:
@@ -292,10 +262,7 @@ def run_points(
         # Attempts that are called off end by themselves; then Dask has nothing to complain of.
         deadline = time.monotonic() + PATIENCE
         for slot in (Slot(Path(job.out), point.id) for point in running.values()):
-            while slot.log.exists() and time.monotonic() < deadline:
-                with slot.lock() as log:
-                    if log is not None:
-                        break
+            while slot.is_busy() and time.monotonic() < deadline:
                 time.sleep(PAUSE / 5)
 
 
@@ -312,7 +279,7 @@ def _settle(future: Future, job: Job, point: Point) -> Result:
 
 
 def work(job: Job, point: Point) -> Result:
-    """Make one attempt in this Dask worker, and end it when the sweep that asked for it is gone."""
+    """Run a point in this Dask worker, and end it when the sweep that asked for it is gone."""
     worker = get_worker()
     key = worker.get_current_task()
 
@@ -322,25 +289,8 @@ def work(job: Job, point: Point) -> Result:
         return not gone and task is not None and task.state == "executing"
 
     number = worker.name if isinstance(worker.name, int) else 0  # a local cluster counts them
+    for _ in range(job.retries):
+        result = attempt(job, point, wanted=wanted, worker=number)
+        if result["status"] != "failed":
+            return result
     return attempt(job, point, wanted=wanted, worker=number)
-
-
-def dask_setup(worker: Any) -> None:
-    """Leave Ctrl-C to the sweep, whose terminal sends it to its workers, too; run by `preload`."""
-    signal.signal(signal.SIGINT, lambda number, frame: None)
-
-
-@contextmanager
-def noted_signals() -> Iterator[list[int]]:
-    """Note Ctrl-C, and SIGTERM by which batch systems end a job, in the list that it gives.
-
-    Python's own KeyboardInterrupt may come in a callback of Dask's, which swallows it.
-    """
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
-    try:
-        yield came
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
