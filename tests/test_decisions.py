@@ -180,7 +180,7 @@ def test_the_report_shows_decisions_of_records_that_have_them(tmp_path: Path) ->
     ("changes", "words"),
     [
         ({"pooled": 1}, "decisions.pooled must be an object, got 1"),
-        ({"categories": {"bolt": {}}}, "decisions.nut must be an object, got null"),
+        ({"categories": {"bolt": {}}}, "decisions.categories.nut must be an object, got null"),
         ({"pooled": {"precision": 2}}, r"decisions.pooled.precision must be a fraction .*, got 2"),
         ({"pooled": {"precision_interval": [1]}}, "precision_interval must be a low and a high"),
     ],

@@ -92,9 +92,12 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"mean": [1]}, "mean must be an object, got a list"),
     ({"mean": {"image_auroc": float("nan")}}, "mean.image_auroc must be a fraction in [0, 1]"),
     ({"intervals": {"nut": {"aupro": [0.1]}}}, "intervals.nut.aupro must be a low and a high end"),
-    ({"images": {"nut": {"labels": [0, 1], "scores": [1]}}}, "images.nut must hold as many"),
-    ({"images": {"nut": {"labels": [0, 2], "scores": [1, 2]}}}, "images.nut must hold as many"),
-    ({"images": {"nut": NEST}}, "images.nut must hold as many"),
+    ({"images": {"nut": {"labels": [0, 1], "scores": [1]}}}, "images.nut must be an object of as"),
+    (
+        {"images": {"nut": {"labels": [0, 2], "scores": [1, 2]}}},
+        "images.nut must be an object of as",
+    ),
+    ({"images": {"nut": NEST}}, "images.nut must be an object of as"),
 ]
 
 

@@ -35,7 +35,7 @@ def mvtec(method: str, change: float = 0.0, **changes: Any) -> dict[str, Any]:
     made = record(method, names=MVTEC, **changes)
     made["data"] = {"name": "mvtec-ad", "hash": "aa" * 32}
     for row in claims("mvtec-ad", method, setting_of(made)):
-        made["mean"][row.metric] = min(row.fraction + change / 100, 1.0)
+        made["mean"][row.metric] = min((row.per_cent + change) / 100, 1.0)
     return made
 
 

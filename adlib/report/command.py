@@ -2,17 +2,21 @@
 
 import dataclasses
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from adlib.report.paired import ALL_PAIRS, compare
 from adlib.report.published import TITLES
 from adlib.report.records import Found, Section, read_folder
-from adlib.report.tables import with_interval
+from adlib.report.tables import apart, with_interval
 from adlib.system.printable import printable
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 WIDTH, LINES = 110, 50  # of the screen, about
 LEADING = ("image_auroc", "pixel_ap")  # what the screen shows
@@ -38,8 +42,7 @@ class Report:
 
 def report(command: Report) -> None:
     """Print a folder's records on one screen, or a section; write all of it if asked to."""
-    found = read_folder(command.folder)
-    chosen = found
+    found = chosen = read_folder(command.folder)
     if command.section is not None:
         chosen = Found(_named(found, command.section), [])
     document = None
@@ -70,87 +73,75 @@ def screen(found: Found) -> str:
     t-tests over equal seeds; the p-values of a section and metric are adjusted (Holm).
     """
     runs = [run for section in found.sections for run in section.runs]
-    sources = list(dict.fromkeys(section.source for section in found.sections))
+    sources = {section.source for section in found.sections}
     head = [
         f"{len(runs)} records, {len(sources)} sources, {len(found.sections)} sections (same images "
         "and protocol)",
         f"Data sets: {_counted(run.record['data']['name'] for run in runs)}",
         f"Methods: {_counted(run.record['method'] for run in runs)}",
     ]
-    tail = [_cut(f"Skipped: {note}", WIDTH) for note in found.skipped[:4]] or ["Skipped: nothing"]
+    tail = [f"Skipped: {note}" for note in found.skipped[:4]] or ["Skipped: nothing"]
     if (more := len(found.skipped) - 4) > 0:
         tail.append(f"Skipped: {more} more; report.md of --out names each")
-    room = LINES - len(head) - len(tail) - 4
+    room = LINES - len(head) - len(tail) - 5
     if sum(2 + len(section.ran()) for section in found.sections) <= room:
         body = [line for section in found.sections for line in ["", *_arms(section)]]
         note = "Apart: arms that the seeds tell from it, by their numbers"
     else:
-        body, note = (
-            _leaders(found.sections, sources, (room - 3) // 2),
-            "Apart: from how many others",
-        )
-    note = (
-        f"{note} (paired t-test, Holm, 5 %). Intervals: 95 % over seeds; * over test images, of "
-        "one seed."
-    )
+        body, note = _leaders(found.sections, room), "Apart: from how many others"
+    note += " (paired t-test, Holm, 5 %). Intervals: 95 % over seeds; * over test images, one seed."
     hint = "--section NAME prints all tables of a section or source, --out FOLDER writes everything"
-    wrapped = (textwrap.wrap(line, WIDTH) for line in ("", note, *tail, hint))
-    head = [_cut(line, WIDTH) for line in head]
-    return "\n".join([*head, *body, *(part for lines in wrapped for part in lines or [""])])
+    lines = [*head, *body, "", *textwrap.wrap(note, WIDTH), *tail, hint]
+    return "\n".join(_cut(line, WIDTH) for line in lines)
 
 
 def _arms(section: Section) -> list[str]:
     """A section's title and a line for each arm, the best image AUROC first."""
     order = list(dict.fromkeys([*section.order(LEADING[0]), *section.ran()]))
+    pairs = [_compare(section, metric) for metric in LEADING]
     seeds = ", ".join(map(str, sorted({run.seed for run in section.runs})))
-    title = f"{section.title}: {len(section.categories)} categories, seeds {seeds}"
-    cells = [["", *(TITLES[m] for m in LEADING), "apart, by each"]]
-    apart = [_apart(section, metric) for metric in LEADING]
+    lines = [f"{section.title}: {len(section.categories)} categories, seeds {seeds}"]
+    lines.append(_line(["", *(TITLES[m] for m in LEADING), "apart, by each"], (38, 24, 24, 18)))
     for number, arm in enumerate(order, 1):
-        told = [",".join(str(order.index(o) + 1) for o in found.get(arm, [])) for found in apart]
+        others = [sorted(order.index(other) + 1 for other in apart(each, arm)) for each in pairs]
+        told = "; ".join(",".join(map(str, numbers)) or "–" for numbers in others)
         means = [with_interval(section, arm, metric) for metric in LEADING]
-        cells.append([f"{number} {arm}", *means, "; ".join(each or "–" for each in told)])
-    return [_cut(title, WIDTH), *(_line(row, (38, 24, 24, 18)) for row in cells)]
+        lines.append(_line([f"{number} {arm}", *means, told], (38, 24, 24, 18)))
+    return lines
 
 
-def _leaders(sections: Sequence[Section], sources: Sequence[str], most: int) -> list[str]:
+def _leaders(sections: Sequence[Section], room: int) -> list[str]:
     """Who leads by each metric: in each section if there is room, else in each source's first."""
+    by_source: dict[str, list[Section]] = defaultdict(list)
+    for section in sections:
+        by_source[section.source].append(section)
+    most, left = (room - 3) // 2, []
     shown = {section.title: section for section in sections}
     if len(sections) > most:  # a source's first stands for it
-        parts = {one: [s for s in sections if s.source == one] for one in sources[:most]}
+        left = list(by_source)[most:]
         shown = {
-            f"{one} (1 of {len(part)}): {part[0].short}" if len(part) > 1 else part[0].title: part[
-                0
-            ]
-            for one, part in parts.items()
+            part[0].title.replace(one, f"{one} (1 of {len(part)})", len(part) > 1): part[0]
+            for one, part in list(by_source.items())[:most]
         }
     widths = (35, 11, 28, 21, 7)
     lines = ["", _line(["section", "metric", "leads", "mean", "apart"], widths)]
     for title, section in shown.items():
         for metric in LEADING:
-            order = list(section.order(metric))
-            if order:
-                apart = f"{len(_apart(section, metric).get(order[0], []))} of {len(order) - 1}"
+            if order := section.order(metric):
+                told = f"{len(apart(_compare(section, metric), order[0]))} of {len(order) - 1}"
                 if len(order) < 2 or len({run.seed for run in section.runs}) < 2:
-                    apart = "–"  # nothing to compare, or one seed
+                    told = "–"  # nothing to compare, or one seed
                 mean = with_interval(section, order[0], metric)
-                lines.append(_line([title, TITLES[metric], order[0], mean, apart], widths))
+                lines.append(_line([title, TITLES[metric], order[0], mean, told], widths))
                 title = ""
-    left = len(sources) - most
-    more = _cut(f"and {left} more sources: {', '.join(sources[most:])}", WIDTH)
-    return lines + [more] * (left > 0)
+    return lines + [f"and {len(left)} more sources: {', '.join(left)}"] * bool(left)
 
 
-def _apart(section: Section, metric: str) -> dict[str, list[str]]:
-    """By arm, those that the seeds tell from it; of many arms each is compared with the first."""
+def _compare(section: Section, metric: str) -> "DataFrame":
+    """Pairs of arms by the seeds; of many arms each is compared with the first."""
     order = section.order(metric)
     against = order[0] if len(section.ran()) > ALL_PAIRS and order else None
-    found: dict[str, list[str]] = {}
-    for pair in compare(section, (metric,), against=against, kinds=("seeds",)):
-        if pair.seeds is not None and pair.seeds.significant:
-            found.setdefault(pair.first, []).append(pair.second)
-            found.setdefault(pair.second, []).append(pair.first)
-    return found
+    return compare(section, (metric,), against=against, kinds=("seeds",))
 
 
 def _counted(names: Iterable[str]) -> str:

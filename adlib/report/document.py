@@ -3,13 +3,15 @@
 import html
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adlib.report import reproduction, tables
-from adlib.report.paired import KINDS, Draws, Pair, average_ranks, compare, draw
+from adlib.report.paired import average_ranks, compare, draw
 from adlib.report.published import METRICS, TITLES
 from adlib.report.records import DIGITS, Found, Section
 from adlib.system.disk import replacing, write_text
@@ -27,26 +29,6 @@ WIDE = 140  # of a table's line; one that is wider goes on below
 SLUG = 80  # letters of a figure's file name, at most about
 DPI = 150
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first letters that a spreadsheet would compute
-NO_IMAGES = (
-    "The records hold no scores of single images and no intervals, so there is no interval over "
-    "test images: ± is the standard deviation over seeds only."
-)
-
-
-@dataclass(frozen=True)
-class Heading:
-    """A heading of the first or second level."""
-
-    level: int
-    words: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with a caption above it."""
-
-    caption: str
-    frame: "DataFrame"
 
 
 @dataclass
@@ -54,12 +36,12 @@ class Document:
     """A report before it is written.
 
     Args:
-        blocks: In order; a str is a paragraph.
+        blocks: In order: headings, which start with # or ## as in Markdown; paragraphs; tables.
         numbers: Tables of numbers by the name of their CSV file.
         figures: By file name; drawn when they are written.
     """
 
-    blocks: list[Heading | Table | str] = field(default_factory=list)
+    blocks: "list[str | DataFrame]" = field(default_factory=list)
     numbers: dict[str, "DataFrame"] = field(default_factory=dict)
     figures: dict[str, Callable[[], "Figure"]] = field(default_factory=dict)
 
@@ -67,26 +49,17 @@ class Document:
         """All blocks for a terminal."""
         parts = []
         for block in self.blocks:
-            if isinstance(block, Heading):
-                words = printable(block.words)
-                parts.append(f"{words}\n{'=-'[block.level - 1] * len(words)}")
-            elif isinstance(block, Table):
-                shown = _mapped(block.frame, printable).to_string(line_width=WIDE)
-                parts.append(f"{printable(block.caption)}\n{shown}")
+            if not isinstance(block, str):
+                parts.append(_mapped(block, printable).to_string(line_width=WIDE))
+            elif heading := re.match("(##?) (.*)", printable(block)):
+                parts.append(f"{heading[2]}\n{'=-'[len(heading[1]) - 1] * len(heading[2])}")
             else:
                 parts.append(textwrap.fill(printable(block), WIDTH))
         return "\n\n".join(parts) + "\n"
 
     def markdown(self) -> str:
         """All blocks, and links to the figures at the end."""
-        parts = []
-        for block in self.blocks:
-            if isinstance(block, Heading):
-                parts.append(f"{'#' * block.level} {_plain(block.words)}")
-            elif isinstance(block, Table):
-                parts.append(f"{_plain(block.caption)}\n\n{markdown_table(block.frame)}")
-            else:
-                parts.append(_plain(block))
+        parts = [_plain(b) if isinstance(b, str) else markdown_table(b) for b in self.blocks]
         parts += [f"![{name.replace('-', ' ')}]({name}.svg)" for name in self.figures]
         return "\n\n".join(parts) + "\n"
 
@@ -96,15 +69,14 @@ class Document:
         Files of these names are replaced, each as a whole; others stay.
 
         Returns:
-            What was written.
+            The files that were written.
         """
         import matplotlib as mpl
 
         out.mkdir(parents=True, exist_ok=True)
         texts = {"report.md": self.markdown()}
-        texts |= {
-            f"{n}.csv": _mapped(f, _cell).to_csv(index=False) for n, f in self.numbers.items()
-        }
+        for name, frame in self.numbers.items():
+            texts[f"{name}.csv"] = _mapped(frame, _cell).to_csv(index=False)
         for name, text in texts.items():
             write_text(out / name, text)
         names = list(texts)
@@ -122,13 +94,9 @@ class Document:
 def markdown_table(frame: "DataFrame") -> str:
     """A table in Markdown, its index first; no cell can end its table or become a tag."""
     shown = frame.reset_index()
-
-    def line(cells: Sequence[Any]) -> str:
-        return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in cells) + " |"
-
-    rule = "| " + " | ".join(["---"] * shown.shape[1]) + " |"
-    rows = shown.itertuples(index=False, name=None)
-    return "\n".join([line(list(shown.columns)), rule, *(line(row) for row in rows)])
+    rows = [list(shown.columns), ["---"] * shown.shape[1], *shown.itertuples(index=False)]
+    cells = ([_plain(cell).replace("|", "\\|") for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def _plain(value: Any) -> str:
@@ -159,105 +127,93 @@ def compose(found: Found, *, against: str | None = None) -> Document:
     Raises:
         ValueError: `against` is the name of no arm.
     """
-    from pandas import DataFrame, concat
+    from pandas import concat
 
     known = list(dict.fromkeys(run.arm for s in found.sections for run in s.runs))
     if against is not None and against not in known:
         raise ValueError(printable(f"no arm {against!r}; there are {'; '.join(known)}"))
-    document = Document([Heading(1, "Benchmark report"), *found.skipped])
-    by_source: dict[str, list[Section]] = {}
+    document = Document(["# Benchmark report", *found.skipped])
+    by_source: dict[str, list[Section]] = defaultdict(list)
     for section in found.sections:
-        by_source.setdefault(section.source, []).append(section)
-    numbers: dict[str, list[DataFrame]] = {"runs": [], "results": [], "pairs": [], "ranks": []}
+        by_source[section.source].append(section)
+    numbers: dict[str, list[DataFrame]] = defaultdict(list)
     for source, sections in by_source.items():
         if len(sections) > 1:
-            document.blocks.append(Heading(1, f"{source}: everything at a glance"))
-            document.blocks += [
-                Table(f"{TITLES[metric]}, mean over categories (place)",
-                      tables.overview(sections, metric))
-                for metric in HEADLINE
-            ]  # fmt: skip
+            document.blocks.append(f"# {source}: everything at a glance")
+            for metric in HEADLINE:
+                caption = f"{TITLES[metric]}, mean over categories (place)"
+                document.blocks += [caption, tables.overview(sections, metric)]
         for section in sections:
-            for name, frame in _add_section(document, section, against).items():
-                numbers[name].append(frame)
-    joined = {name: concat(frames) for name, frames in numbers.items() if frames}
+            _add_section(document, section, against, numbers)
+    joined = {name: concat(frames) for name, frames in numbers.items()}
     document.numbers = {name: frame for name, frame in joined.items() if len(frame)}
     claims = reproduction.reproduction(found.sections)
     if len(claims):
         document.numbers["published"] = claims
         document.blocks += [
-            Heading(1, "Beside the published numbers"),
+            "# Beside the published numbers",
             "Ours is judged where it is the mean of all categories: within, above or below what "
             "public reruns drifted by. published.csv has sources and tolerances.",
-            Table("Mean over categories, per cent", reproduction.claims_table(claims)),
+            "Mean over categories, per cent",
+            reproduction.claims_table(claims),
         ]
     return document
 
 
 def _add_section(
-    document: Document, section: Section, against: str | None
-) -> dict[str, "DataFrame"]:
-    """Add a section's blocks and figure to the document; return its numbers."""
-    from pandas import DataFrame
+    document: Document, section: Section, against: str | None, numbers: dict[str, list["DataFrame"]]
+) -> None:
+    """Add a section's blocks, figure and numbers."""
+    blocks, draws = document.blocks, {}
 
-    blocks = document.blocks
-    blocks += [
-        Heading(1, section.title),
-        tables.provenance(section),
-        Table("Mean over categories, per cent, ± standard deviation over seeds",
-              tables.metrics_table(section)),
-    ]  # fmt: skip
-    draws: Mapping[str, Draws] = {}
+    def add(caption: str, table: "DataFrame | None") -> None:
+        if table is not None:
+            blocks.extend([caption, table])
+
+    blocks += [f"# {section.title}", tables.provenance(section)]
+    add("Mean over categories, per cent, ± standard deviation over seeds",
+        tables.metrics_table(section))  # fmt: skip
     try:
         draws = draw(section)
     except ValueError as error:
         blocks.append(f"The scores of single images are not used: {error}.")
     over_images = tables.intervals_table(section, draws)
-    blocks.append(
-        NO_IMAGES
-        if over_images is None
-        else Table("95 % intervals over the test images, per cent", over_images)
-    )
-    if (decided := tables.decisions_table(section)) is not None:
-        caption = "Decisions at the shipped threshold, per cent (95 % over images, or ± over seeds)"
-        blocks.append(Table(caption, decided))
-    theirs = reproduction.beside(section)
-    if theirs is not None:
-        blocks.append(Table(f"Published on {section.data}, per cent", theirs))
+    add("95 % intervals over the test images, per cent", over_images)
+    if over_images is None:
+        blocks.append(
+            "The records hold no scores of single images and no intervals, so there is no interval "
+            "over test images: ± is the standard deviation over seeds only."
+        )
+    add("Decisions at the shipped threshold, per cent (95 % over images, or ± over seeds)",
+        tables.decisions_table(section))  # fmt: skip
+    add(f"Published on {section.data}, per cent", reproduction.beside(section))
     pairs = compare(section, METRICS, against=against, draws=draws)
-    ranks = {metric: average_ranks(section, metric) for metric in METRICS}
+    ranks = {m: found for m in METRICS if (found := average_ranks(section, m)) is not None}
     shown = [metric for metric in HEADLINE if section.order(metric)]
     for metric in shown:
-        mine = [pair for pair in pairs if pair.metric == metric]
-        blocks.append(Heading(2, TITLES[metric]))
+        mine = pairs[pairs["metric"] == metric]
+        blocks.append(f"## {TITLES[metric]}")
         blocks.append(f"The highest mean: {tables.leader(section, metric, mine)}.")
-        if mine:
-            caption = "Differences in points, 95 % intervals, p-values (Holm) and their number"
-            blocks.append(Table(caption, tables.pairs_table(mine)))
-        if (order := ranks[metric]) is not None:
-            blocks.append(tables.ranks_sentence(order))
-        blocks.append(Table("Each category", tables.categories_table(section, metric)))
-        blocks.append(Table("Each run", tables.seeds_table(section, metric)))
-    blocks += [Heading(2, "Cost"), Table("Mean over seeds", tables.cost_table(section))]
-    document.figures[_figure_name(section, document.figures)] = lambda: _forest(
-        section, shown, draws
-    )
-    return {
-        "runs": tables.runs_table(section.runs).assign(section=section.title),
-        "results": tables.results(section, draws),
-        "pairs": DataFrame([_row(section, pair) for pair in pairs]),
-        "ranks": DataFrame(
-            [
-                {"section": section.title, "metric": metric, "arm": arm, "average_rank": average,
-                 "categories": each.categories, "friedman_p": each.p, "critical": each.critical}
-                for metric, each in ranks.items() if each
-                for arm, average in zip(each.arms, each.average, strict=True)
-            ]
-        ),
-    }  # fmt: skip
+        if len(mine):
+            add("Differences in points, 95 % intervals, p-values (Holm) and their number",
+                tables.pairs_table(mine))  # fmt: skip
+        if metric in ranks:
+            blocks.append(tables.ranks_sentence(ranks[metric]))
+        add("Each category", tables.categories_table(section, metric))
+        add("Each run", tables.seeds_table(section, metric))
+    blocks.append("## Cost")
+    add("Mean over seeds", tables.cost_table(section))
+    name = _figure_name(section, document.figures)
+    document.figures[name] = partial(_forest, section, shown or HEADLINE[:1], draws)
+    numbers["runs"].append(tables.runs_table(section.runs).assign(section=section.title))
+    numbers["results"].append(tables.results(section, draws))
+    for kind, frames in (("pairs", [pairs]), ("ranks", ranks.values())):
+        for frame in frames:
+            frame.insert(0, "section", section.title)
+            numbers[kind].append(frame)
 
 
-def _figure_name(section: Section, taken: Mapping[str, Any]) -> str:
+def _figure_name(section: Section, taken: dict[str, Any]) -> str:
     slug = re.sub(r"[^a-z0-9]+", "-", section.title.lower())[:SLUG].strip("-")
     name = f"forest-{slug}"
     if name in taken:  # names in other letters than a to z leave nothing
@@ -265,17 +221,7 @@ def _figure_name(section: Section, taken: Mapping[str, Any]) -> str:
     return name if name not in taken else f"{name}-{len(taken)}"
 
 
-def _forest(section: Section, metrics: Sequence[str], draws: Mapping[str, Draws]) -> "Figure":
+def _forest(section: Section, metrics: Sequence[str], draws: dict[str, Any]) -> "Figure":
     from adlib.report.figures import forests
 
-    return forests([section], metrics or HEADLINE[:1], [draws])
-
-
-def _row(section: Section, pair: Pair) -> dict[str, Any]:
-    row: dict[str, Any] = {"section": section.title, "metric": pair.metric,
-                           "first": pair.first, "second": pair.second}  # fmt: skip
-    for kind in KINDS:
-        gap = getattr(pair, kind)
-        for name in ("mean", "low", "high", "n", "p"):
-            row[f"{kind}_{name}"] = None if gap is None else getattr(gap, name)
-    return row
+    return forests([section], metrics, [draws])

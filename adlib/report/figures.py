@@ -27,19 +27,22 @@ def forests(
         metrics: A column of panels each.
         draws: Of each section's test images, by arm.
     """
-    parts = [section.ran() for section in sections]
-    heights = [1.0 + ROW * len(arms) for arms in parts]
+    heights = [1.0 + ROW * len(section.ran()) for section in sections]
     size = (2.2 + 3.0 * len(metrics), 0.3 + sum(heights))
     figure = Figure(figsize=size, layout="constrained")
-    rows = figure.subfigures(len(sections), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for part, section, arms, drawn in zip(rows, sections, parts, draws, strict=True):
-        found = part.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-        for axes, metric in zip(found, metrics, strict=True):
+    parts = figure.subfigures(len(sections), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, section, drawn in zip(parts, sections, draws, strict=True):
+        arms = section.ran()
+        panels = part.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+        for axes, metric in zip(panels, metrics, strict=True):
             for row, arm in enumerate(arms):
                 _arm(axes, row, section, arm, metric, drawn)
-            _style(axes, metric, bool(axes.lines))
-        found[0].set_yticks(range(len(arms)), [printable(arm) for arm in arms])
-        found[0].set_ylim(len(arms) - 0.5, -0.5)
+            plain_axes(axes, "x", "top", "right", "left")
+            axes.set_xlabel(f"{TITLES[metric]}, %")
+            if not axes.lines:
+                axes.set(xlabel=f"no {TITLES[metric]}: no masks", xticks=[])
+        panels[0].set_yticks(range(len(arms)), [printable(arm) for arm in arms])
+        panels[0].set_ylim(len(arms) - 0.5, -0.5)
         seeds = ", ".join(map(str, sorted({run.seed for run in section.runs})))
         part.suptitle(f"{printable(section.title)}, seeds {seeds}", fontsize=10)
     legend_below(figure, figure.axes, ncols=4, fontsize=8)
@@ -68,40 +71,21 @@ def plain_axes(axes: Axes, along: Literal["x", "y"], *hidden: str) -> None:
         axes.tick_params(axis="y", length=0)
 
 
-def _style(axes: Axes, metric: str, drawn: bool) -> None:
-    axes.set_xlabel(f"{TITLES[metric]}, %" if drawn else f"no {TITLES[metric]}: no masks")
-    plain_axes(axes, "x", "top", "right", "left")
-    if not drawn:
-        axes.set_xticks([])
-
-
 def _arm(
-    axes: Axes,
-    row: int,
-    section: Section,
-    arm: str,
-    metric: str,
-    draws: Mapping[str, Draws],
+    axes: Axes, row: int, section: Section, arm: str, metric: str, draws: Mapping[str, Draws]
 ) -> None:
     """Draw one row of a panel."""
-    runs = section.of(arm)
-    values = [100 * v for run in runs if (v := run.mean.get(metric)) is not None]
+    record = section.of(arm)[0].record
+    values = [100 * v for run in section.of(arm) if (v := run.mean.get(metric)) is not None]
     if not values:
         return
-    interval = images_interval(section, arm, MEAN, metric, draws)
-    if interval is not None:
-        ends = [100 * end for end in interval]
-        axes.plot(ends, [row, row], color=OURS, lw=2.5, alpha=0.45, solid_capstyle="butt",
-                  label="95 % over test images")  # fmt: skip
-    axes.plot(
-        values, [row] * len(values), "o", color=OURS, ms=5, mec="white", mew=0.8, label="a seed"
-    )
-    mean = sum(values) / len(values)
-    axes.plot(mean, row, "D", color=OURS, ms=6.5, label="mean over seeds")
+    if interval := images_interval(section, arm, MEAN, metric, draws):
+        axes.plot([100 * end for end in interval], [row, row], color=OURS, lw=2.5, alpha=0.45,
+                  solid_capstyle="butt", label="95 % over test images")  # fmt: skip
+    style = {"color": OURS, "ms": 5, "mec": "white", "mew": 0.8}
+    axes.plot(values, [row] * len(values), "o", label="a seed", **style)
+    axes.plot(sum(values) / len(values), row, "D", color=OURS, ms=6.5, label="mean over seeds")
     data = data_name(section.data)
-    claim = [] if data is None else [
-        c for c in claims(data, runs[0].record["method"], setting_of(runs[0].record))
-        if c.metric == metric
-    ]  # fmt: skip
-    for each in claim:
-        axes.plot(each.per_cent, row, "|", color=THEIRS, ms=15, mew=2, label="published")
+    for claim in claims(data, record["method"], setting_of(record)) if data else ():
+        if claim.metric == metric:
+            axes.plot(claim.per_cent, row, "|", color=THEIRS, ms=15, mew=2, label="published")

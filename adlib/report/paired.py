@@ -9,8 +9,8 @@ keeps them under `images`, as {CATEGORY: {"labels": [0, 1, ...], "scores": [0.1,
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -18,6 +18,9 @@ from jaxtyping import Bool, Float
 from adlib.metrics.uncertainty import drawn_metrics, image_rows
 from adlib.report.published import METRICS
 from adlib.report.records import Run, Section, by_seed
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 LEVEL = 0.95  # of the intervals; ours
 ALPHA = 1 - LEVEL
@@ -31,12 +34,8 @@ ORDERS = 20_000  # random orders drawn; ours: an error of p below 0.002 at 0.05
 CHUNK = 1_000  # of them at a time, which bounds memory
 
 
-@dataclass(frozen=True)
-class Gap:
-    """Mean difference, its interval, how many pairs it rests on, and a two-sided p-value.
-
-    `compare` adjusts the p-value for how many pairs were compared; the interval is of this one.
-    """
+class Gap(NamedTuple):
+    """Mean difference, its interval, how many pairs it rests on, and a two-sided p-value."""
 
     mean: float
     low: float
@@ -44,26 +43,8 @@ class Gap:
     n: int
     p: float
 
-    @property
-    def significant(self) -> bool:
-        """Whether so large a difference would be rare by chance alone."""
-        return self.p <= ALPHA
 
-
-@dataclass(frozen=True)
-class Pair:
-    """First minus second in one metric, by each source of chance that the records allow."""
-
-    first: str
-    second: str
-    metric: str
-    seeds: Gap | None
-    categories: Gap | None
-    images: Gap | None
-
-
-@dataclass(frozen=True)
-class Draws:
+class Draws(NamedTuple):
     """Image metrics of one arm in many draws of the test images: mean over categories and seeds."""
 
     values: dict[str, Float[np.ndarray, " r"]]
@@ -171,16 +152,18 @@ def over_images(
     return Gap(mean, float(low), float(high), images, p)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Iterable[float]) -> Float[np.ndarray, " n"]:
     """Adjust p-values for how many tests were made, so that one false alarm stays unlikely.
+
+    NaN is no test and stays.
 
     Source: Holm, Scandinavian Journal of Statistics 6 (1979).
     """
-    adjusted, least = [0.0] * len(p_values), 0.0
-    for done, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        least = max(least, min(1.0, (len(p_values) - done) * p_values[i]))
-        adjusted[i] = least
-    return adjusted
+    p = np.array([*p_values], float)
+    order = np.argsort(p)  # NaN last
+    tests = (~np.isnan(p)).sum() - np.arange(len(p))
+    p[order] = np.maximum.accumulate(np.minimum(1, tests * p[order]))
+    return p
 
 
 def choose_pairs(arms: Sequence[str], against: str | None) -> list[tuple[str, str]]:
@@ -204,8 +187,8 @@ def compare(
     against: str | None = None,
     draws: Mapping[str, Draws] | None = None,
     kinds: Sequence[str] = KINDS,
-) -> list[Pair]:
-    """Compare the arms of a section two by two; p-values are adjusted within each metric.
+) -> "DataFrame":
+    """Compare the arms of a section two by two, by each source of chance that the records allow.
 
     Args:
         section: Runs under one protocol on the same images.
@@ -213,33 +196,36 @@ def compare(
         against: Compare with this arm only.
         draws: Of the test images, by arm, from `draw`.
         kinds: Which sources of chance to ask about.
+    Returns:
+        A row a metric and pair, first minus second: `metric`, `first`, `second`, and for each of
+        `KINDS` the fields of `Gap`, such as `seeds_low`; NaN where nothing can be said. The
+        p-values are adjusted within a metric, the intervals are of the pair alone.
     """
-    drawn, present = draws or {}, section.ran()
+    from pandas import DataFrame
+
+    drawn, present, rows = draws or {}, section.ran(), []
     chosen = choose_pairs(present, against if against in present else None)
-    found: list[Pair] = []
-    for metric in metrics:
-        pairs: list[Pair] = []
-        for names in chosen:
-            seeds = over_seeds(section, *names, metric) if "seeds" in kinds else None
-            categories, images = None, None
-            if "categories" in kinds:
-                categories = over_categories(section, *names, metric)
-            if all(name in drawn and metric in drawn[name].values for name in names):
-                a, b = (drawn[name] for name in names)
-                images = over_images(
-                    a.values[metric], b.values[metric], a.exact[metric] - b.exact[metric], a.images
-                )
-            pairs.append(Pair(*names, metric, seeds, categories, images))
-        found += _adjust(pairs)
-    return [pair for pair in found if pair.seeds or pair.categories or pair.images]
-
-
-def _adjust(pairs: list[Pair]) -> list[Pair]:
-    for kind in KINDS:
-        tested = [(i, gap) for i, pair in enumerate(pairs) if (gap := getattr(pair, kind))]
-        for (i, gap), p in zip(tested, holm([gap.p for _, gap in tested]), strict=True):
-            pairs[i] = replace(pairs[i], **{kind: replace(gap, p=p)})
-    return pairs
+    for metric, pair in product(metrics, chosen):
+        gaps: dict[str, Gap | None] = dict.fromkeys(KINDS)
+        if "seeds" in kinds:
+            gaps["seeds"] = over_seeds(section, *pair, metric)
+        if "categories" in kinds:
+            gaps["categories"] = over_categories(section, *pair, metric)
+        if all(name in drawn and metric in drawn[name].values for name in pair):
+            a, b = (drawn[name] for name in pair)
+            gaps["images"] = over_images(
+                a.values[metric], b.values[metric], a.exact[metric] - b.exact[metric], a.images
+            )
+        if any(gaps.values()):
+            row = {"metric": metric, "first": pair[0], "second": pair[1]}
+            for kind, gap in gaps.items():
+                row |= {f"{kind}_{k}": gap and getattr(gap, k) for k in Gap._fields}
+            rows.append(row)
+    columns = [f"{kind}_{k}" for kind in KINDS for k in Gap._fields]
+    frame = DataFrame(rows, columns=["metric", "first", "second", *columns])
+    for column in (f"{kind}_p" for kind in KINDS):
+        frame[column] = frame[column].astype(float).groupby(frame["metric"]).transform(holm)
+    return frame
 
 
 def draw(section: Section, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Draws]:
@@ -303,28 +289,6 @@ def _scored(run: Run, category: str) -> tuple[Bool[np.ndarray, " n"], Float[np.n
     return np.array(held["labels"], bool), np.array(held["scores"], float)
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """Average ranks of k arms over n categories.
-
-    Args:
-        metric: What was ranked.
-        arms: k names, best first.
-        average: Their average ranks.
-        categories: n.
-        p: Of the Friedman test: that all arms are alike.
-        critical: Two arms whose average ranks differ by this or more differ significantly, all
-            pairs together at 0.05; None where no difference can be that rare.
-    """
-
-    metric: str
-    arms: tuple[str, ...]
-    average: tuple[float, ...]
-    categories: int
-    p: float
-    critical: float | None
-
-
 def friedman(
     ranks: Float[np.ndarray, "n k"], *, orders: int = ORDERS, seed: int = 0
 ) -> tuple[float, float | None]:
@@ -352,12 +316,16 @@ def friedman(
     return p, float(rare.min()) if len(rare) else None
 
 
-def average_ranks(section: Section, metric: str) -> Ranks | None:
+def average_ranks(section: Section, metric: str) -> "DataFrame | None":
     """Rank the arms of a section over its categories, by their means over seeds.
 
     Returns:
+        A row an arm, the best first: `metric`, `arm`, `average_rank`, the number of `categories`,
+        `friedman_p` (that all arms are alike) and `critical`: arms whose average ranks differ by
+        this or more differ significantly, all pairs together at 0.05; None where nothing can.
         None with fewer than two categories, or two arms that have the metric in all of them.
     """
+    from pandas import DataFrame
     from scipy.stats import rankdata
 
     arms = [arm for arm in section.ran() if not np.isnan(section.values(arm, metric)).any()]
@@ -366,13 +334,6 @@ def average_ranks(section: Section, metric: str) -> Ranks | None:
     table = np.stack([section.values(arm, metric).mean(axis=0) for arm in arms], axis=1)  # c k
     ranks = rankdata(-table, axis=1)  # 1 for the best; ties share their mean
     p, critical = friedman(ranks)
-    average = ranks.mean(axis=0)
-    order = np.argsort(average, kind="stable")
-    return Ranks(
-        metric,
-        tuple(arms[i] for i in order),
-        tuple(float(average[i]) for i in order),
-        len(table),
-        p,
-        critical,
-    )
+    frame = DataFrame({"metric": metric, "arm": arms, "average_rank": ranks.mean(axis=0)})
+    frame = frame.assign(categories=len(table), friedman_p=p, critical=critical)
+    return frame.sort_values("average_rank", kind="stable", ignore_index=True)

@@ -11,10 +11,9 @@ A run that was scored under several protocols, or on several data sets, left a r
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,26 +28,6 @@ LINES = "records.jsonl"  # a sweep's
 PLACES = ("weights", "offline")  # settings of where an encoder's weights lay; their digest counts
 DIGITS = 7  # of a hash or a commit, where it is shown
 LARGE = 1e15  # no number of a record is as large
-NUMBER, WHOLE, TEXT, OBJECT = "a finite number", "a whole number", "a text", "an object"
-FRACTION, PAIR = "a fraction in [0, 1]", "a low and a high end"
-KINDS: dict[str, Callable[[Any], bool]] = {
-    NUMBER: lambda v: type(v) in (int, float) and abs(v) < LARGE,
-    WHOLE: lambda v: type(v) is int and abs(v) < LARGE,
-    FRACTION: lambda v: type(v) in (int, float) and 0 <= v <= 1,
-    TEXT: lambda v: isinstance(v, str),
-    OBJECT: lambda v: isinstance(v, dict),
-    PAIR: lambda v: isinstance(v, list) and len(v) == 2 and all(map(KINDS[NUMBER], v)),
-}
-NEEDED = {
-    "method": TEXT, "data": OBJECT, "categories": OBJECT, "mean": OBJECT, "protocol": OBJECT,
-    "seed": WHOLE,
-}  # fmt: skip
-OPTIONAL = {
-    **dict.fromkeys(("config", "encoder", "trained_on", "few", "images", "intervals"), OBJECT),
-    **dict.fromkeys(("seconds", "test_seconds", "inference_ms", "peak_memory_mib"), NUMBER),
-    **dict.fromkeys(("device", "precision", "commit", "setting"), TEXT),
-    "steps": WHOLE, "holdout": NUMBER, "cost": OBJECT, "decisions": OBJECT,
-}  # fmt: skip
 DECISIONS = {  # fractions of `adlib.engine.decisions`, as tables call them
     "promised": "promised",
     "false_alarm_rate": "false alarms",
@@ -56,6 +35,46 @@ DECISIONS = {  # fractions of `adlib.engine.decisions`, as tables call them
     "precision": "precision",
     "false_alarm_rate_at_95": "false alarms at 95 % detection",
 }
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < LARGE
+
+
+def _is_scored(value: Any) -> bool:
+    lists = [value.get(key) for key in ("labels", "scores")] if isinstance(value, dict) else []
+    if not lists or not all(isinstance(each, list) for each in lists):
+        return False
+    labels, scores = lists
+    known = all(type(v) in (int, bool) and v in (0, 1) for v in labels)
+    return known and len(labels) == len(scores) and all(map(_is_number, scores))
+
+
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "number": ("a finite number", _is_number),
+    "whole": ("a whole number", lambda v: type(v) is int and abs(v) < LARGE),
+    "share": ("a fraction in [0, 1]", lambda v: type(v) in (int, float) and 0 <= v <= 1),
+    "text": ("a text", lambda v: isinstance(v, str)),
+    "object": ("an object", lambda v: isinstance(v, dict)),
+    "ends": ("a low and a high end",
+             lambda v: isinstance(v, list) and len(v) == 2 and all(map(_is_number, v))),
+    "scored": ("an object of as many labels (0 or 1) as finite scores", _is_scored),
+}  # fmt: skip
+SHAPE = {  # what tables rely on; a question mark: or null
+    "method": "text", "data": "object", "data.name": "text", "data.hash": "text",
+    "categories": "object", "mean": "object", "protocol": "object", "seed": "whole",
+    "categories.*": "object", "categories.*.METRIC": "share?", "mean.METRIC": "share?",
+    **dict.fromkeys(("config", "encoder", "trained_on", "few", "cost"), "object?"),
+    "few.images": "whole?", "cost.parameters": "whole?", "steps": "whole?", "holdout": "number?",
+    **dict.fromkeys(("seconds", "test_seconds", "inference_ms", "peak_memory_mib"), "number?"),
+    **dict.fromkeys(("device", "precision", "commit", "setting"), "text?"),
+    "intervals": "object?", "intervals.*": "object", "intervals.*.METRIC": "ends?",
+    "images": "object?", "images.*": "scored", "decisions": "object?",
+    "decisions.categories": "object", "decisions.categories.CATEGORY": "object",
+    "decisions.categories.CATEGORY.RATE": "share?", "decisions.categories.CATEGORY.ENDS": "ends?",
+    "decisions.pooled": "object", "decisions.pooled.RATE": "share?",
+    "decisions.pooled.ENDS": "ends?",
+}  # fmt: skip
 
 
 def as_record(value: Any) -> Row:
@@ -66,45 +85,29 @@ def as_record(value: Any) -> Row:
     """
     if not isinstance(value, dict):
         raise ValueError(f"expected a record, got {_short(value)}")
-    _check(value, NEEDED, "")
-    _check(value, OPTIONAL, "", optional=True)
-    _check(value["data"], {"name": TEXT, "hash": TEXT}, "data.")
-    _check(value.get("few") or {}, {"images": WHOLE}, "few.", optional=True)
-    _check(value.get("cost") or {}, {"parameters": WHOLE}, "cost.", optional=True)
+    for path, kind in SHAPE.items():
+        expected, fits = KINDS[kind.removesuffix("?")]
+        for where, found in _places(value, path):
+            if not (fits(found) or (found is None and kind.endswith("?"))):
+                raise ValueError(f"{where} must be {expected}, got {_short(found)}")
     if not value["categories"]:
         raise ValueError("categories must name one category at least")
-    _check(value["mean"], dict.fromkeys(METRICS, FRACTION), "mean.", optional=True)
-    parts = ("categories", METRICS, FRACTION), ("intervals", METRICS, PAIR)
-    for part, metrics, kind in parts:
-        for name, row in (value.get(part) or {}).items():
-            _check({name: row}, {name: OBJECT}, f"{part}.")
-            _check(row, dict.fromkeys(metrics, kind), f"{part}.{name}.", optional=True)
-    if decided := value.get("decisions"):
-        _check(decided, {"categories": OBJECT, "pooled": OBJECT}, "decisions.")
-        rows = {name: decided["categories"].get(name) for name in value["categories"]}
-        kinds = {f"{key}_interval": PAIR for key in DECISIONS} | dict.fromkeys(DECISIONS, FRACTION)
-        for name, row in (rows | {"pooled": decided["pooled"]}).items():
-            _check({name: row}, {name: OBJECT}, "decisions.")
-            _check(row, kinds, f"decisions.{name}.", optional=True)
-    for name, held in (value.get("images") or {}).items():
-        labels, scores = (held.get(k) if isinstance(held, dict) else None
-                          for k in ("labels", "scores"))  # fmt: skip
-        if not (
-            isinstance(labels, list) and isinstance(scores, list) and len(labels) == len(scores)
-            and all(type(v) in (int, bool) and v in (0, 1) for v in labels)
-            and all(map(KINDS[NUMBER], scores))
-        ):  # fmt: skip
-            raise ValueError(f"images.{name} must hold as many labels (0 or 1) as finite scores")
     return value
 
 
-def _check(
-    value: Mapping[str, Any], shape: Mapping[str, str], where: str, *, optional: bool = False
-) -> None:
-    for key, kind in shape.items():
-        found = value.get(key)
-        if not (KINDS[kind](found) or (optional and found is None)):
-            raise ValueError(f"{where}{key} must be {kind}, got {_short(found)}")
+def _places(record: Row, path: str) -> list[tuple[str, Any]]:
+    """Find what stands at a path of SHAPE; below what is null there is nothing."""
+    words = {"METRIC": METRICS, "RATE": DECISIONS, "ENDS": [f"{r}_interval" for r in DECISIONS]}
+    found: list[tuple[str, Any]] = [("", record)]
+    for part in path.split("."):
+        words |= {"CATEGORY": record["categories"]} if part == "CATEGORY" else {}
+        found = [
+            (f"{where}.{name}".lstrip("."), value.get(name))
+            for where, value in found
+            if isinstance(value, dict)
+            for name in words.get(part, [*value] if part == "*" else [part])
+        ]
+    return found
 
 
 def _short(value: Any) -> str:
@@ -158,11 +161,6 @@ class Section:
     def source(self) -> str:
         """The experiment that the runs belong to."""
         return self.runs[0].source
-
-    @property
-    def short(self) -> str:
-        """The title without the source."""
-        return self.title.removeprefix(f"{self.source}: ")
 
     @property
     def data(self) -> str:
@@ -262,33 +260,53 @@ def read_folder(folder: Path) -> Found:
         raise NotADirectoryError(f"{shown} is a file; expected the folder that holds it")
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {shown}; expected one that holds records")
-    found = Found([], [])
+    skipped: list[str] = []
     sources: dict[str, list[Run]] = defaultdict(list)
-    for path in _files(folder, "*.jsonl", f"*/{LINES}"):
+
+    def paths(pattern: str) -> Iterator[tuple[Path, str]]:
+        found = [*sorted(folder.glob(pattern)), *sorted(folder.glob(f"*/{pattern}"))]
+        return ((p, str(p.relative_to(folder))) for p in found if p.is_file())
+
+    def add(value: Any, source: str, name: str, where: str) -> None:
+        try:
+            sources[source].append(Run(source, name, as_record(value)))
+        except ValueError as error:
+            skipped.append(f"{where}: {error}")
+
+    for path, name in paths("*.jsonl"):
+        if path.parent != folder and path.name != LINES:
+            continue
         source = path.resolve().parent.name if path.name == LINES else path.stem
-        name = str(path.relative_to(folder))
         source = name if source in sources else source
-        sources[source] = _read_sweep(path, source, name, found.skipped)
-    for path in _files(folder, "*.json", "*/*.json"):
-        name, source = str(path.relative_to(folder)), folder.resolve().name
+        lines, empty = _read_lines(path, name, skipped), 0
+        for number, line in lines:
+            files = {"record.json": line} if _is_meant("", line) else line.get("files")
+            meant = [f for f in files.items() if _is_meant(*f)] if isinstance(files, dict) else []
+            for file, value in meant:
+                inner, noted = ("", "") if file == "record.json" else (f"/{file}", f", {file}")
+                add(value, source, f"{line.get('id', f'line {number}')}{inner}",
+                    f"{name}, line {number}{noted}")  # fmt: skip
+            empty += not meant
+        if empty:
+            skipped.append(f"{name}: {empty} of {len(lines)} lines hold no record")
+        if failed := sorted(p.stem for p in (path.parent / "failed").glob("*.json")):
+            skipped.append(f"{name}: {len(failed)} runs failed, such as {failed[0]}")
+    for path, name in paths("*.json"):
         try:
             value = _parse(path.read_bytes())
-            if _is_meant(path.name, value):
-                sources[source].append(Run(source, name, as_record(value)))
         except (OSError, ValueError) as error:
-            found.skipped.append(printable(f"{name}: {error}"))
-    for runs in sources.values():
-        found.sections.extend(divide(runs, found.skipped))
-    if not found.sections:
+            skipped.append(f"{name}: {error}")
+        else:
+            if _is_meant(path.name, value):
+                add(value, folder.resolve().name, name, name)
+    sections = [section for runs in sources.values() for section in divide(runs, skipped)]
+    skipped = [printable(note) for note in skipped]
+    if not sections:
         raise FileNotFoundError(
             f"no record in {shown}; expected *.jsonl of sweeps, or record.json of evaluated runs"
-            + "".join(f"; {note}" for note in found.skipped)
+            + "".join(f"; {note}" for note in skipped)
         )
-    return found
-
-
-def _files(folder: Path, *patterns: str) -> list[Path]:
-    return [p for pattern in patterns for p in sorted(folder.glob(pattern)) if p.is_file()]
+    return Found(sections, skipped)
 
 
 def _parse(text: bytes) -> Any:
@@ -309,7 +327,12 @@ def _is_meant(name: str, value: Any) -> bool:
 def _read_lines(path: Path, name: str, skipped: list[str]) -> list[tuple[int, Row]]:
     """The objects of a file and the numbers of their lines, which end with newlines alone."""
     rows = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        skipped.append(f"{name}: {error}")
+        return []
+    for number, line in enumerate(lines, 1):
         try:
             if line.strip():
                 row = _parse(line)
@@ -317,39 +340,8 @@ def _read_lines(path: Path, name: str, skipped: list[str]) -> list[tuple[int, Ro
                     raise ValueError(f"expected an object, got {_short(row)}")
                 rows.append((number, row))
         except ValueError as error:
-            skipped.append(printable(f"{name}, line {number}: {error}"))
+            skipped.append(f"{name}, line {number}: {error}")
     return rows
-
-
-def _read_sweep(path: Path, source: str, name: str, skipped: list[str]) -> list[Run]:
-    runs, empty = [], 0
-    try:
-        lines = _read_lines(path, name, skipped)
-    except OSError as error:
-        skipped.append(printable(f"{name}: {error}"))
-        lines = []
-    for number, line in lines:
-        held = {"record.json": line} if _is_meant("", line) else line.get("files")
-        meant = {
-            file: value
-            for file, value in (held.items() if isinstance(held, dict) else ())
-            if _is_meant(file, value)
-        }
-        of = str(line.get("id", f"line {number}"))
-        for file, value in meant.items():
-            single = file == "record.json"
-            try:
-                runs.append(Run(source, of if single else f"{of}/{file}", as_record(value)))
-            except ValueError as error:
-                where = "" if single else f", {file}"
-                skipped.append(printable(f"{name}, line {number}{where}: {error}"))
-        empty += not meant
-    if empty:
-        skipped.append(printable(f"{name}: {empty} of {len(lines)} lines hold no record"))
-    failed = sorted(p.stem for p in (path.parent / "failed").glob("*.json"))
-    if failed:
-        skipped.append(printable(f"{name}: {len(failed)} runs failed, such as {failed[0]}"))
-    return runs
 
 
 def divide(runs: Sequence[Run], skipped: list[str] | None = None) -> list[Section]:
@@ -370,19 +362,18 @@ def divide(runs: Sequence[Run], skipped: list[str] | None = None) -> list[Sectio
     sections = []
     for part, title in zip(kinds.values(), titles, strict=True):
         part.sort(key=lambda run: (arms.index(run.arm), run.seed))
-        kept = part[:1]
-        for one, other in pairwise(part):
-            if (one.arm, one.seed) != (other.arm, other.seed):
-                kept.append(other)
-                continue
-            said = (
-                f"{title}: two runs of {one.arm}, seed {one.seed}: {one.id} and {other.id}; a "
-                "mean over seeds would count the seed twice"
-            )
-            if skipped is None:
-                raise ValueError(said)
-            skipped.append(printable(f"{said}, so the second is left out"))
-        sections.append(Section(tuple(kept), arms, seeds, title))
+        kept: dict[tuple[str, int], Run] = {}
+        for run in part:
+            first = kept.setdefault((run.arm, run.seed), run)
+            if first is not run:
+                note = (
+                    f"{title}: two runs of {run.arm}, seed {run.seed}: {first.id} and {run.id}; a "
+                    "mean over seeds would count the seed twice"
+                )
+                if skipped is None:
+                    raise ValueError(note)
+                skipped.append(f"{note}, so the second is left out")
+        sections.append(Section(tuple(kept.values()), arms, seeds, title))
     return sections
 
 
@@ -449,20 +440,18 @@ def _name_arms(runs: Sequence[Run]) -> list[str]:
 
     Only settings that differ within some section count, so that an arm has one name throughout.
     """
-    bases = [name_of(run.record) for run in runs]
-    all_settings = [settings(run.record) for run in runs]
+    named = [(name_of(run.record), settings(run.record)) for run in runs]
     seen: dict[tuple[Any, ...], set[str]] = defaultdict(set)
-    for run, base, values in zip(runs, bases, all_settings, strict=True):
-        kind = run.kind
+    for run, (base, values) in zip(runs, named, strict=True):
         for key, value in values.items():
-            seen[base, kind, key].add(value)
-    differ: dict[str, list[str]] = defaultdict(list)
+            seen[base, run.kind, key].add(value)
+    differ: dict[str, dict[str, None]] = defaultdict(dict)  # settings in order, each once
     for (base, _, key), values in seen.items():
-        if len(values) > 1 and key not in differ[base]:
-            differ[base].append(key)
+        if len(values) > 1:
+            differ[base][key] = None
     return [
         ", ".join([base, *filter(None, (_setting(key, values.get(key)) for key in differ[base]))])
-        for base, values in zip(bases, all_settings, strict=True)
+        for base, values in named
     ]
 
 

@@ -7,6 +7,7 @@ known to be made under another protocol. What was not run says so.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from adlib.report.published import (
     published,
     tolerance,
 )
-from adlib.report.records import Row, Run, Section
+from adlib.report.records import Row, Run, Section, as_text
 from adlib.report.tables import ABSENT, NOT_RUN
 
 if TYPE_CHECKING:
@@ -97,25 +98,20 @@ def join_categories(sections: Sequence[Section]) -> list[Section]:
     Those of one source, data set and protocol become one section, its runs the means over all of
     its categories, by arm and seed; a run that lacks one is left out. Others stay as they are.
     """
-    joined: list[Section] = []
+    joined = [section for section in sections if len(section.categories) > 1]
     single: dict[tuple[str, str, str], list[Section]] = defaultdict(list)
     for section in sections:
-        if len(section.categories) > 1:
-            joined.append(section)
-        else:
-            rules = str(sorted(section.runs[0].record["protocol"].items()))
+        if len(section.categories) == 1:
+            rules = as_text(section.runs[0].record["protocol"])
             single[section.source, section.data, rules].append(section)
     for parts in single.values():
-        names = [part.categories[0] for part in parts]
         runs: dict[tuple[str, int], list[Run]] = defaultdict(list)
-        for part in parts:
-            for run in part.runs:
-                runs[run.arm, run.seed].append(run)
+        for run in (run for part in parts for run in part.runs):
+            runs[run.arm, run.seed].append(run)
         whole = [_mean_run(of_one) for of_one in runs.values() if len(of_one) == len(parts)]
-        if len(parts) == 1 or len(set(names)) < len(names) or not whole:
-            joined += parts
-        else:
-            joined.append(replace(parts[0], runs=tuple(whole)))
+        repeated = len({part.categories[0] for part in parts}) < len(parts)
+        apart = len(parts) == 1 or repeated or not whole
+        joined += parts if apart else [replace(parts[0], runs=tuple(whole))]
     return joined
 
 
@@ -140,13 +136,13 @@ def reproduction(sections: Sequence[Section], *, everywhere: bool = False) -> "D
     """
     from pandas import DataFrame
 
-    here: dict[str, list[Section]] = {}
+    here: dict[str | None, list[Section]] = defaultdict(list)
     for section in join_categories(sections):
-        if name := data_name(section.data):
-            here.setdefault(name, []).append(section)
+        here[data_name(section.data)].append(section)
     rows = []
-    for data in CATEGORIES if everywhere else here:
-        for row in (row for method in OURS for row in claims(data, method)):
+    shown = CATEGORIES if everywhere else [data for data in here if data]
+    for data, method in product(shown, OURS):
+        for row in claims(data, method):
             allowed = tolerance(row)
             claim = {
                 "data": data,
@@ -169,14 +165,12 @@ def reproduction(sections: Sequence[Section], *, everywhere: bool = False) -> "D
 
 
 def _ours(row: Published, section: Section, arm: str) -> Row:
-    runs = section.of(arm)
-    record = runs[0].record
+    record = section.of(arm)[0].record
     with_ = f"{arm}; {(record.get('encoder') or {}).get('name')}; {record.get('steps')} steps"
-    found: Row = {"ours": None, "seeds": len(runs), "made_with": with_}
-    values = section.means(arm, row.metric)
-    if np.isnan(values).any():
+    found: Row = {"ours": None, "seeds": len(section.of(arm)), "made_with": with_}
+    mean = float(section.means(arm, row.metric).mean())
+    if mean != mean:
         return found | {"state": "not judged", "but": "no masks"}
-    mean = float(values.mean())
     state, but = judge(row, section, mean)
     return found | {"ours": round(100 * mean, 2), "state": state, "but": but}
 
@@ -222,18 +216,13 @@ def beside(section: Section) -> "DataFrame | None":
     """
     from pandas import DataFrame
 
-    data = data_name(section.data)
-    if data is None:
-        return None
-    wanted = {setting_of(run.record) for run in section.runs}
-    rows: dict[str, dict[str, Any]] = {}
-    for row in published(data=data, category=MEAN, run="paper"):
+    data, wanted = data_name(section.data), {setting_of(run.record) for run in section.runs}
+    rows: dict[str, Row] = {}
+    for row in published(data=data, category=MEAN, run="paper") if data else ():
         if row.setting in wanted:
             name = " ".join(filter(None, (row.method, row.variant)))
             head = {"setting": row.setting, "mark": row.mark, "protocol": row.protocol}
             rows.setdefault(name, head)[TITLES[row.metric]] = printed(row.per_cent)
-    if not rows:
-        return None
-    columns = [*(TITLES[m] for m in METRICS), "setting", "mark", "protocol"]
-    cells = [[row.get(column, ABSENT) for column in columns] for row in rows.values()]
-    return DataFrame(cells, columns=columns, index=list(rows)).rename_axis("method")
+    columns = [*TITLES.values(), "setting", "mark", "protocol"]
+    frame = DataFrame.from_dict(rows, orient="index", columns=columns).fillna(ABSENT)
+    return frame.rename_axis("method") if rows else None

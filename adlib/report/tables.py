@@ -3,13 +3,13 @@
 Shown tables hold text in per cent, mean ± standard deviation over seeds; `results` holds fractions.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adlib.report.paired import KINDS, LEVEL, Draws, Gap, Pair, Ranks, interval, student
+from adlib.report.paired import ALPHA, KINDS, LEVEL, Draws, interval
 from adlib.report.published import MEAN, METRICS, TITLES
 from adlib.report.records import DECISIONS, DIGITS, Row, Run, Section
 
@@ -76,7 +76,7 @@ def decisions_table(section: Section) -> "DataFrame | None":
             each = [d["categories"].get(name, d["pooled"]) for d in held]
             row = {"arm": arm, "category": name}
             for key, title in DECISIONS.items():
-                row[title] = _spread(np.array([one.get(key) for one in each], float))
+                row[title] = with_deviation([one.get(key) for one in each])
                 if len(each) == 1 and (ends := each[0].get(f"{key}_interval")):
                     row[title] += f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
             rows.append(row)
@@ -114,7 +114,7 @@ def spread(frame: "DataFrame", by: Sequence[str], columns: Sequence[str]) -> "Da
 
     def text(values: Any, column: str) -> str:
         factor, digits = (100.0, 1) if column in TITLES else (1.0, 0 if column == "seconds" else 3)
-        return with_deviation(values.dropna().astype(float), factor, digits)
+        return with_deviation(values, factor, digits)
 
     groups = frame.groupby(list(by), sort=False, dropna=False)
     shown = groups.agg({c: lambda v, c=c: text(v, c) for c in columns})
@@ -122,8 +122,10 @@ def spread(frame: "DataFrame", by: Sequence[str], columns: Sequence[str]) -> "Da
     return shown.rename(columns=TITLES)
 
 
-def with_deviation(values: Any, factor: float = 100.0, digits: int = 1) -> str:
-    """Mean and standard deviation of numbers, such as "76.8 ± 0.2"; a dash where there are none."""
+def with_deviation(numbers: Any, factor: float = 100.0, digits: int = 1) -> str:
+    """Mean and standard deviation, such as "76.8 ± 0.2"; a dash where all are None or NaN."""
+    values = np.array(numbers, float)
+    values = values[~np.isnan(values)]
     if not len(values):
         return ABSENT
     mean = f"{factor * np.mean(values):.{digits}f}"
@@ -146,14 +148,14 @@ def with_interval(section: Section, arm: str, metric: str) -> str:
     return f"{100 * mean:.1f}" + (f" ({100 * over[0]:.1f} to {100 * over[1]:.1f}*)" if over else "")
 
 
-def metrics_table(section: Section) -> "DataFrame":
-    """One row an arm: how many seeds ran, and the seven metrics in the mean over categories."""
+def metrics_table(section: Section, metrics: Sequence[str] = METRICS) -> "DataFrame":
+    """One row an arm: how many seeds ran, and metrics in the mean over categories."""
     return _each_arm(
         section,
-        lambda arm: {
-            "seeds": f"{len(section.of(arm))} of {len(section.seeds)}",
-            **{TITLES[m]: _spread(section.means(arm, m)) for m in METRICS},
-        },
+        lambda arm: (
+            {"seeds": f"{len(section.of(arm))} of {len(section.seeds)}"}
+            | {TITLES[m]: with_deviation(section.means(arm, m)) for m in metrics}
+        ),
     )
 
 
@@ -161,19 +163,24 @@ def categories_table(section: Section, metric: str) -> "DataFrame":
     """One row an arm, one column a category, and their mean."""
     return _each_arm(
         section,
-        lambda arm: {
-            **dict(zip(section.categories, map(_spread, section.values(arm, metric).T),
-                       strict=True)),
-            MEAN: _spread(section.means(arm, metric)),
-        },
-    )  # fmt: skip
+        lambda arm: (
+            dict(
+                zip(
+                    section.categories,
+                    map(with_deviation, section.values(arm, metric).T),
+                    strict=True,
+                )
+            )
+            | {MEAN: with_deviation(section.means(arm, metric))}
+        ),
+    )
 
 
 def seeds_table(section: Section, metric: str) -> "DataFrame":
     """One row an arm, one column a seed: the mean over categories of each single run."""
 
     def cells(arm: str) -> dict[str, str]:
-        found = {run.seed: _percent(run.mean.get(metric)) for run in section.of(arm)}
+        found = {run.seed: with_deviation([run.mean.get(metric)]) for run in section.of(arm)}
         return {f"seed {seed}": found.get(seed, NOT_RUN) for seed in section.seeds}
 
     return _each_arm(section, cells)
@@ -203,13 +210,13 @@ def overview(sections: Sequence[Section], metric: str) -> "DataFrame":
     for section in sections:
         best = section.order(metric)
         cells = dict.fromkeys(section.arms, NOT_RUN) | dict.fromkeys(section.ran(), ABSENT)
-        cells |= {a: f"{_percent(section.means(a, metric).mean())} ({best.index(a) + 1})"
-                  for a in best}  # fmt: skip
-        columns[section.short] = cells
+        cells |= {arm: f"{100 * section.means(arm, metric).mean():.1f} ({place})"
+                  for place, arm in enumerate(best, 1)}  # fmt: skip
+        columns[section.title.removeprefix(f"{section.source}: ")] = cells
     return DataFrame(columns).rename_axis("arm")
 
 
-def pairs_table(pairs: Sequence[Pair]) -> "DataFrame":
+def pairs_table(pairs: "DataFrame") -> "DataFrame":
     """One row a pair: its difference in points, and whether each source of chance tells it apart.
 
     Args:
@@ -217,24 +224,31 @@ def pairs_table(pairs: Sequence[Pair]) -> "DataFrame":
     """
     from pandas import DataFrame, Index
 
-    def cell(gap: Gap | None) -> str:
-        if gap is None:
+    def cell(pair: Row, kind: str) -> str:
+        low, high, n, p = (pair[f"{kind}_{key}"] for key in ("low", "high", "n", "p"))
+        if p != p:
             return ABSENT
-        return f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}, p = {gap.p:.2g} ({gap.n})" + (
-            ", told apart" if gap.significant else ""
-        )
+        apart = ", told apart" if p <= ALPHA else ""
+        return f"{100 * low:+.1f} to {100 * high:+.1f}, p = {p:.2g} ({n:.0f}){apart}"
 
-    rows = []
-    for pair in pairs:
-        gaps = [getattr(pair, kind) for kind in KINDS]
-        mean = next(gap.mean for gap in gaps if gap is not None)
-        rows.append([f"{100 * mean:+.1f}", *map(cell, gaps)])
+    rows = {}
+    for pair in pairs.to_dict("records"):
+        means = (pair[f"{kind}_mean"] for kind in KINDS if pair[f"{kind}_p"] == pair[f"{kind}_p"])
+        rows[f"{pair['first']} – {pair['second']}"] = [f"{100 * next(means):+.1f}"] + [
+            cell(pair, kind) for kind in KINDS
+        ]
     columns = ["points", *(f"over {kind}" for kind in KINDS)]
-    return DataFrame(rows, columns=columns, index=Index([f"{p.first} – {p.second}" for p in pairs]))
+    return DataFrame(list(rows.values()), columns=columns, index=Index(list(rows)))
 
 
-def leader(section: Section, metric: str, pairs: Sequence[Pair]) -> str:
-    """One clause about one metric: who has the highest mean, and whom the seeds tell it from.
+def apart(pairs: "DataFrame", arm: str) -> set[str]:
+    """The arms that the seeds tell from one, by one metric's pairs (`adlib.report.paired`)."""
+    sure = pairs[pairs["seeds_p"] <= ALPHA]
+    return {*sure.loc[sure["first"] == arm, "second"], *sure.loc[sure["second"] == arm, "first"]}
+
+
+def leader(section: Section, metric: str, pairs: "DataFrame") -> str:
+    """One clause about one metric: who has the highest mean, and whom the seeds tell from it.
 
     Args:
         section: Runs under one protocol on the same images.
@@ -244,33 +258,31 @@ def leader(section: Section, metric: str, pairs: Sequence[Pair]) -> str:
     best = section.order(metric)
     if len(best) < 2:
         return f"nothing to compare by {TITLES[metric]}"
-    sure = {
-        other
-        for pair in pairs
-        if pair.seeds is not None and pair.seeds.significant
-        for one, other in ((pair.first, pair.second), (pair.second, pair.first))
-        if one == best[0]
-    }
+    sure = apart(pairs, best[0])
     named = [arm for arm in best if arm in sure]
     names = f"{', '.join(named)}, " if 0 < len(named) < 4 else ""
     return (
         f"by {TITLES[metric]} {best[0]}, {with_interval(section, best[0], metric)}; the seeds "
-        f"tell it from {names}{len(named) or 'none'} of "
-        f"{len(best) - 1} others"
+        f"tell it from {names}{len(named) or 'none'} of {len(best) - 1} others"
     )
 
 
-def ranks_sentence(ranks: Ranks) -> str:
-    """Average ranks over categories, and how far two of them must lie apart."""
-    each = ", ".join(f"{a} {r:.2f}" for a, r in zip(ranks.arms, ranks.average, strict=True))
+def ranks_sentence(ranks: "DataFrame") -> str:
+    """Average ranks over categories, and how far two of them must lie apart.
+
+    Args:
+        ranks: As `adlib.report.paired.average_ranks` returns them.
+    """
+    first = ranks.iloc[0]
+    each = ", ".join(f"{row.arm} {row.average_rank:.2f}" for row in ranks.itertuples())
     critical = (
         "with so few categories no difference is significant"
-        if ranks.critical is None
-        else f"significant from a difference of {ranks.critical:.2f}"
+        if first["critical"] is None
+        else f"significant from a difference of {first['critical']:.2f}"
     )
     return (
-        f"Average ranks by {TITLES[ranks.metric]} over {ranks.categories} categories: {each}; "
-        f"{critical} (Friedman, p = {ranks.p:.2g})."
+        f"Average ranks by {TITLES[first['metric']]} over {first['categories']} categories: "
+        f"{each}; {critical} (Friedman, p = {first['friedman_p']:.2g})."
     )
 
 
@@ -288,10 +300,7 @@ def results(section: Section, draws: Mapping[str, Draws]) -> "DataFrame":
         if category != MEAN:
             values = section.values(arm, metric)[:, section.categories.index(category)]
         values = values[~np.isnan(values)]
-        n = len(values)
-        mean = float(values.mean()) if n else float("nan")
-        deviation = float(values.std(ddof=1)) if n > 1 else float("nan")
-        half = student(n) * deviation / n**0.5 if n > 1 else None
+        mean, low, high, n = interval(values) if len(values) else (np.nan, np.nan, np.nan, 0)
         over = images_interval(section, arm, category, metric, draws)
         rows.append(
             {
@@ -302,9 +311,9 @@ def results(section: Section, draws: Mapping[str, Draws]) -> "DataFrame":
                 "metric": metric,
                 "seeds": n,
                 "mean": mean,
-                "deviation": deviation,
-                "low": None if half is None else mean - half,
-                "high": None if half is None else mean + half,
+                "deviation": float(values.std(ddof=1)) if n > 1 else np.nan,
+                "low": low if n > 1 else None,
+                "high": high if n > 1 else None,
                 "images_low": over and over[0],
                 "images_high": over and over[1],
             }
@@ -363,20 +372,12 @@ def provenance(section: Section) -> str:
     )
 
 
-def _each_arm(section: Section, cells: Any) -> "DataFrame":
+def _each_arm(section: Section, cells: Callable[[str], dict[str, str]]) -> "DataFrame":
     """A row for each arm of the source, in their order; those that did not run say so."""
     from pandas import DataFrame
 
     frame = DataFrame.from_dict({arm: cells(arm) for arm in section.ran()}, orient="index")
     return frame.reindex(list(section.arms), fill_value=NOT_RUN).rename_axis("arm")
-
-
-def _spread(values: "np.ndarray") -> str:
-    return with_deviation(values[~np.isnan(values)])
-
-
-def _percent(value: Any) -> str:
-    return ABSENT if value is None or value != value else f"{100 * float(value):.1f}"
 
 
 def _joined(values: Any) -> str:

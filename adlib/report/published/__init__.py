@@ -27,11 +27,9 @@ A row is a number: per cent, as it was printed. Its columns:
 """
 
 import csv
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 TITLES = {
     "image_auroc": "image AUROC",
@@ -48,18 +46,9 @@ CATEGORIES = {  # how many each data set has
     "mvtec-ad": 15, "visa": 12, "real-iad": 30, "btad": 3, "adnet": 380,
 }  # fmt: skip
 LEAST = 0.1  # points; ours: a digit of a table that has one decimal
-WORDS = {
-    "setting": ("multi-class", "super-multi-class", "one-per-category", "supervised"),
-    "metric": METRICS,
-    "run": ("paper", "weights", "retrained", "ablation"),
-    "protocol": ("dinomaly", "inp-former", "ader", "unknown"),
-    "mark": ("primary", "second-hand"),
-    "data": tuple(CATEGORIES),
-}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Published:
+class Published(NamedTuple):
     """One published number; its columns are explained above."""
 
     method: str  # as its authors write it
@@ -75,64 +64,21 @@ class Published:
     source: str  # where a stranger can look it up
     note: str
 
-    def __post_init__(self) -> None:
-        for column, words in WORDS.items():
-            if getattr(self, column) not in words:
-                raise ValueError(
-                    f"{column} {getattr(self, column)!r}; expected one of {', '.join(words)}"
-                )
-        if not 0 <= self.per_cent <= 100:
-            raise ValueError(f"per_cent must lie in [0, 100], got {self.per_cent}")
-        if not (self.method and self.category and self.source):
-            raise ValueError("method, category and source must not be empty")
-
     @property
     def name(self) -> str:
         """The method as the command line and a record name it."""
         return self.method.lower()
 
-    @property
-    def fraction(self) -> float:
-        """The number as a record has it, in [0, 1]."""
-        return self.per_cent / 100
-
-
-COLUMNS = tuple(f.name for f in fields(Published))
-
-
-def read(path: Path) -> list[Published]:
-    """Read one file of published numbers.
-
-    Raises:
-        ValueError: Other columns, a line that is no row, or a number that stands there twice.
-    """
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = csv.DictReader(file, strict=True)
-        if tuple(lines.fieldnames or ()) != COLUMNS:
-            raise ValueError(
-                f"{path.name}: expected the columns {', '.join(COLUMNS)}, got "
-                f"{', '.join(lines.fieldnames or ()) or 'none'}"
-            )
-        rows: dict[tuple[Any, ...], Published] = {}
-        for line in lines:
-            try:
-                if None in line or None in line.values():
-                    raise ValueError(f"expected {len(COLUMNS)} cells, got another number")
-                row = Published(**{**line, "per_cent": float(line["per_cent"])})
-                key = tuple(v for k, v in line.items() if k not in ("per_cent", "mark", "note"))
-                if key in rows:
-                    raise ValueError(f"the same number as in an earlier line: {row}")
-            except ValueError as error:
-                raise ValueError(f"{path.name}, line {lines.line_num}: {error}") from error
-            rows[key] = row
-    return list(rows.values())
-
 
 @cache
 def everything() -> tuple[Published, ...]:
     """All rows of all files, sorted by file."""
-    paths = sorted(Path(__file__).parent.glob("*.csv"))
-    return tuple(row for path in paths for row in read(path))
+    rows = []
+    for path in sorted(Path(__file__).parent.glob("*.csv")):
+        with path.open(newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file, strict=True):
+                rows.append(Published(**{**line, "per_cent": float(line["per_cent"])}))
+    return tuple(rows)
 
 
 def published(**wanted: str | None) -> list[Published]:
@@ -143,19 +89,20 @@ def published(**wanted: str | None) -> list[Published]:
     Raises:
         ValueError: A column or a word that no row has; says which there are.
     """
-    found: Iterable[Published] = everything()
+    found = list(everything())
     for column, word in wanted.items():
-        if column not in COLUMNS or column == "per_cent":
-            raise ValueError(f"no column {column!r} to choose by; there are {', '.join(COLUMNS)}")
+        if column not in Published._fields or column == "per_cent":
+            known = ", ".join(Published._fields)
+            raise ValueError(f"no column {column!r} to choose by; there are {known}")
         if word is None:
             continue
         attribute = "name" if column == "method" else column
         word = word.lower() if column == "method" else word
-        known = {getattr(row, attribute) for row in everything()}
-        if word not in known:
-            raise ValueError(f"no {column} {word!r}; published are {', '.join(sorted(known))}")
+        words = {getattr(row, attribute) for row in everything()}
+        if word not in words:
+            raise ValueError(f"no {column} {word!r}; published are {', '.join(sorted(words))}")
         found = [row for row in found if getattr(row, attribute) == word]
-    return list(found)
+    return found
 
 
 def ranked(**wanted: str | None) -> list[tuple[int, Published]]:
@@ -175,8 +122,7 @@ def ranked(**wanted: str | None) -> list[tuple[int, Published]]:
     return [(1 + sum(o.per_cent > row.per_cent for o in order), row) for row in order]
 
 
-@dataclass(frozen=True)
-class Drift:
+class Drift(NamedTuple):
     """How far a run that was made again landed from what was published, in points."""
 
     points: float
@@ -193,16 +139,17 @@ def drifts(**wanted: str | None) -> list[Drift]:
     Args:
         wanted: As for `published`; of the rerun.
     """
-    same = ("method", "variant", "data", "setting", "category", "metric", "protocol")
-    references: dict[tuple[str, ...], Published] = {}
-    for row in [*published(run="weights"), *published(run="paper")]:  # the paper's comes last
-        references[tuple(getattr(row, k) for k in same)] = row
-    found = []
-    for row in published(run="retrained", **wanted):
-        reference = references.get(tuple(getattr(row, k) for k in same))
-        if reference is not None and row.protocol != "unknown":
-            found.append(Drift(round(row.per_cent - reference.per_cent, 3), row, reference))
-    return found
+
+    def key(row: Published) -> tuple[str, ...]:
+        same = ("method", "variant", "data", "setting", "category", "metric", "protocol")
+        return tuple(getattr(row, column) for column in same)
+
+    references = {key(row): row for row in published(run="weights") + published(run="paper")}
+    return [
+        Drift(round(row.per_cent - reference.per_cent, 3), row, reference)
+        for row in published(run="retrained", **wanted)
+        if row.protocol != "unknown" and (reference := references.get(key(row)))
+    ]
 
 
 class Tolerance(NamedTuple):
@@ -227,10 +174,10 @@ def tolerance(row: Published) -> Tolerance | None:
         found = [d for d in alike if all(getattr(d.rerun, c) == getattr(row, c) for c in columns)]
         if found:
             most = max(found, key=lambda d: abs(d.points))
-            count = f"{len(found)} rerun{'s' * (len(found) > 1)}"
             return Tolerance(
                 max(abs(most.points), LEAST),
                 ", ".join(sorted({d.rerun.method for d in found})),
-                f"{count}, the farthest by {most.points:+.2f}: {most.rerun.source}",
+                f"{len(found)} rerun{'s' * (len(found) > 1)}, the farthest by {most.points:+.2f}: "
+                f"{most.rerun.source}",
             )
     return None
