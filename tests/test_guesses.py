@@ -119,8 +119,8 @@ def test_every_choice_says_what_is_known_and_where_ours_is_from() -> None:
 
 
 def test_what_has_no_record_is_not_measured() -> None:
-    one = Guess(method="prn", what="norm", paper="unknown", here="a", names=(), instead=("b", "c"))
-    none = Guess(method="prn", what="top", paper="unknown", here="d", names=(), instead=())
+    one = Guess(what="norm", paper="unknown", here="a", names=(), instead=("b", "c"))
+    none = Guess(what="top", paper="unknown", here="d", names=(), instead=())
     table = guesses_table([one, none], {"c": ["+1.0", "-2.0"]}, ["AUROC", "AP"])
     assert table["instead"].tolist() == ["b", "c", ""]
     assert table["what"].tolist() == ["norm", "", "top"]

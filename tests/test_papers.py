@@ -1,21 +1,24 @@
-"""The papers' command lines: they are the papers' configs, and they run from end to end."""
+"""The papers' command lines are the papers' configs and run; the figure shows every claim."""
 
 import dataclasses
 import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from adlib.cli import main, parse_train
 from adlib.data.tools.catalogue import BENCHMARKS
 from adlib.methods import PatchCoreConfig, PRNConfig
 from adlib.metrics import PROTOCOLS
+from adlib.report.published import CATEGORIES, MEAN, drifts, published
 from adlib.report.records import read_folder, read_results
 from adlib.report.reproduction import claims, claims_table, reproduction
 from adlib.report.tables import NOT_RUN
-from adlib.study.papers import RUNS, PaperRun, flags, needs, papers_table
+from adlib.study.papers import DATA, RUNS, PaperRun, claims_figure, flags, needs, papers_table
 from tests.made_benchmarks import mvtec_ad
+from tests.made_records import record, section_of
 
 TINY: dict[str, Any] = {
     "encoder": "vit-tiny", "weights": "random", "layers": (0, 1), "size": (32, 48),
@@ -67,14 +70,11 @@ def test_needs_are_counted_from_what_was_measured() -> None:
     assert small["hours"] == pytest.approx(10_000 * 0.5 / 3600)
     assert large["hours"] == pytest.approx(5 * small["hours"])
     assert small["memory_gib"] == 2.0
-    assert small["origin"] == "Dinomaly, a GPU, bfloat16"
     # two groups of 784 tokens of 768 numbers of two bytes; 61.4 million weights (peers of Dinomaly)
     assert small["disk_gb"] == pytest.approx(
         5354 * 2 * 784 * 768 * 2e-9 + 2 * 16 * 0.0614, rel=0.01
     )
-    for other in ("pro-ad mvtec-ad", "prn btad"):
-        assert here[other]["hours"] is None
-        assert here[other]["origin"] == "not measured"
+    assert here["pro-ad mvtec-ad"] == here["prn btad"] == {}
 
 
 def test_without_records_every_run_is_told_not_to_have_been_made() -> None:
@@ -101,16 +101,16 @@ def test_the_papers_commands_run_from_a_folder_to_the_table(
         assert (status, told.err) == (0, ""), told.err
     found = read_folder(tmp_path / "runs")
     (section,) = found.sections
-    record = section.runs[0].record
-    assert record["protocol"]["name"] == "dinomaly"
-    assert list(record["categories"]) == ["bottle", "cable"]
-    assert list(record["images"]["cable"]) == ["labels", "scores"]
+    found_record = section.runs[0].record
+    assert found_record["protocol"]["name"] == "dinomaly"
+    assert list(found_record["categories"]) == ["bottle", "cable"]
+    assert list(found_record["images"]["cable"]) == ["labels", "scores"]
     frame = reproduction([section])
     mine = frame[(frame["method"] == "Dinomaly") & (frame["setting"] == "multi-class")]
     assert set(mine["state"]) == {"not judged"}  # the mean of two is not the mean of fifteen
     assert set(mine["but"]) == {"2 of 15 categories"}
     ours = dict(zip(mine["metric"], mine["ours"], strict=True))
-    assert ours["image_auroc"] == pytest.approx(100 * record["mean"]["image_auroc"], abs=0.01)
+    assert ours["image_auroc"] == pytest.approx(100 * found_record["mean"]["image_auroc"], abs=0.01)
     shown = claims_table(frame).loc["mvtec-ad, multi-class, Dinomaly"]
     assert shown[""].tolist() == ["published", "ours", "verdict"]
     assert shown["image AUROC"].tolist()[0] == "99.6"
@@ -119,3 +119,42 @@ def test_the_papers_commands_run_from_a_folder_to_the_table(
     here = dict(zip(NAMES, table["here"], strict=True))
     assert here.pop("dinomaly on mvtec-ad") == "not judged (2 of 15 categories)"
     assert set(here.values()) == {NOT_RUN}
+
+
+def test_every_claim_and_rerun_stands_at_its_number() -> None:
+    figure = claims_figure(("image_auroc", "pixel_ap"))
+    panels = np.array(figure.axes).reshape(2, 3)
+    assert [axes.get_title() for axes in panels[0]] == list(DATA.values())
+    methods = [label.get_text() for label in panels[0, 0].get_yticklabels()]
+    for line, metric in zip(panels, ("image_auroc", "pixel_ap"), strict=True):
+        for axes, data in zip(line, DATA, strict=True):
+            drawn = {
+                (round(float(x), 2), round(float(y)))
+                for points in axes.lines
+                for x, y in zip(points.get_xdata(), points.get_ydata(), strict=True)
+            }
+            rows = published(data=data, metric=metric, setting="multi-class", category=MEAN)
+            shown = [r for r in rows if r.run == "paper" and r.variant in ("", "ViT-B")]
+            assert len(shown) > 10
+            again = [d.rerun for d in drifts(data=data, metric=metric, category=MEAN)]
+            assert {(r.per_cent, methods.index(r.method)) for r in [*shown, *again]} <= drawn
+            low, high = axes.get_xlim()
+            assert all(low < x < high for x, _ in drawn)
+    labels = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert labels >= {"claim, primary", "claim, second-hand", "run again, same protocol"}
+    assert "run here" not in labels
+    axis = panels[0, 0].xaxis.get_transform()
+    values = np.array([50.0, 90.0, 99.0, 99.9])
+    assert axis.inverted().transform(axis.transform(values)) == pytest.approx(values)
+    steps = np.diff(axis.transform(values))
+    assert steps[1:] == pytest.approx([1, 1])  # a tenth of the misses is a step
+
+
+def test_a_run_of_ones_own_is_shown(tmp_path: Path) -> None:
+    names = tuple(f"c{i}" for i in range(CATEGORIES["visa"]))
+    made = record("dinomaly", names=names, data={"name": "visa", "hash": "aa"}, level=0.75)
+    figure = claims_figure(("image_auroc",), [section_of(tmp_path, made)])
+    (own,) = [p for axes in figure.axes for p in axes.lines if p.get_label() == "run here"]
+    at = np.asarray(own.get_xdata(), float)
+    assert at == pytest.approx([100 * made["mean"]["image_auroc"]], abs=0.01)
+    assert own.axes is figure.axes[1]

@@ -4,6 +4,7 @@ Nothing here shows or saves; the caller does.
 """
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -24,7 +25,7 @@ def pictures(
     titles: Sequence[str],
     *,
     columns: int = 4,
-    outlines: Sequence[Bool[np.ndarray, "_ _"] | None] | None = None,
+    outlines: Sequence[Bool[np.ndarray, "_ _"] | None] = (),
     figure: FigureBase | None = None,
 ) -> FigureBase:
     """Lay images and masks beside each other.
@@ -40,19 +41,13 @@ def pictures(
     rows = -(-len(images) // columns)
     figure = figure or Figure(figsize=(1.6 * columns, 1.9 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
+    for axes, image, title, mask in zip_longest(grid.flat, images, titles, outlines):
+        axes.set(xticks=[], yticks=[], visible=image is not None)
         axes.spines[:].set_visible(False)
-    for axes, image, title in zip(grid.flat, images, titles, strict=False):
-        if image is None:
-            axes.set_visible(False)
-        else:
+        if image is not None:
             axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axes.set_title(title, fontsize=9)
-    for axes, mask in zip(grid.flat, outlines or (), strict=False):
         outline(axes, mask)
-    for axes in grid.flat[len(images) :]:
-        axes.set_visible(False)
     return figure
 
 
@@ -75,14 +70,11 @@ def samples(
     """
     rows = -(-len(images) // columns)
     figure = figure or Figure(figsize=(1.6 * columns, 3.4 * rows), layout="constrained")
-    laid: list[np.ndarray | None] = []
-    words: list[str] = []
-    for start in range(0, len(images), columns):
-        for line, above in ((images, True), (masks, False)):
-            part = line[start : start + columns]
-            laid += [*part, *[None] * (columns - len(part))]
-            words += titles[start : start + columns] if above else []
-            words += [""] * (len(laid) - len(words))
+    laid: list[np.ndarray | None] = [None] * (2 * rows * columns)
+    words = [""] * len(laid)
+    for i, title in enumerate(titles):
+        place = i + columns * (i // columns)  # in every second row
+        laid[place], laid[place + columns], words[place] = images[i], masks[i], title
     return pictures(laid, words, columns=columns, figure=figure)
 
 
@@ -96,17 +88,15 @@ def foreground_check(images: ImageDataset, frame: ImageTransform, number: int = 
             evenly over the category.
     """
     names = images.categories
-    side = WIDTH / number
-    figure = Figure(figsize=(WIDTH, (side + 0.35) * len(names)), layout="constrained")
+    height = (WIDTH / number + 0.35) * len(names)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     rows = np.atleast_1d(np.array(figure.subfigures(len(names), 1), dtype=object))
     for row, name in zip(rows, names, strict=True):
         mine = images.of(name)
         looked_at = [transform_pixels(mine[i].image, frame) for i in spread(len(mine))]
         rule = estimate(looked_at)
-        shown = [looked_at[i] for i in spread(len(looked_at), number)]
-        pictures(
-            [dim(image, rule) for image in shown], [""] * len(shown), columns=number, figure=row
-        )
+        shown = [dim(looked_at[i], rule) for i in spread(len(looked_at), number)]
+        pictures(shown, [""] * len(shown), columns=number, figure=row)
         row.suptitle(f"{name}: {rule.describe()}", fontsize=9, x=0.01, ha="left")
     return figure
 

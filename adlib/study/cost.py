@@ -61,9 +61,8 @@ def cost(config: Any) -> dict[str, int]:
     cls = next((cls for cls, of in METHODS.values() if isinstance(config, of)), None)
     if cls is None or not config.steps:
         raise ValueError(f"cost counts what is trained, got {config!r}")
-    shell = type(
-        cls.__name__, (cls,), {"reset_parameters": lambda self, generator: None}
-    )  # draws no weights
+    draws_no_weights = {"reset_parameters": lambda self, generator: None}
+    shell = type(cls.__name__, (cls,), draws_no_weights)
     with torch.device("meta"):
         method = shell(replace(config, weights="random")).eval()
     if isinstance(method, PRN):
@@ -75,5 +74,4 @@ def cost(config: Any) -> dict[str, int]:
         features = 1, 2, rows * columns, width
     trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
     del method.encoder  # frozen, and no part of the forward pass from its features
-    counted = flops(method, features)
-    return {"parameters": trained, "flops": counted}
+    return {"parameters": trained, "flops": flops(method, features)}

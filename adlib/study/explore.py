@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
@@ -27,48 +29,13 @@ if TYPE_CHECKING:
 MOST = 64  # pictures on a page; 45 to 80 kB each if they hold photographs; ours
 INCH = 100  # CSS pixels for an inch of a figure, as in matplotlib's inline pictures
 DENSITY = 1.5  # dots for each CSS pixel, so that letters stay sharp; ours
-
-PAGE = """<div class="adlib-slide" id="{name}" role="group" aria-label="picture by {labels}">
-<style>
-.adlib-slide [hidden] {{ display: none !important; }}
-.adlib-slide img {{ padding: 0 !important; }}
-.adlib-settings {{ display: grid; gap: 0 2rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 16rem), 1fr)); }}
-.adlib-settings input {{ accent-color: #0072b2; height: 44px; margin: 0; width: 100%; }}
-.adlib-settings input:focus-visible {{ outline: 3px solid; outline-offset: -3px; }}
-</style>
-<div class="adlib-settings" hidden>
-{settings}
-</div>
-<p>Without JavaScript the sliders are missing; the picture shows {start}.</p>
-<div id="{name}-pictures" aria-live="polite">
-{pictures}
-</div>
-<script>
-(() => {{
-  const box = document.getElementById("{name}");
-  const show = () => {{
-    let chosen = 0;
-    for (const input of box.querySelectorAll("input")) {{
-      const values = JSON.parse(input.dataset.values), value = values[input.value];
-      chosen = chosen * values.length + Number(input.value);
-      input.setAttribute("aria-valuetext", value);
-      input.parentElement.querySelector("output").value = value;
-    }}
-    box.querySelectorAll("img").forEach((image, i) => {{ image.hidden = i !== chosen; }});
-  }};
-  box.addEventListener("input", show);
-  box.querySelector(".adlib-settings").hidden = false;
-  box.querySelector("p").hidden = true;
-  show();
-}})();
-</script>
-</div>"""
-SETTING = """<div><label for="{name}-{i}">{label}</label>:
-<b><output for="{name}-{i}" aria-live="off">{value}</output></b>
-<input type="range" id="{name}-{i}" min="0" max="{last}" value="{start}" autocomplete="off"
-aria-controls="{name}-pictures" aria-valuetext="{value}" data-values="{values}"
-data-lm-suppress-shortcuts="true"></div>"""  # Jupyter Lab would take the arrow keys for its own
+PAGE = Path(__file__).with_suffix(".html")
+# Jupyter Lab would take the arrow keys for its own.
+SETTING = """<div><label for="{name}">{label}</label>:
+<b><output for="{name}" aria-live="off">{value}</output></b>
+<input type="range" id="{name}" min="0" max="{last}" value="{start}" autocomplete="off"
+aria-controls="{page}-pictures" aria-valuetext="{value}" data-values="{values}"
+data-lm-suppress-shortcuts="true"></div>"""
 
 _shown = itertools.count()
 Place = tuple[int, ...]  # of a combination: one index a setting, so that values may be anything
@@ -91,21 +58,21 @@ class Slides:
         places = itertools.product(*map(range, map(len, self.settings.values())))
         pictures = "\n".join(self.image(p, hidden=p != self.start) for p in places)
         digest = hashlib.sha256(pictures.encode()).hexdigest()[:8]
-        name = f"adlib-slide-{digest}-{next(_shown)}"  # kernels may share a page
-        settings = "\n".join(
+        page = f"adlib-slide-{digest}-{next(_shown)}"  # kernels may share a page
+        settings = [
             SETTING.format(
-                name=name, i=i, label=escape(label), value=escape(str(values[start])),
-                last=len(values) - 1, start=start,
+                page=page, name=f"{page}-{i}", label=escape(label), last=len(values) - 1,
+                start=start, value=escape(str(values[start])),
                 values=escape(json.dumps([str(v) for v in values])),
             )
             for i, (start, (label, values)) in enumerate(
                 zip(self.start, self.settings.items(), strict=True)
             )
+        ]  # fmt: skip
+        return Template(PAGE.read_text(encoding="utf-8")).substitute(
+            name=page, labels=escape(" and ".join(self.settings)), settings="\n".join(settings),
+            start=escape(self.words(self.start)), pictures=pictures,
         )  # fmt: skip
-        labels, start = escape(" and ".join(self.settings)), escape(self.words(self.start))
-        return PAGE.format(
-            name=name, labels=labels, settings=settings, start=start, pictures=pictures
-        )
 
     def widget(self) -> Any:
         """An ipywidgets box; a picture is drawn when it is first asked for."""

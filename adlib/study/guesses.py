@@ -13,9 +13,8 @@ Only of a choice that is no field does `here` state the origin itself.
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from adlib.methods import METHODS
 from adlib.settings import Origin, origins
@@ -26,11 +25,9 @@ if TYPE_CHECKING:
 NOT_MEASURED = "not measured"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Guess:
+class Guess(NamedTuple):
     """One choice; its columns are explained above, and `here` ends with the origin."""
 
-    method: str
     what: str
     paper: str
     here: str
@@ -44,23 +41,19 @@ def guesses(method: str) -> list[Guess]:
     Raises:
         ValueError: No choice is on record for that method.
     """
-    known = origins(METHODS[method][1]) if method in METHODS else {}
-    path = Path(__file__).with_name("guesses.csv")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["method"] == method]
+    with Path(__file__).with_name("guesses.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.pop("method") == method]
     if not rows:
         raise ValueError(f"expected pro-ad or prn, got {method!r}")
-    return [
-        Guess(
-            method=row["method"],
-            what=row["what"],
-            paper=row["paper"],
-            here=_with_origins(row["here"], _listed(row["names"], ","), known),
-            names=_listed(row["names"], ","),
-            instead=_listed(row["instead"], ";"),
+    known, found = origins(METHODS[method][1]), []
+    for row in rows:
+        names, instead = (
+            tuple(filter(None, map(str.strip, row[column].split(mark))))
+            for column, mark in (("names", ","), ("instead", ";"))
         )
-        for row in rows
-    ]
+        here = _with_origins(row["here"], names, known)
+        found.append(Guess(row["what"], row["paper"], here, names, instead))
+    return found
 
 
 def guesses_table(
@@ -78,12 +71,11 @@ def guesses_table(
     """
     from pandas import DataFrame
 
-    rows = []
+    nothing, rows = [NOT_MEASURED] + [""] * (len(columns) - 1), []
     for guess in chosen:
         for number, other in enumerate(guess.instead or ("",)):
-            known = [guess.what, guess.paper, guess.here] if number == 0 else [""] * 3
-            effect = effects.get(other, [NOT_MEASURED] + [""] * (len(columns) - 1))
-            rows.append([*known, other, *effect])
+            known = guess[:3] if number == 0 else [""] * 3
+            rows.append([*known, other, *effects.get(other, nothing)])
     return DataFrame(rows, columns=["what", "the paper", "here", "instead", *columns])
 
 
@@ -97,7 +89,3 @@ def _with_origins(here: str, names: Sequence[str], known: Mapping[str, Origin]) 
         return ": ".join([here, *fields_by_origin])
     notes = [f"{', '.join(of)}: {origin}" for origin, of in fields_by_origin.items()]
     return ". ".join([here, *notes])
-
-
-def _listed(cell: str, mark: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in cell.split(mark) if part.strip())

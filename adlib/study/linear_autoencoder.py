@@ -31,7 +31,7 @@ class LinearAutoencoder:
 
     def rebuild(self, x: Float[Tensor, "*any c"], k: int) -> Float[Tensor, "*any c"]:
         """Return tokens as k numbers each can tell them."""
-        v = self.components[: self._checked(k)]  # k c
+        v = self._split(k)[0]  # k c
         return self.mean + (x.double() - self.mean) @ v.mT @ v
 
     def errors(self, x: Float[Tensor, "*any c"], k: int) -> Float[Tensor, "*any"]:
@@ -40,7 +40,7 @@ class LinearAutoencoder:
         It is summed over the components left out, and so exactly 0 when none is; the difference of
         token and reconstruction would be a rounding error, which can be ranked like any number.
         """
-        left_out = self.components[self._checked(k) :]  # c-k c
+        left_out = self._split(k)[1]  # c-k c
         return ((x.double() - self.mean) @ left_out.mT).square().sum(dim=-1)
 
     def every_error(self, x: Float[Tensor, "*any c"]) -> Float[Tensor, "*any numbers"]:
@@ -50,20 +50,16 @@ class LinearAutoencoder:
         return torch.cat([left_out, torch.zeros_like(parts[..., :1])], dim=-1)
 
     def enough(self, share: float) -> int:
-        """Return the smallest k that keeps this share of the training tokens' variance.
-
-        Raises:
-            ValueError: The share does not lie in (0, 1].
-        """
+        """Return the smallest k that keeps this share, in (0, 1], of the training variance."""
         if not 0 < share <= 1:
             raise ValueError(f"share must lie in (0, 1], got {share}")
         kept = self.variances.cumsum(dim=0)
         return min(int((kept < share * kept[-1]).sum()) + 1, len(kept))
 
-    def _checked(self, k: int) -> int:
+    def _split(self, k: int) -> tuple[Tensor, Tensor]:
         if not 0 <= k <= len(self.mean):
             raise ValueError(f"k must lie in 0..{len(self.mean)}, the width of a token, got {k}")
-        return k
+        return self.components[:k], self.components[k:]
 
 
 def principal(tokens: Float[Tensor, "n c"]) -> LinearAutoencoder:
@@ -98,8 +94,5 @@ def numbers_to_try(width: int) -> list[int]:
 
     Where nothing and where everything is kept, much happens between neighbours.
     """
-    if width < 2:
-        raise ValueError(f"a token must have two channels at least, got {width}")
-    powers = [2**i for i in range(width.bit_length()) if 2**i <= width // 2]
-    ends = {0, *powers, width // 2}
+    ends = {0, width // 2, *(2**i for i in range(width.bit_length()) if 2**i <= width // 2)}
     return sorted(ends | {width - k for k in ends})

@@ -4,7 +4,6 @@ No test image decides how long a method trains. Made anomalies on held-out norma
 trains on their like, and has seen neither these backgrounds nor these anomalies.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,51 +16,41 @@ from adlib.engine.features import transform_of
 from adlib.metrics import score_maps
 from adlib.system.hardware import autocast, choose_dtype
 
+HELD_OUT = 0.1  # share of the normal images, as `fit` holds out
 SAMPLES = 64  # images, half of them normal; ours
 OTHER = 1_000_003  # added to the seed, so that no anomaly of the training comes again; ours
 
 
 class MadeAnomalies:
-    """Made once, looked at as often as is asked.
+    """Made once, looked at as often as is asked; seen defects are never shown as they are.
 
     Args:
         method: Any detector.
         data: Its held-out normal images get the anomalies; `seen` defects are pasted where there
             are some.
         precision: As in `fit`.
-        holdout: The share of normal images that `fit` holds out.
         fit_seed: Of the fit.
-        recipe: Which anomalies; None: the default's. Seen defects are never shown as they are.
     """
 
     def __init__(
-        self,
-        method: Any,
-        data: DataSplits,
-        *,
-        precision: str = "fp32",
-        holdout: float = 0.1,
-        fit_seed: int = 0,
-        recipe: AnomalyConfig | None = None,
+        self, method: Any, data: DataSplits, *, precision: str = "fp32", fit_seed: int = 0
     ) -> None:
-        self.method = method
-        self.place = next(method.parameters()).device
+        self.method, self.place = method, next(method.parameters()).device
         self.dtype = choose_dtype(precision, self.place)
-        _, held = hold_out(data.train, holdout, fit_seed)
+        _, held = hold_out(data.train, HELD_OUT, fit_seed)
         made = TrainingSet(
             data.train.select(held),
             data.seen,
             frame=transform_of(method),
             batch=8,
             seed=fit_seed + OTHER,
-            recipe=replace(recipe or AnomalyConfig(), seen=False),
+            recipe=AnomalyConfig(seen=False),
         )
-        samples = [made[i] for i in range(SAMPLES)]
-        images = torch.stack([image for image, _ in samples])
+        images, masks = zip(*(made[i] for i in range(SAMPLES)), strict=True)
         with torch.no_grad(), autocast(self.place, self.dtype):
-            parts = [method.encode(x.to(self.place)).cpu() for x in images.split(8)]
+            parts = [method.encode(x.to(self.place)).cpu() for x in torch.stack(images).split(8)]
         self.features = torch.cat(parts)
-        self.masks = np.stack([mask.numpy() for _, mask in samples])
+        self.masks = np.stack([mask.numpy() for mask in masks])
 
     @torch.no_grad()
     def look(self) -> dict[str, float | None]:

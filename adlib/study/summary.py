@@ -6,18 +6,11 @@ are in its repository under book/results, and travel with the installed package.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adlib.report.paired import interval, sign
 from adlib.report.published import TITLES
-from adlib.report.records import (
-    DIGITS,
-    Row,
-    Run,
-    name_of,
-    read_results,
-    results_folder,
-)
+from adlib.report.records import DIGITS, Row, Run, name_of, read_results, results_folder
 from adlib.report.tables import NOT_RUN, spread, table
 from adlib.report.tables import runs_table as plain_table
 
@@ -47,9 +40,7 @@ def runs_table(rows: Iterable[Row]) -> "DataFrame":
         ValueError: Two protocols, data sets or precisions among the rows, which must not be
             averaged, or a run without record.
     """
-    runs = _runs(rows)
-    _refuse_unlike(runs, "data", "protocol", "precision")
-    return _extended(runs)
+    return _table(rows, "data", "protocol", "precision")
 
 
 def traces(rows: Iterable[Row]) -> "DataFrame":
@@ -99,50 +90,40 @@ def supervised_table(rows: Iterable[Row]) -> "DataFrame":
         ValueError: Two protocols or precisions among the rows, runs of one category and seed that
             were tested on different images, or a run without record.
     """
-    runs = _runs(rows)
-    _refuse_unlike(runs, "protocol", "precision")
+    rows = list(rows)
+    frame = _table(rows, "protocol", "precision")
     tests: dict[tuple[str, str, int], str] = {}
-    for run in runs:
-        place = run.record["category"] or run.record["data"]["name"]
-        digest = run.record["test"]["digest"]
-        if tests.setdefault((run.record["data"]["name"], place, run.seed), digest) != digest:
-            raise ValueError(
-                f"the run {run.id} was tested on other images of {place} than another run of seed "
-                f"{run.seed}; their numbers cannot be compared"
-            )
-    return _extended(runs)
-
-
-def _runs(rows: Iterable[Row]) -> list[Run]:
-    found = []
     for row in rows:
-        record = row["files"].get("record.json")
-        if record is None:
-            raise ValueError(f"the run {row['id']} left no record.json")
-        found.append(Run("", str(row["id"]), record, name_of(record)))
-    return found
+        record = row["files"]["record.json"]
+        data, digest = record["data"]["name"], record["test"]["digest"]
+        place = record["category"] or data
+        if tests.setdefault((data, place, record["seed"]), digest) != digest:
+            raise ValueError(
+                f"the run {row['id']} was tested on other images of {place} than another run of "
+                f"seed {record['seed']}; their numbers cannot be compared"
+            )
+    return frame
 
 
-def _refuse_unlike(runs: Sequence[Run], *keys: str) -> None:
-    for run in runs:
-        for key in keys:
-            one, other = (r.record.get(key) for r in (runs[0], run))
-            if key == "data":
-                one, other = (r.record["data"]["hash"] for r in (runs[0], run))
-            if one != other:
-                raise ValueError(
-                    f"the run {run.id} has another {key} than the first; their numbers cannot be "
-                    "compared"
-                )
-
-
-def _extended(runs: Sequence[Run]) -> "DataFrame":
+def _table(rows: Iterable[Row], *alike: str) -> "DataFrame":
+    """A row a run; ValueError unless all runs have the same of what is named."""
     from pandas import DataFrame
 
-    more = []
-    for record in (run.record for run in runs):
+    runs, more = [], []
+    first: dict[str, Any] = {}
+    for row in rows:
+        if (record := row["files"].get("record.json")) is None:
+            raise ValueError(f"the run {row['id']} left no record.json")
+        for key in alike:
+            value = record["data"]["hash"] if key == "data" else record.get(key)
+            if first.setdefault(key, value) != value:
+                raise ValueError(
+                    f"the run {row['id']} has another {key} than the first; their numbers cannot "
+                    "be compared"
+                )
         config, cost = record.get("config") or {}, record.get("cost") or {}
         mechanism = (record.get("mechanism") or {}).get("mean") or {}
+        runs.append(Run("", str(row["id"]), record, name_of(record)))
         more.append(
             {key: config.get(key) for key in ("constraint", "prototypes")}
             | {name: mechanism.get(name) for name in MECHANISM}
@@ -205,7 +186,7 @@ def verdicts(
         return f"{AHEAD[sign(gap)]}, {mean:+.1f} ({around})"
 
     rows = [[cell(*sides, column) for column in columns] for sides in pairs.values()]
-    return DataFrame(rows, index=Index(list(pairs)), columns=[TITLES[c] for c in columns])
+    return DataFrame(rows, columns=[TITLES[c] for c in columns], index=Index(list(pairs)))
 
 
 def origin(
