@@ -104,7 +104,7 @@ def test_unlike_runs_are_in_conditions_of_their_own(tmp_path: Path, other: dict[
     made += [record(m, 2, 0.9, names=("bolt",), **other) for m in ("pro-ad", "dinomaly")]
     frame = robustness(read(tmp_path, *made), "image_auroc")
     assert frame["seeds"].tolist() == ["2", "1"]
-    assert frame["order"][0] == "pro-ad 70.0 > dinomaly 60.0"
+    assert frame["order"].tolist()[0] == "pro-ad 70.0 > dinomaly 60.0"
 
 
 def test_no_masks_are_no_standing(tmp_path: Path) -> None:

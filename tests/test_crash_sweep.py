@@ -110,7 +110,8 @@ def test_records_are_those_of_an_undisturbed_sweep_whatever_was_killed(
         return None
 
     monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))  # of the cluster's workers
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
+    made: Any = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
+    with made as cluster:
         sweep = start(path, out, "--scheduler", cluster.scheduler_address)
         try:
             if len(finished_ids(out)) < 8:  # one worker, while it holds a point

@@ -10,7 +10,7 @@ from adlib.report import records
 from adlib.report.command import screen
 from adlib.report.document import compose
 from adlib.report.published import METRICS
-from adlib.report.records import as_record, divide, name_of, printable, read_folder, read_results
+from adlib.report.records import divide, name_of, read_folder, read_results
 from adlib.report.tables import metrics_table, table
 from tests.made_records import CATEGORIES, folder_of, record, section_of
 
@@ -64,31 +64,25 @@ def test_a_run_may_leave_a_record_for_each_protocol(tmp_path: Path) -> None:
 NEST = [[[{}]]]
 MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"method": None}, "method must be a text, got null"),
-    ({"method": 7}, "method must be a text, got 7"),
     ({"seed": None}, "seed must be a whole number, got null"),
     ({"seed": 0.5}, "seed must be a whole number, got 0.5"),
     ({"seed": True}, "seed must be a whole number, got true"),
-    ({"seed": [1]}, "seed must be a whole number, got a list"),
     ({"steps": "many"}, 'steps must be a whole number, got "many"'),
     ({"steps": float("inf")}, "steps must be a whole number, got Infinity"),
     ({"seconds": {}}, "seconds must be a finite number, got an object"),
     ({"peak_memory_mib": float("nan")}, "peak_memory_mib must be a finite number, got NaN"),
     ({"holdout": "0.1"}, "holdout must be a finite number"),
-    ({"device": 3}, "device must be a text"),
     ({"commit": NEST}, "commit must be a text, got a list"),
     ({"protocol": "ours"}, 'protocol must be an object, got "ours"'),
     ({"data": "parts"}, 'data must be an object, got "parts"'),
     ({"data": {"name": "parts"}}, "data.hash must be a text, got null"),
-    ({"data": {"name": NEST, "hash": "a"}}, "data.name must be a text, got a list"),
     ({"config": [1]}, "config must be an object, got a list"),
     ({"encoder": "vit"}, 'encoder must be an object, got "vit"'),
-    ({"trained_on": 3}, "trained_on must be an object, got 3"),
     ({"few": {"images": "5"}}, 'few.images must be a whole number, got "5"'),
     ({"cost": {"parameters": "7"}}, 'cost.parameters must be a whole number, got "7"'),
     ({"categories": {}}, "categories must name one category at least"),
     ({"categories": {"nut": None}}, "categories.nut must be an object, got null"),
     ({"categories": {"nut": {"aupro": 98.6}}}, "categories.nut.aupro must be a fraction"),
-    ({"categories": {"nut": {"aupro": "1"}}}, "categories.nut.aupro must be a fraction"),
     ({"mean": [1]}, "mean must be an object, got a list"),
     ({"mean": {"image_auroc": float("nan")}}, "mean.image_auroc must be a fraction in [0, 1]"),
     ({"intervals": {"nut": {"aupro": [0.1]}}}, "intervals.nut.aupro must be a low and a high end"),
@@ -266,8 +260,3 @@ def test_results_are_read_by_name_and_by_path(
     assert read_results("ladder") == read_results(tmp_path / "ladder.jsonl") == [{"id": "a"}]
     with pytest.raises(FileNotFoundError, match=r"no records at forms\.jsonl; there: ladder"):
         read_results("forms")
-
-
-def test_what_evaluate_returns_is_a_record_and_text_is_printable() -> None:
-    assert as_record(json.loads(json.dumps(record()))) == record()
-    assert printable("a\x1b[2Jb\u202e\u2028ü螺\t") == r"a\x1b[2Jb\u202e\u2028ü螺\t"

@@ -128,8 +128,9 @@ def _leaders(sections: Sequence[Section], room: int) -> list[str]:
     for title, section in shown.items():
         for metric in LEADING:
             if order := section.order(metric):
-                told = f"{len(apart(_compare(section, metric), order[0]))} of {len(order) - 1}"
-                if len(order) < 2 or len({run.seed for run in section.runs}) < 2:
+                others, seeds = len(order) - 1, {run.seed for run in section.runs}
+                told = f"{len(apart(_compare(section, metric), order[0]))} of {others}"
+                if others < 1 or len(seeds) < 2:
                     told = "–"  # nothing to compare, or one seed
                 mean = with_interval(section, order[0], metric)
                 lines.append(_line([title, TITLES[metric], order[0], mean, told], widths))

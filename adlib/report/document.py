@@ -191,7 +191,7 @@ def _add_section(
     ranks = {m: found for m in METRICS if (found := average_ranks(section, m)) is not None}
     shown = [metric for metric in HEADLINE if section.order(metric)]
     for metric in shown:
-        mine = pairs[pairs["metric"] == metric]
+        mine: Any = pairs[pairs["metric"] == metric]
         blocks.append(f"## {TITLES[metric]}")
         blocks.append(f"The highest mean: {tables.leader(section, metric, mine)}.")
         if len(mine):

@@ -42,10 +42,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_scored(value: Any) -> bool:
-    lists = [value.get(key) for key in ("labels", "scores")] if isinstance(value, dict) else []
-    if not lists or not all(isinstance(each, list) for each in lists):
+    labels, scores = (
+        (value.get("labels"), value.get("scores")) if isinstance(value, dict) else (None, None)
+    )
+    if not isinstance(labels, list) or not isinstance(scores, list):
         return False
-    labels, scores = lists
     known = all(type(v) in (int, bool) and v in (0, 1) for v in labels)
     return known and len(labels) == len(scores) and all(map(_is_number, scores))
 

@@ -274,7 +274,8 @@ def ranks_sentence(ranks: "DataFrame") -> str:
         ranks: As `adlib.report.paired.average_ranks` returns them.
     """
     first = ranks.iloc[0]
-    each = ", ".join(f"{row.arm} {row.average_rank:.2f}" for row in ranks.itertuples())
+    averages = zip(ranks["arm"], ranks["average_rank"], strict=True)
+    each = ", ".join(f"{arm} {average:.2f}" for arm, average in averages)
     critical = (
         "with so few categories no difference is significant"
         if first["critical"] is None

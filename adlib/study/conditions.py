@@ -19,7 +19,7 @@ from adlib.report.records import Section, as_text, name_of
 from adlib.report.tables import ABSENT, with_deviation
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import DataFrame
 
 FIRST = "first"
 SAME = "as in the first"
@@ -36,7 +36,7 @@ WIDTH, HEIGHT = 5.6, 2.4  # inches, of the figure and of a row; legible at half 
 APART = 0.08  # between methods of one training, so that no mark hides another; a tick is 1
 
 
-def _frame(sections: Iterable[Section]) -> "DataFrame":
+def _frame(sections: Iterable[Section]) -> Any:
     """A row a run: how it was trained and scored, and its means over categories."""
     from pandas import DataFrame
 
@@ -67,7 +67,7 @@ def _frame(sections: Iterable[Section]) -> "DataFrame":
     return DataFrame(rows, columns=columns).astype(dict.fromkeys(METRICS, float))
 
 
-def _by_seed(runs: "DataFrame", metric: str) -> "Series":
+def _by_seed(runs: Any, metric: str) -> Any:
     """A metric by seed; a run that several sources hold counts once."""
     return runs.drop_duplicates("seed", keep="last").set_index("seed")[metric].dropna()
 
@@ -92,8 +92,9 @@ def robustness(sections: Sequence[Section], metric: str) -> "DataFrame":
     still, trained = runs[runs["steps"] == 0], runs[runs["steps"] != 0]
     known = trained[CONDITION].drop_duplicates()
     still = still.drop(columns="steps").merge(known, how="left").fillna({"steps": 0})
+    joined: Any = concat([trained, still])
     found = []
-    for condition, part in concat([trained, still]).groupby(CONDITION, sort=False):
+    for condition, part in joined.groupby(CONDITION, sort=False):
         values = {name: _by_seed(mine, metric) for name, mine in part.groupby("name", sort=False)}
         if len(values) > 1:
             found.append((dict(zip(CONDITION, condition, strict=True)), values))
@@ -116,11 +117,11 @@ def robustness(sections: Sequence[Section], metric: str) -> "DataFrame":
     return DataFrame(rows, columns=columns)
 
 
-def _order(values: "dict[str, Series]") -> list[str]:
+def _order(values: dict[str, Any]) -> list[str]:
     return sorted(values, key=lambda name: -values[name].mean())
 
 
-def _changes(first: "dict[str, Series]", other: "dict[str, Series]") -> str:
+def _changes(first: dict[str, Any], other: dict[str, Any]) -> str:
     """Name the pairs of methods that stand the other way round, and by how much, in points.
 
     "told apart" means that the 95 % interval of the paired differences over seeds leaves out 0 in
@@ -144,7 +145,7 @@ def _changes(first: "dict[str, Series]", other: "dict[str, Series]") -> str:
 
 def changes_sentence(frame: "DataFrame") -> str:
     """In how many conditions the order is another one, and where the seeds are sure of it."""
-    compared = frame[~frame["changes"].isin([FIRST, ABSENT])]
+    compared: Any = frame[~frame["changes"].isin([FIRST, ABSENT])]
     if compared.empty:
         return "There is one condition, so nothing can be said about others."
     turned = compared[compared["changes"] != SAME]
@@ -160,7 +161,7 @@ def changes_sentence(frame: "DataFrame") -> str:
     )
 
 
-def trained_twice(sections: Iterable[Section]) -> "DataFrame":
+def _trained_twice(sections: Iterable[Section]) -> Any:
     """The runs of methods that were trained in two ways on a data set; few images come first."""
     runs = _frame(sections)
     ways = runs.groupby([*SCORED, "name"])["way"].transform("nunique")
@@ -180,7 +181,7 @@ def trainings(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame
         metrics: Their names; runs without one show a dash.
     """
     rows: dict[Any, dict[str, Any]] = {}
-    for (data, *_, name), runs in trained_twice(sections).groupby([*SCORED, "name"]):
+    for (data, *_, name), runs in _trained_twice(sections).groupby([*SCORED, "name"]):
         whole = runs[runs["way"] == ALL]
         for way, mine in runs.groupby("way", sort=False):
             row = rows[data, name, way] = {"seeds": str(mine["seed"].nunique())}
@@ -203,7 +204,7 @@ def leaders(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame":
         metrics: Their names.
     """
     rows: dict[Any, dict[str, str]] = {}
-    runs = trained_twice(sections).sort_values([*SCORED, "place", "few"], kind="stable")
+    runs = _trained_twice(sections).sort_values([*SCORED, "place", "few"], kind="stable")
     for (data, *_, way), mine in runs.groupby([*SCORED, "way"], sort=False):
         row = rows[data, way] = {}
         for metric in metrics:
@@ -218,7 +219,7 @@ def leaders(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame":
     return _indexed(rows, "data", "trained on")
 
 
-def _points(differences: "Series") -> str:
+def _points(differences: Any) -> str:
     """Differences in points and their interval: "-4.2 (-7.2 to -1.2)"."""
     if not len(gaps := differences.dropna().to_numpy()):
         return ABSENT
@@ -244,7 +245,7 @@ def trainings_figure(sections: Sequence[Section], metrics: Sequence[str]) -> Fig
     Raises:
         ValueError: Nothing was trained in two ways.
     """
-    found = trained_twice(sections)
+    found = _trained_twice(sections)
     if found.empty:
         raise ValueError("no method was trained in two ways on one data set; nothing to draw")
     names, blocks = sorted(found["name"].unique()), found.groupby(SCORED)

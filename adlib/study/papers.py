@@ -166,7 +166,7 @@ def papers_table(sections: Sequence[Section], timed: Sequence[Row]) -> "DataFram
     """One row a run of the papers: what it needs, what to expect, and what came out here."""
     from pandas import DataFrame
 
-    claims = reproduction(sections, everywhere=True)
+    claims: Any = reproduction(sections, everywhere=True)
     claims = claims.sort_values("metric", key=lambda m: m.map(METRICS.index), kind="stable")
     rows = []
     for run in RUNS:

@@ -144,7 +144,7 @@ def difference(
     Raises:
         ValueError: No seed in common, or two runs of one seed.
     """
-    pairs = one.merge(other, on="seed")[[f"{column}_x", f"{column}_y"]].dropna().astype(float)
+    pairs: Any = one.merge(other, on="seed")[[f"{column}_x", f"{column}_y"]].dropna().astype(float)
     if pairs.empty or any(side["seed"].duplicated().any() for side in (one, other)):
         raise ValueError(
             f"expected one run of each seed on both sides, got seeds {sorted(one['seed'])} and "

@@ -14,7 +14,6 @@ import dask.config
 from dask.system import CPU_COUNT
 from distributed import Client, Future, LocalCluster, Status, as_completed, get_worker
 
-from adlib.sweep.command import Sweep
 from adlib.sweep.execution import Job, attempt
 from adlib.sweep.plan import OUT, Point, SweepError, as_finished, check, read_plan, take_shard
 from adlib.sweep.results import Result, Slot, finished_ids, merge, open_folder, write_records
@@ -30,17 +29,28 @@ LOCAL = {  # Points take minutes; looking after them each 10 or 20 ms took 5 % o
 }
 
 
-def run(command: Sweep, out: Path) -> None:
-    """Check, merge or run a sweep below `out`; see `adlib sweep --help`.
+def run(
+    path: Path,
+    out: Path,
+    shard: str | None = None,
+    *,
+    only_check: bool = False,
+    sources: Sequence[Path] = (),
+    workers: int | None = None,
+    threads: int | None = None,
+    scheduler: str | None = None,
+    retries: int = 0,
+) -> None:
+    """Check, merge (if there are sources) or run a sweep below `out`; see `adlib sweep --help`.
 
     Raises:
         SweepError: The request was wrong; nothing was run or copied.
         RuntimeError: Points failed, or are missing; the others are finished.
         KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM; says what is finished.
     """
-    plan = read_plan(command.file)
-    known, wanted = check(plan), plan.points
-    wanted = wanted if command.shard is None else take_shard(wanted, command.shard)
+    plan = read_plan(path)
+    known = check(plan)
+    wanted = plan.points if shard is None else take_shard(plan.points, shard)
 
     def found() -> tuple[list[Point], dict[str, Result]]:
         """The points asked for, and the results of those that are finished."""
@@ -49,19 +59,20 @@ def run(command: Sweep, out: Path) -> None:
         return points, {p.id: Slot(out, p.id).result() or {} for p in points if p.id in ids}
 
     points, done = found()
-    if command.check:
+    if only_check:
         swept = ", ".join(dict.fromkeys(name for point in points for name in point.values))
         print(
-            f"{command.file.name} fits {plan.notebook.name}: {len(points)} points over {swept}; "
+            f"{path.name} fits {plan.notebook.name}: {len(points)} points over {swept}; "
             f"{len(done)} of them are finished in {out}"
         )
         print(*(f"  {p.id}{' (finished)' * (p.id in done)}" for p in points), sep="\n")
         return
-    if command.merge:
-        print(f"{len(merge(out, command.merge))} points copied into {out}")
+    if sources:
+        print(f"{len(merge(out, sources))} points copied into {out}")
         _conclude(found()[0], write_records(out), out)
         return
-    workers, threads, gpus = choose_crew(command, plan.resources.get("GPU", 0.0))
+    share = plan.resources.get("GPU", 0.0)
+    workers, threads, gpus = choose_crew(workers, threads, scheduler, share)
     open_folder(out)
     source, name = plan.notebook.read_bytes(), plan.notebook.name
     digest = hashlib.sha256(source).hexdigest()
@@ -75,7 +86,7 @@ def run(command: Sweep, out: Path) -> None:
         takes_out=OUT in known,
         notebook={"name": name, "sha256": digest},
         timeout=plan.timeout,
-        retries=command.retries,
+        retries=retries,
         threads=threads,
         gpus=gpus,
     )
@@ -92,7 +103,7 @@ def run(command: Sweep, out: Path) -> None:
         if todo:
             with (  # batch systems end a job by SIGTERM
                 on_signals(lambda number, _: came.append(number), signal.SIGINT, signal.SIGTERM),
-                connect(command.scheduler, workers, plan.resources) as client,
+                connect(scheduler, workers, plan.resources) as client,
                 closing(run_points(client, job, todo, plan.resources, came)) as results,
             ):
                 for count, result in enumerate(results, 1):
@@ -136,25 +147,23 @@ def progress(result: Result, place: str) -> str:
     return line + (f": {result['error']}" if result["error"] else "")
 
 
-def choose_crew(command: Sweep, share: float) -> tuple[int, int | None, tuple[str, ...]]:
-    """Settle what a command left open: the workers by GPUs or cores, the threads by workers.
+def choose_crew(
+    workers: int | None, threads: int | None, scheduler: str | None, share: float
+) -> tuple[int, int | None, tuple[str, ...]]:
+    """Settle what was left open: the workers by GPUs or cores, the threads by workers.
 
-    Args:
-        command: As it was asked for.
-        share: GPUs that a point takes; 0 for none.
     Returns:
         Workers of this machine, CPU threads of each point, and CUDA_VISIBLE_DEVICES of each worker.
     Raises:
         SweepError: More workers than GPUs are there for, or workers beside a scheduler.
     """
-    workers, threads = command.workers, command.threads_per_worker
     for name, number in (("workers", workers), ("threads-per-worker", threads)):
         if number is not None and number < 1:
             raise SweepError(f"--{name}: expected at least 1, got {number}")
-    if command.scheduler is not None:
+    if scheduler is not None:
         if workers is not None:
             raise SweepError(
-                f"--workers is for this machine; the scheduler {command.scheduler} has its own"
+                f"--workers is for this machine; the scheduler {scheduler} has its own"
             )
         return 0, threads, ()
     gpus = share_gpus(find_gpus(), share) if share else ()
