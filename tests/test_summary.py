@@ -175,3 +175,27 @@ def test_a_page_says_where_its_numbers_come_from(monkeypatch: pytest.MonkeyPatch
     assert report.origin(timed) == "*Records: 1 runs, no seed kept, commit unknown, on gpu (1).*"
     with pytest.raises(ValueError, match="rows of records, or the seeds"):
         report.origin()
+
+
+def test_arms_are_compared_where_they_rebuild_equally_well() -> None:
+    """Ratios that are straight in log d_normal are read off exactly."""
+
+    def row(name: str, seed: int, *looks: tuple[float, float]) -> dict[str, Any]:
+        trace = [
+            {"step": step, "d_normal": d, "ratio": ratio}
+            for step, (d, ratio) in enumerate(looks, start=1)
+        ]
+        record = {"arm": {"name": name}, "seed": seed, "trace": trace}
+        return {"id": name, "files": {"record.json": record}}
+
+    rows = [
+        row("few", 0, (0.4, 1.0), (0.1, 3.0)),
+        row("many", 0, (0.8, 1.0), (0.2, 2.0)),
+        row("many", 1, (0.2, 1.5), (0.05, 2.5)),
+    ]
+    looks = report.traces(rows)
+    assert list(looks["step"]) == [1, 2, 1, 2, 1, 2]
+    found = report.at_equal_distance(looks, ["ratio"])
+    assert set(found["d_normal"]) == {0.2}  # which the first run of "many" just reached
+    assert found["ratio"].tolist() == pytest.approx([2.0, 2.0, 1.5])
+    assert found[["arm", "seed"]].to_numpy().tolist() == [["few", 0], ["many", 0], ["many", 1]]

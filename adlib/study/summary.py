@@ -50,10 +50,11 @@ def traces(rows: Iterable[Row]) -> "DataFrame":
     """
     from pandas import DataFrame
 
+    records = [row["files"]["record.json"] for row in rows]
     return DataFrame(
-        {"arm": run.arm, "seed": run.seed, **row}
-        for run in _runs(rows)
-        for row in run.record["trace"]
+        {"arm": name_of(record), "seed": record["seed"], **look}
+        for record in records
+        for look in record["trace"]
     )
 
 
