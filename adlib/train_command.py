@@ -39,6 +39,10 @@ class Train(Machine, Generic[C]):
     """Share of the good images (0.1 is 10 %) that is kept out of training and sets the threshold
     between good and defective. A larger share allows a lower false-alarm rate; with 0 there is no
     threshold, and predict refuses the run."""
+    folds: int = 0
+    """Set the threshold without holding images out: train on all, and once more for each of so
+    many parts, which the others score. Try 5 if you have fewer than 100 good images; it takes
+    that much longer."""
     seen: int | None = None
     """For prn: how many defects of each category leave the test set and are trained on. Defaults
     to 10."""
@@ -107,7 +111,7 @@ def train(command: Train[Any]) -> None:
         count = SEEN
     data = data if count is None else supervise(data, count, command.seed)
     out = command.out or Path("runs") / f"{name}-{data.name}-{command.seed}"
-    asked = {"seed": command.seed, "holdout": command.holdout}
+    asked = {"seed": command.seed, "holdout": command.holdout, "folds": command.folds}
     if is_finished(out, method=name, config=command.config, data=data.hash, **asked):
         log(f"{out} is already complete; nothing to do\n{_next(command, data, out)}")
         return
@@ -139,8 +143,9 @@ def train(command: Train[Any]) -> None:
         f"run written to {out}"
     )
     if held := facts["images"]["held_out"]:
+        kind = "cross-fitted" if command.folds else "held-out"
         log(
-            f"{held} held-out normal images set the threshold: a false-alarm rate of "
+            f"{held} {kind} normal images set the threshold: a false-alarm rate of "
             f"{1 / (held + 1):.1%} or more can be promised; a larger --holdout promises a lower one"
         )
     log(_next(command, data, out))

@@ -34,6 +34,27 @@ def hold_out(images: ImageDataset, share: float, seed: int) -> tuple[list[int], 
     return sorted(set(range(len(images))) - set(held)), sorted(held)
 
 
+def folds_of(images: ImageDataset, folds: int, seed: int) -> list[list[int]]:
+    """Divide normal images into folds, category by category, as evenly as can be.
+
+    Args:
+        images: Normal images.
+        folds: How many, from 2 to the number of images.
+        seed: Draws which image is in which.
+    Returns:
+        Indices of each fold, sorted; no fold is empty.
+    Raises:
+        ValueError: Fewer than two folds, or more than there are images.
+    """
+    if not 2 <= folds <= len(images):
+        raise ValueError(f"expected 2 to {len(images)} folds of {len(images)} images, got {folds}")
+    rng = np.random.default_rng(seed)
+    names = np.array([r.category for r in images.references])
+    order = [rng.permutation(np.flatnonzero(names == c)) for c in images.categories]
+    dealt = np.concatenate(order)
+    return [sorted(dealt[k::folds].tolist()) for k in range(folds)]
+
+
 def batch_order(n: int, batch: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield `steps` index batches: one shuffle of all n after another, cut into batches.
 

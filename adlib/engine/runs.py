@@ -113,6 +113,7 @@ PROVENANCE: Record = {  # its parts that adlib reads again, where a run has them
     "seed": int,
     "steps": int,
     "holdout": float,
+    "folds": int,
     "seconds": float,
     "data": dict[str, str],
     "drawn": tuple[int, int] | None,
@@ -225,7 +226,7 @@ def check_free(out: Path) -> None:
 
 
 def is_finished(
-    out: Path, *, method: str, config: Any, data: str, seed: int, holdout: float
+    out: Path, *, method: str, config: Any, data: str, seed: int, holdout: float, folds: int = 0
 ) -> bool:
     """Whether a finished run stands at `out` that the same request made.
 
@@ -236,16 +237,19 @@ def is_finished(
         data: Hash of the data.
         seed: As `fit` took it.
         holdout: As `fit` took it.
+        folds: As `fit` took it.
     """
     try:
         saved = json.loads((out / "run.json").read_text(encoding="utf-8"))
         facts, settings = saved["provenance"], saved["config"]
-        there = (saved["method"], facts["data"]["hash"], facts["seed"], facts["holdout"])
+        there = (saved["method"], facts["data"]["hash"], facts["seed"])
+        threshold = facts["holdout"], facts.get("folds", 0)
     except (OSError, ValueError, KeyError, TypeError):
         return False
     places = dict.fromkeys(("weights", "offline"))  # of the encoder's file, whose path may be short
     same = {**settings, **places} == {**to_json(config), **places}
-    return there == (method, data, seed, holdout) and same and facts["steps"] == config.steps
+    same = same and there == (method, data, seed) and facts["steps"] == config.steps
+    return same and threshold == (0.0 if folds else holdout, folds)
 
 
 def _foreign(out: Path) -> list[str]:

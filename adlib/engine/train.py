@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from adlib.data.dataset import DataSplits
-from adlib.data.order import batch_order, hold_out, noise_seed
+from adlib.data.order import batch_order, folds_of, hold_out, noise_seed
 from adlib.data.tools.duplicates import duplicates
 from adlib.engine import runs
 from adlib.engine.checkpoint import Checkpointer, TrainingState
@@ -114,6 +114,7 @@ def fit(
     seed: int = 0,
     out: Path | str | None = None,
     holdout: float = 0.1,
+    folds: int = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
     options: TrainOptions = TrainOptions(),  # frozen
@@ -135,6 +136,12 @@ def fit(
         seed: Draws weights, order, noise and the held-out images.
         out: A new folder for the run; None keeps it in memory.
         holdout: Share of the normal images that calibrates.
+        folds: 0, or into how many folds the normal images are divided instead: each is scored by a
+            model that was trained on the others, all scores calibrate, and the model that is kept
+            trains on all images. It takes `folds` + 1 trainings, and only the last one resumes. The
+            final model has seen more than those that were scored, so that its threshold is rather
+            too high than too low; there is no guarantee for few images (compare CV+ of Barber et
+            al. 2021, which would keep every model).
         device: Defaults to the GPU if there is one.
         precision: "auto", "fp32", "bf16" or "fp16" for matrix products; sums stay in fp32.
         options: How it is computed and watched.
@@ -163,6 +170,7 @@ def fit(
         raise ValueError(f"training images must be normal, got a defect: {worst.path}")
     for sentence in duplicates(data):
         warnings.warn(sentence, RuntimeWarning, stacklevel=2)
+    parts = folds_of(data.train, folds, seed) if folds else []
     chosen = choose_device(device)
     dtype = choose_dtype(precision, chosen)
     accelerator = make_accelerator(chosen, dtype, options.tracker, out)
@@ -181,33 +189,31 @@ def fit(
         "data": data.hash,
         "seed": seed,
         "steps": steps,
-        "holdout": holdout,
+        "holdout": 0.0 if folds else holdout,
         "precision": str(dtype).removeprefix("torch."),
     }
+    about |= {"folds": folds} if folds else {}
     with runs.claimed(out) if out is not None and first else nullcontext():
         accelerator.wait_for_everyone()
-        method.to(torch.device("cpu"))  # where the generator lives: one start on every device
-        method.reset_parameters(torch.Generator().manual_seed(seed))
-        method.calibration = None  # that of an earlier fit, whose weights are gone
-        method.to(place)
-        fitted, held = hold_out(data.train, holdout, seed)
         seen = data.seen if method.learns_from_defects else None
-        features = cached_features(method, data.train, device=place, dtype=dtype)
-        method.fit_prototypes(Subset(features, fitted))  # pyright: ignore[reportArgumentType]  # indexable
+        categories = [image.category for image in data.train.references]
 
-        before = time.perf_counter() - started
-        folder = None if out is None else runs.checkpoints_of(out)
-        keeper = Checkpointer(folder, about, options.checkpoint_every, first)
-        losses: list[float] = []
-        facts: runs.Record = {"seconds": 0.0, "resumed_at": []}
-        if steps:  # a memory of normal features is made by `fit_prototypes` alone
+        def learn(fitted: list[int], keeper: Checkpointer) -> tuple[list[float], runs.Record]:
+            """Train from the start on some of the images; return the losses and the speed."""
+            method.to(torch.device("cpu"))  # where the generator lives: one start on every device
+            method.reset_parameters(torch.Generator().manual_seed(seed))
+            method.calibration = None  # that of an earlier fit, whose weights are gone
+            method.to(place)
+            method.fit_prototypes(Subset(features, fitted))  # pyright: ignore[reportArgumentType]  # indexable
+            if not steps:  # a memory of normal features is made by `fit_prototypes` alone
+                return [], {"seconds": 0.0, "resumed_at": []}
             batch = method.config.batch
             size, rank = batch // accelerator.num_processes, accelerator.process_index
             part = slice(rank * size, (rank + 1) * size)
             if method.learns_from_defects:
                 made = method.training_set(data.train.select(fitted), seen, seed)
                 for sentence in made.missing:
-                    warnings.warn(sentence, RuntimeWarning, stacklevel=2)
+                    warnings.warn(sentence, RuntimeWarning, stacklevel=3)
                 feed = partial(
                     made_batches, made, batch, steps=steps, part=part, workers=options.workers
                 )
@@ -217,18 +223,31 @@ def fit(
                     cached_batches, features, fitted, batch, steps=steps, seed=seed, part=part
                 )
                 name = [data.train.references[i].path for i in fitted].__getitem__
-            losses, facts = _train(
-                method, feed, name, steps, seed, accelerator, keeper, options, on_step
-            )
+            return _train(method, feed, name, steps, seed, accelerator, keeper, options, on_step)
 
+        method.to(place)
+        features = cached_features(method, data.train, device=place, dtype=dtype)
+        scored: list[tuple[np.ndarray, np.ndarray]] = []
+        for part in parts:
+            rest = sorted(set(range(len(data.train))) - set(part))
+            learn(rest, Checkpointer(None, about, options.checkpoint_every, first))
+            scored.append(score_features(method, features[part], dtype))
+        fitted, held = hold_out(data.train, about["holdout"], seed)
+        before = time.perf_counter() - started
+        folder = None if out is None else runs.checkpoints_of(out)
+        keeper = Checkpointer(folder, about, options.checkpoint_every, first)
+        losses, facts = learn(fitted, keeper)
         if held:
-            maps, scores = score_features(method, features[held], dtype)
-            categories = [data.train.references[i].category for i in held]
-            method.calibration = calibrate(scores, categories, maps)
+            scored.append(score_features(method, features[held], dtype))
+        held = held + [i for part in parts for i in part]
+        if held:
+            maps, scores = (np.concatenate(some) for some in zip(*scored, strict=True))
+            method.calibration = calibrate(scores, [categories[i] for i in held], maps)
         method.provenance = {
             "seed": seed,
             "steps": steps,
-            "holdout": holdout,
+            "holdout": about["holdout"],
+            "folds": folds,
             **facts,
             "seconds": round(before + facts["seconds"], 3),
             "processes": accelerator.num_processes,
