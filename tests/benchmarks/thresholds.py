@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 import adlib
-from adlib.data.dataset import ImageDataset
 from adlib.data.order import folds_of, hold_out
 from adlib.engine import runs
 from adlib.engine.features import cached_features
@@ -40,17 +39,19 @@ def scores_of(method: PatchCore, features: Tensor, fitted: list[int], at: list[i
 def main() -> None:
     """Measure, and write the table."""
     data = adlib.load_data("solar", categories=["mono"])
-    images = ImageDataset([*data.train.references, *data.test.references])
     method = PatchCore()
-    features = cached_features(method, images, device=CPU, dtype=torch.float32)
-    labels = images.labels
+    parts = data.train, data.test
+    features = torch.cat(
+        [cached_features(method, part, device=CPU, dtype=torch.float32) for part in parts]
+    )
+    labels = np.concatenate([part.labels for part in parts])
     sound, broken = np.flatnonzero(~labels), np.flatnonzero(labels).tolist()
     rows = []
     for n in COUNTS:
         for draw in range(DRAWS):
             order = np.random.default_rng([n, draw]).permutation(sound).tolist()
             mine, others = order[:n], order[n:]
-            few = images.select(mine)
+            few = data.train.select(range(n))  # of the same number and category
             fitted, held = hold_out(few, 0.1, draw)
             for kind in ("held out", "folds"):
                 if kind == "held out":
