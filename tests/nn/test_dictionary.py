@@ -144,7 +144,7 @@ def test_it_binds_with_more_vectors_than_channels_on_real_tokens() -> None:
         few, many = (
             [lost(form, count, which) for which in (anomalous, normal)] for count in (256, 768)
         )
-        assert many[0] / many[1] > 0.95 * few[0] / few[1]
+        assert many[0] / many[1] > 0.9 * few[0] / few[1]
         assert many[0] > 0.75 * few[0]
     whole = lost(lambda f, p: project(f, p[None], 0 * f), 768, anomalous)
     assert whole < 0.2 * lost(forms["span"], 768, anomalous)
