@@ -147,4 +147,4 @@ def test_it_binds_with_more_vectors_than_channels_on_real_tokens() -> None:
         assert many[0] / many[1] > 0.9 * few[0] / few[1]
         assert many[0] > 0.75 * few[0]
     whole = lost(lambda f, p: project(f, p[None], 0 * f), 768, anomalous)
-    assert whole < 0.2 * lost(forms["span"], 768, anomalous)
+    assert whole < 0.25 * lost(forms["span"], 768, anomalous)
