@@ -17,7 +17,7 @@ from adlib.data.transform import ImageTransform
 from adlib.figures import outline
 
 DIMMED = 0.3  # how much of the ground is left; ours
-WIDTH = 6.6  # inches of the check, which fit a page; ours
+WIDTH = 6.6  # inches, which fit a page; ours
 
 
 def pictures(
@@ -39,7 +39,8 @@ def pictures(
         figure: Where to draw; None makes a figure.
     """
     rows = -(-len(images) // columns)
-    figure = figure or Figure(figsize=(1.6 * columns, 1.9 * rows), layout="constrained")
+    side = min(1.6, WIDTH / columns)
+    figure = figure or Figure(figsize=(side * columns, (side + 0.3) * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, image, title, mask in zip_longest(grid.flat, images, titles, outlines):
         axes.set(xticks=[], yticks=[], visible=image is not None)
@@ -69,7 +70,6 @@ def samples(
         figure: Where to draw; None makes a figure.
     """
     rows = -(-len(images) // columns)
-    figure = figure or Figure(figsize=(1.6 * columns, 3.4 * rows), layout="constrained")
     laid: list[np.ndarray | None] = [None] * (2 * rows * columns)
     words = [""] * len(laid)
     for i, title in enumerate(titles):
