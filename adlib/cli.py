@@ -64,7 +64,7 @@ class Predict(Machine):
     run: Positional[Path]
     """Folder that `adlib train` wrote."""
     images: Positional[Path]
-    """An image, or a folder of images."""
+    """An image, a folder of images, or a table with a column `path`."""
     out: Path
     """New folder for predictions.csv, regions.csv, overlays/ and index.html."""
     false_alarms: float = 0.01
@@ -101,6 +101,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault(LOG, "log")
+    status = _run_told(words)
+    try:
+        if sys.stdout is not None:  # it was closed before the start
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        left = isinstance(error, BrokenPipeError)  # the reader, such as `head`, has enough
+        return status or (1 if left else _complain(f"standard output: {error}", 1))
+    return status
+
+
+def _run_told(words: list[str]) -> int:
+    """Run one command, say in a sentence why it failed, and return its exit status."""
     try:
         with _short_warnings():
             _run(words)
@@ -108,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 2
     except (ValueError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
         return _complain(error, 2)
+    except BrokenPipeError as error:
+        return 1 if _unread() else _complain(error, 1)
     except (OSError, RuntimeError, ArithmeticError, MemoryError, ImportError) as error:
         return _complain(error, 1)
     except KeyboardInterrupt as stop:
@@ -275,6 +290,16 @@ COMMANDS: dict[str, tuple[str | None, Callable[[list[str]], None]]] = {
 }
 
 
+def _unread() -> bool:
+    """Whether standard output has lost its reader."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        return True
+    return False
+
+
 def _complain(error: BaseException | str, status: int) -> int:
-    print("adlib: error:", printable(str(error), keep="\n"), file=sys.stderr)
+    lines = [str(error), *getattr(error, "__notes__", ())]
+    print("adlib: error:", "\n".join(map(printable, lines)), file=sys.stderr)
     return status

@@ -19,8 +19,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import tyro
 from tyro.conf import Positional
 
-from adlib.data import load_data
+from adlib.data import NAMES, load_data
 from adlib.data.dataset import DataSplits
+from adlib.data.tools.checks import mask_notes
 from adlib.settings import help_texts
 from adlib.system.printable import printable
 
@@ -204,9 +205,10 @@ def _entry(words: str, text: str, width: int) -> str:
 
 
 def load(name: str, categories: tuple[str, ...]) -> DataSplits:
+    """Read data, and say what is passed over in it and which masks cannot be right."""
     data = load_data(name, **({"categories": list(categories)} if categories else {}))
     if data.notice:
         print(data.notice)
-    for note in data.notes:
+    for note in (*data.notes, *(mask_notes(data.references) if name not in NAMES else ())):
         print(f"note: {printable(note)}")
     return data

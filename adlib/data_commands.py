@@ -7,6 +7,7 @@ import tyro
 from tyro.conf import Positional
 
 from adlib.data.readers.benchmarks import HOME, locate
+from adlib.data.readers.files import expanded
 from adlib.data.rendered.builtin import SCENES
 from adlib.data.tools.archives import MOST_BYTES, MOST_FILES, unpack
 from adlib.data.tools.catalogue import BENCHMARKS, Benchmark
@@ -56,7 +57,7 @@ def check(
     none = f"no benchmark{closest(name, BENCHMARKS)}"
     if name in BENCHMARKS:
         report = check_benchmark(name, path, decode=decode)
-    elif not Path(name).expanduser().exists():
+    elif not expanded(name).exists():
         there = ", ".join(BENCHMARKS)
         raise ValueError(f"{name!r} is no file or folder here, and {none}; benchmarks are: {there}")
     elif path is not None:
@@ -93,7 +94,7 @@ def get(
         raise ValueError(by_hand(name))
     if to is None and not home:
         raise ValueError(f"say where to: --to DIR, or set {HOME} to the folder for all benchmarks")
-    target = to or Path(str(home)).expanduser() / name
+    target = to or expanded(str(home)) / name
     check_new(target)
     for file in archive:
         if not file.is_file():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shlex
 import shutil
@@ -421,3 +422,20 @@ def test_a_preset_without_a_value_is_one_sentence(capsys: pytest.CaptureFixture[
     assert error.startswith("adlib: error: ")
     assert "--preset" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", ["info", "data list", "train pro-ad --help", "frobnicate"])
+def test_commands_end_quietly_when_nobody_reads_them(words: str) -> None:
+    for out, said in (("closed", ""), ("/dev/full", "standard output: [Errno 28]")):
+        reader, writer = os.pipe() if out == "closed" else (None, os.open(out, os.O_WRONLY))
+        if reader is not None:
+            os.close(reader)
+        command = [sys.executable, "-m", "adlib", *words.split()]
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+        os.close(writer)
+        if words == "frobnicate":
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        else:
+            assert done.returncode == 1
+            assert said in done.stderr
+            assert done.stderr.count("\n") == (1 if said else 0)

@@ -9,6 +9,7 @@ from typing import Any
 
 from adlib.data.dataset import DataSplits, ImageDataset, ImageRef, Sample
 from adlib.data.readers.benchmarks import load_benchmark, not_own
+from adlib.data.readers.files import expanded
 from adlib.data.readers.folders import load_folder
 from adlib.data.readers.manifest import is_manifest, load_manifest
 from adlib.data.readers.solar import load_solar
@@ -57,7 +58,7 @@ def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> DataSplit
         if word not in BENCHMARKS:  # whose reader says itself what it takes
             _check_options(f"the data set {word!r}", load, options)
         return load(**options)
-    path = Path(word).expanduser()
+    path = expanded(word)
     if is_manifest(path):
         _check_options(f"the manifest {word}", load_manifest, options)
         return load_manifest(path, **options)

@@ -135,7 +135,8 @@ class ImageDataset:
         """
         lines = []
         for r, mark in zip(self.references, self.fingerprints, strict=True):
-            parts = [s.encode() for s in (r.category, r.defect, r.name)] + [mark]
+            texts = (r.category, r.defect, r.name)  # a name on disk may be no text
+            parts = [s.encode(errors="surrogateescape") for s in texts] + [mark]
             # each part is hashed by itself, so that no separator can be forged by a name
             lines.append(b"".join(hashlib.sha256(part).digest() for part in parts))
         return hashlib.sha256(b"".join(sorted(lines))).hexdigest()

@@ -2,7 +2,10 @@
 
 import os
 import struct
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ UNDECODABLE = (OSError, SyntaxError, TypeError, ValueError, EOFError, struct.err
                Image.DecompressionBombError)  # fmt: skip
 CURES = {"CMYK": "convert it to RGB with its colour profile", "1": "convert it to 8-bit gray"}
 TO_8_BIT = "scale it to 8 bit; which range of values matters is yours to say"
+_ONE_AT_A_TIME = threading.Lock()  # standard error belongs to the whole process
 _T = Image.Transpose
 # what turns an image of EXIF orientation 2 to 8 upright
 UPRIGHT = dict(enumerate((_T.FLIP_LEFT_RIGHT, _T.ROTATE_180, _T.FLIP_TOP_BOTTOM, _T.TRANSPOSE,
@@ -47,7 +51,7 @@ def is_image(path: Path) -> bool:
 
 def leads_nowhere(path: Path) -> bool:
     """True for a link whose end is not there, such as on a disk that is not mounted."""
-    return path.is_symlink() and not path.exists()
+    return path.is_symlink() and not os.path.exists(path)  # noqa: PTH110  # Path raises on a circle
 
 
 def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
@@ -178,7 +182,8 @@ def _decode(
                 turn = UPRIGHT.get(_orientation(picture))
                 if least is not None:
                     picture.draft(None, (least, least))
-                picture.load()
+                with _silent_libtiff() if picture.format == "TIFF" else nullcontext():
+                    picture.load()
                 if "transparency" in picture.info or picture.mode == "PA":
                     picture = picture.convert("RGBA")
                 if picture.mode in ("LA", "RGBA"):
@@ -197,6 +202,23 @@ def _decode(
     return picture
 
 
+@contextmanager
+def _silent_libtiff() -> Iterator[None]:
+    """Keep what libtiff writes to standard error, in C and without the file's name, off it."""
+    with _ONE_AT_A_TIME, Path(os.devnull).open("w") as nothing:
+        try:
+            before = os.dup(2)
+        except OSError:  # it is closed
+            before = nothing.fileno()
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            if before != nothing.fileno():
+                os.close(before)
+
+
 def _undecodable(path: str | os.PathLike[str], error: Exception) -> Exception:
     if isinstance(error, FileNotFoundError) and leads_nowhere(Path(path)):
         where = Path(path).readlink()
@@ -212,7 +234,8 @@ def _undecodable(path: str | os.PathLike[str], error: Exception) -> Exception:
             f"({', '.join(FORMATS)}); export it as PNG or JPEG"
         )
     if isinstance(error, OSError) and error.errno is not None:
-        return error  # not there, not ours to read, a folder: the system says it best
+        # not there, not ours to read, a folder: the system says it best
+        return OSError(error.errno, error.strerror, os.fspath(path))
     return ValueError(
         f"{os.fspath(path)}: expected a whole image file, but decoding stopped: {error}; "
         "copy or export the file again"

@@ -172,8 +172,10 @@ def read_record(path: Path) -> Record:
         OSError: It cannot be read.
     """
     try:
+        if not path.is_file():  # reading a pipe or a device would not end
+            raise ValueError("it is no file")
         return Record.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a record: {error}") from error
 
 

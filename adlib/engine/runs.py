@@ -432,7 +432,8 @@ def load_run(path: Path | str, *, offline: bool = True) -> Run:
     try:
         method: Any = cls(dataclasses.replace(config, offline=offline))
     except WeightsError as error:
-        cure = f"\nadlib.load_run({str(path)!r}, offline=False) downloads them" if offline else ""
+        cure = f"; adlib.load_run({str(path)!r}, offline=False) downloads them"
+        cure = cure if offline and config.weights is None else ""
         raise RunError(f"{path}: {error}{cure}") from error
     except (TypeError, ValueError) as error:
         raise RunError(f"{file}: config: {error}") from error

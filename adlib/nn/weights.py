@@ -293,9 +293,8 @@ def find_weights(
             return _from_hub(repo), f"Hugging Face hub, {repo}"
         except Exception as error:  # no network, no such file, no right: each has its own kind
             tried.append(f"Hugging Face hub: {repo} failed ({str(error).splitlines()[0]})")
-    lines = "\n".join(f"  - {line}" for line in tried)
     raise WeightsError(
-        f"no weights for {preset.model}; tried\n{lines}\n"
-        "Give a file with weights=PATH, or choose an encoder that works offline: "
+        f"no weights for {preset.model}; tried: {'; '.join(tried)}; give a file with weights=PATH, "
+        "or choose an encoder that works offline: "
         + ", ".join(name for name, p in PRESETS.items() if p.packaged)
     )

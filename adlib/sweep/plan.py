@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
+from adlib.system.disk import is_file
 from adlib.system.printable import closest
 
 KEYS = {  # what each key must hold
@@ -121,7 +122,7 @@ def read_plan(path: Path) -> Plan:
     if "notebook" not in raw:
         raise SweepError(f"{path} names no notebook; expected a line `notebook: PATH`")
     notebook = path.parent / raw["notebook"]
-    if not notebook.is_file():
+    if not is_file(notebook):
         refuse(f"no notebook at {notebook}", "notebook")
     profile = _read_profile(notebook, raw["profile"], at("profile")) if "profile" in raw else []
     fixed, grid = raw.get("fixed", {}), raw.get("grid", {})
@@ -299,7 +300,7 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
         raise SweepError(f"{notebook} has no cell tagged `parameters`, so nothing can be swept")
     try:
         statements = ast.parse(sources[0]).body
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise SweepError(f"{notebook}: the parameters cell is not Python: {error}") from error
     found = {}
     for node in statements:

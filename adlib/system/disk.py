@@ -226,6 +226,8 @@ def check_seal(path: Path) -> str | None:
         OSError: The file cannot be read.
         ValueError: Its bytes are others than those that were written.
     """
+    if not is_file(path):  # reading a pipe or a device would not end
+        raise FileNotFoundError(f"no file {path}")
     with path.open("rb") as file:
         found, digest = _digest(file)
     if found is not None and found[1] != digest.encode():
@@ -245,6 +247,14 @@ def _digest(file: BufferedReader | BufferedRandom) -> tuple[re.Match[bytes] | No
         return None, ""
     blank = header[: found.start(1)] + UNSEALED.encode() + header[found.end(1) :]
     return found, hashlib.file_digest(file, lambda: hashlib.sha256(start + blank)).hexdigest()
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a path that no system takes, as it is too long, names none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def check_new(out: Path) -> None:

@@ -43,10 +43,11 @@ def test_a_right_folder(tmp_path: Path, small: None) -> None:
         f"MVTec AD in {root}",
         "  ok       2 of 2 categories",
         "  ok       18 images, as many as its authors have",
-        "  ok       every image and mask was opened; --decode reads them to the last pixel",
-        "  ok       no image is there twice, by the hash of its content",
-        "no problem; it will be used as 2 categories: 6 normal images to train on, 4 normal images "
-        "and 8 defective to test on, each defect with a mask: scores of images and of pixels",
+        "  ok       every image and mask opens; --decode reads them to the last pixel",
+        "  ok       no image is there twice",
+        "no problem; it will be used as 2 categories: 6 good images to train on, 4 good images "
+        "and 8 defective to test on, each defective one with a mask: images and pixels can be "
+        "scored",
     ]
 
 
@@ -89,9 +90,9 @@ def test_a_defect_whose_mask_is_black(tmp_path: Path, small: None) -> None:
     path = sorted((root / "bottle/ground_truth").rglob("*.png"))[0]
     with Image.open(path) as mask:
         Image.new("L", mask.size).save(path)
-    words = "the mask shows no defect on 1 defective image, so that all pixels would count as"
+    words = "1 mask is all black though the image is defective, so that all its pixels count as"
     assert words not in said("mvtec-ad", root)  # headers do not tell
-    assert f"note     {words} normal: {path}" in said("mvtec-ad", root, decode=True)
+    assert f"note     {words} good: {path}" in said("mvtec-ad", root, decode=True)
 
 
 def test_leakage_and_repeated_images(tmp_path: Path, small: None) -> None:
@@ -140,7 +141,7 @@ def test_an_incomplete_one_names_what_is_missing(tmp_path: Path) -> None:
     assert "PROBLEM  13 of 15 categories missing: capsule, carpet, grid, hazelnut" in text
     assert "bottle: 3 normal images to train on, where its authors have 209" in text
     assert "cable: 4 defective images to test on, where its authors have 92" in text
-    assert "; it will be used as 2 categories: 6 normal images to train on" in text
+    assert "; it will be used as 2 categories: 6 good images to train on" in text
 
 
 def test_strays_and_defects_to_learn_from(tmp_path: Path) -> None:
@@ -153,8 +154,9 @@ def test_strays_and_defects_to_learn_from(tmp_path: Path) -> None:
     )
     assert "10301 (copy).png" in text
     assert text.endswith(
-        "it will be used as category ksdd2: 3 normal images to train on, 3 normal images and 2 "
-        "defective to test on, each defect with a mask: scores of images and of pixels; 2 more "
+        "it will be used as category ksdd2: 3 good images to train on, 3 good images and 2 "
+        "defective to test on, each defective one with a mask: images and pixels can be scored; 2 "
+        "more "
         "defective ones for methods that learn from defects"
     )
 
@@ -184,10 +186,12 @@ def test_own_photographs(tmp_path: Path) -> None:
     assert text.startswith(f"own photographs in {tmp_path}\n")
     assert "no images that adlib reads: 2 .heic, 1 .txt; convert .heic to JPEG or PNG" in text
     assert "images of 2 sizes, from 40 x 32 to 4032 x 3024 (width x height)" in text
-    assert "large photographs are decoded whole, one at a time, and resized" in text
-    assert "1 of the defects with a mask: scores of images only, until all have one" in text
+    assert "large photographs are shrunk to the method's input as a whole" in text
+    assert "1 of them with a mask: pixels can be scored once all have one" in text
     shutil.rmtree(tmp_path / "masks")
-    assert "2 defective to test on, without masks: scores of images only" in said("", tmp_path)
+    assert "2 defective to test on, without masks: images can be scored, pixels" in said(
+        "", tmp_path
+    )
     shutil.rmtree(tmp_path / "bad")
     assert "it can train and set a threshold, but not be evaluated" in said("", tmp_path)
 
@@ -200,12 +204,12 @@ def test_a_category_without_defects_is_named_with_those_that_can_be_scored(tmp_p
     made.image(tmp_path / "A/bad/x.png", 12)
     made.image(tmp_path / "C c/bad/x.png", 13)
     assert said("", tmp_path).endswith(
-        "2 defective to test on, without masks: scores of images only; B b cannot be scored, for "
-        "want of normal or of defective test images; adlib evaluate scores the others with "
-        "--categories A 'C c'"
+        "2 defective to test on, without masks: images can be scored, pixels cannot; B b cannot "
+        "be scored, for want of normal or of defective test images; adlib evaluate scores the "
+        "others with --categories A 'C c'"
     )
     shutil.rmtree(tmp_path / "B b")
-    assert said("", tmp_path).endswith("without masks: scores of images only")
+    assert said("", tmp_path).endswith("without masks: images can be scored, pixels cannot")
 
 
 def test_one_good_photograph_trains_and_leaves_none_to_score_defects_against(
@@ -214,8 +218,8 @@ def test_one_good_photograph_trains_and_leaves_none_to_score_defects_against(
     made.image(tmp_path / "good/0.png", 0)
     made.image(tmp_path / "bad/x.png", 1)
     assert said("", tmp_path).endswith(
-        "0 normal images and 1 defective to test on: it can train, but not be evaluated, which "
-        "takes normal and defective test images of one category"
+        "0 good images and 1 defective to test on: it can train, but not be evaluated, which "
+        "takes good and defective test images of one category"
     )
 
 
@@ -235,7 +239,7 @@ def test_masks_for_some_of_several_categories(tmp_path: Path) -> None:
         made.image(tmp_path / f"{name}/bad/x.png", 7)
     made.mask(tmp_path / "nut/masks/x.png", 7)
     text = said("", tmp_path)
-    assert "1 of the defects with a mask: pixels are scored in the categories where all" in text
+    assert "1 of them with a mask: pixels can be scored in categories where all" in text
 
 
 def test_the_smallest_and_the_largest_size_are_told_by_area(tmp_path: Path) -> None:
@@ -256,7 +260,7 @@ def test_photographs_of_unlike_shapes_are_told_for_each_category(tmp_path: Path)
     exif[0x0112] = 6  # stored lying, seen upright
     Image.new("RGB", (40, 30), (9, 9, 9)).save(tmp_path / "nut/good/9.png", exif=exif)
     text = said("", tmp_path)
-    assert "images of unlike shapes in nut: width / height from 0.75 to 1.40; every" in text
+    assert "images of unlike shapes in nut, width / height from 0.75 to 1.40: each" in text
 
 
 def test_own_photographs_of_no_layout(tmp_path: Path) -> None:
@@ -271,7 +275,7 @@ def test_own_photographs_of_no_layout(tmp_path: Path) -> None:
     assert "line 2: expected a label good or bad" in said("", table)
     table.write_text("path,label\na.png,good\n")
     assert said("", table).endswith(
-        "category parts: 1 normal image to train on (a threshold needs two of one category): it "
+        "category parts: 1 good image to train on (a threshold needs two of one category): it "
         "can train, but not be evaluated"
     )
 

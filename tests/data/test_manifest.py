@@ -10,6 +10,7 @@ from PIL import Image
 
 from adlib.data import load_data
 from adlib.data.readers.manifest import load_manifest
+from adlib.data.readers.pictures import list_pictures
 from tests import made_benchmarks as made
 
 
@@ -96,6 +97,7 @@ def test_what_spreadsheets_write(root: Path) -> None:
         ("path,label", ",good", r"line 3: expected the path of an image, got nothing"),
         ("path,label", "./shots/1.png,good", r"3: \./shots/1\.png is named already, in .*line 2"),
         ("path,label,split", "shots/0.png,good,val", r"'val'; there are no validation images: say"),
+        ("path,label", "shots/0.png,-1", r"line 3: expected a label good or bad .*got '-1'"),
         ("path,label", "shots/0.png,nan", r"line 3: expected a label good or bad .*got 'nan'"),
         ("path,label,mask", "shots/5.png,bad,shots/1.png", r"1\.png is an image here, and a mas"),
         ("path,label,mask", "shots/0.png,good,marks/5.png", r"0\.png is good and has a mask marks"),
@@ -122,7 +124,7 @@ def test_a_wrong_line_is_named(root: Path, head: str, line: str, words: str) -> 
             ("path,label", "shots/0.png,bad"),
             r"no normal image to train on: label good, split train",
         ),
-        (("path,label", '"shots/0.png,good'), r"expected a table, but unexpected end of data"),
+        (("path,label", '"shots/0.png,good'), r"line 2: expected a table, but unexpected end"),
     ],
 )
 def test_a_wrong_table_is_explained(root: Path, lines: tuple[str, ...], words: str) -> None:
@@ -142,6 +144,29 @@ def test_files_that_are_not_there_are_counted_and_the_line_is_named(root: Path) 
         load_data(path)
     with pytest.raises(FileNotFoundError, match=r"no manifest .*nowhere\.csv"):
         load_manifest(root / "nowhere.csv")
+
+
+@pytest.mark.parametrize("path", ["y" * 5000, "~nobody-of-this-name/0.png", "../" * 3000 + "0.png"])
+def test_paths_that_no_system_has_are_not_there(root: Path, path: str) -> None:
+    with pytest.raises(FileNotFoundError, match=r"1 file that .*parts\.csv names.*, line 3\)"):
+        load_data(table(root, "path,label", "shots/0.png,good", f"{path},bad"))
+
+
+def test_a_mask_of_several_images_is_told(root: Path) -> None:
+    lines = ["shots/0.png,good,", "shots/5.png,bad,marks/5.png", "shots/6.png,bad,marks/5.png"]
+    (note,) = load_data(table(root, "path,label,mask", *lines)).notes
+    assert note.startswith("1 of the masks in ")
+    assert f"{root / 'marks/5.png'}: make sure" in note
+
+
+def test_predict_takes_the_paths_of_a_table_and_nothing_else(root: Path) -> None:
+    lines = ["who knows,shots\\1.png", "7,shots/0.png", ",shots/77.png", ",shots/0.png"]
+    expected = [root / f"shots/{k}.png" for k in (1, 0, 77)]
+    assert list_pictures(table(root, "label,file", *lines)) == expected
+    with pytest.raises(ValueError, match=r"parts\.csv: expected a column 'path'; .*holds: a, b"):
+        list_pictures(table(root, "a,b", "1,2"))
+    with pytest.raises(ValueError, match=r"parts\.csv names no image"):
+        list_pictures(table(root, "path"))
 
 
 def test_images_and_masks_are_opened_when_the_set_is_built(root: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from adlib.command_line import load
 from adlib.data import load_data
 from adlib.data.dataset import DataSplits
 from adlib.data.readers.pictures import check_pictures, list_pictures, notes_on
@@ -90,7 +91,7 @@ def test_a_mask_beside_its_photograph_is_no_photograph(parts: Path, layout: str,
     data = load_data(root)
     assert areas(data) == {"010.jpg": 100, "011.jpg": None}
     assert name not in names(data)
-    assert any("1 mask" in note and name in note for note in data.notes)
+    assert any("1 file beside a photograph" in note and name in note for note in data.notes)
     pictures = list_pictures(root)
     assert isinstance(pictures, list)
     assert len(pictures) == (8 if layout == "mvtec" else 7)
@@ -214,6 +215,33 @@ def test_links_to_folders_are_followed_and_circles_end(parts: Path, tmp_path: Pa
     assert len(pictures) == 10  # each is judged once
 
 
+def test_links_in_a_circle_and_what_is_no_file_are_told(parts: Path) -> None:
+    (parts / "good/loop").symlink_to("loop")
+    os.mkfifo(parts / "good/pipe.png")
+    (parts / "bad/zero.png").symlink_to("/dev/zero")
+    expected = "adlib reads: 2 .png, 1 without an ending"
+    assert expected in " ".join(load_data(parts).notes)
+    assert expected in " ".join(notes_on(parts))
+    (parts / "good/x.png").symlink_to("x.png")
+    with pytest.raises(FileNotFoundError, match=r"1 of 6 .*lead nowhere, .*good/x\.png -> x\.png"):
+        load_data(parts)
+    (parts / "good/x.png").unlink()
+    (parts / "good/up").symlink_to(parts)  # so that bad images would be called good
+    with pytest.raises(ValueError, match=r"good holds a folder 'bad', which belongs beside it"):
+        load_data(parts)
+
+
+def test_names_that_are_no_text_are_names(parts: Path) -> None:
+    before = load_data(parts).hash
+    for place in ("good", "bad", "bad/kind"):
+        source = os.fsencode(photograph(parts / place / "x.jpg", 50 + len(place)))
+        Path(source.decode()).rename(os.fsdecode(source.replace(b"x.jpg", b"\xff\xfe.jpg")))
+    data = load_data(parts)
+    assert data.hash != before
+    assert len(names(data)) == 10
+    assert "no problem" in said(parts)
+
+
 def test_folders_inside_good_and_bad_are_kinds(parts: Path) -> None:
     photograph(parts / "good/line 2/000.jpg", 20)
     photograph(parts / "bad/scratch/deep/a.jpg", 21)
@@ -290,12 +318,26 @@ def masks_of(parts: Path, draw: Callable[[np.ndarray], np.ndarray]) -> str:
 
 def test_masks_that_cannot_be_right_are_counted_and_named(parts: Path) -> None:
     name = parts / "masks/010.png"
-    assert "the mask" not in masks_of(parts, lambda m: m)
+    assert " mask is " not in masks_of(parts, lambda m: m)
     for draw in (lambda m: 255 - m, lambda m: np.full_like(m, 255)):
         text = masks_of(parts, draw)
-        assert "the mask covers more than half of 1 defective image" in text
+        assert "1 mask is white (defective) over more than half of the image" in text
         assert f"exchanged: {name}" in text
-    assert "shows no defect on 1 defective image" in masks_of(parts, np.zeros_like)
+    assert "1 mask is all black" in masks_of(parts, np.zeros_like)
+
+
+@pytest.mark.parametrize("draw", [lambda m: 255 - m, np.ones_like, np.zeros_like])
+def test_train_and_evaluate_name_wrong_masks(
+    parts: Path, capsys: pytest.CaptureFixture[str], draw: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    assert " mask is " not in masks_of(parts, lambda m: m)
+    load(str(parts), ())
+    assert "note" not in capsys.readouterr().out
+    text = masks_of(parts, draw)
+    load(str(parts), ())
+    (note,) = capsys.readouterr().out.splitlines()
+    assert f"  note     {note.removeprefix('note: ')}" in text
+    assert str(parts / "masks/010.png") in note
 
 
 def test_soft_edges_are_cut_at_the_middle_and_label_maps_are_not(parts: Path) -> None:
@@ -303,7 +345,7 @@ def test_soft_edges_are_cut_at_the_middle_and_label_maps_are_not(parts: Path) ->
         return np.asarray(Image.fromarray(right).filter(ImageFilter.GaussianBlur(2)))
 
     text = masks_of(parts, soft)
-    assert "1 mask with soft edges" in text
+    assert "1 mask is gray at the edges" in text
     assert str(parts / "masks/010.png") in text
     area = areas(load_data(parts))["010.jpg"]
     assert area is not None
@@ -405,16 +447,16 @@ def test_long_images_are_told_which_size_keeps_their_shape(tmp_path: Path) -> No
 
 
 def test_few_and_empty_photographs_are_told(parts: Path) -> None:
-    assert "parts: a single normal image to test on" in said(parts)
+    assert "parts: only one good image to test on" in said(parts)
     for name, gray in (("black", 2), ("white", 255)):
         Image.new("RGB", (W, H), (gray,) * 3).save(parts / f"good/{name}.png")
     text = said(parts)
-    assert "2 good images black or white all over" in text
-    assert f"of no use to train or test on: {parts}/good/black.png" in text
+    assert "2 good images are black or white all over" in text
+    assert f"of no use: {parts}/good/black.png" in text
     for path in (parts / "good").iterdir():
         path.unlink()
     photograph(parts / "good/0.jpg")
-    assert "parts: a single normal image to train on; add good images" in said(parts)
+    assert "parts: only one good image to train on; add good images" in said(parts)
 
 
 @pytest.mark.parametrize("name", ["val", "validation"])
@@ -455,10 +497,6 @@ def test_advice_holds_in_a_shell(parts: Path) -> None:
     (root / "notes").mkdir()
     with pytest.raises(FileNotFoundError, match=r"ask for the others only: nut$"):
         load_data(root)
-    table = root / "parts.csv"
-    table.touch()
-    with pytest.raises(ValueError, match=r"parts\.csv is a table; expected an image or a folder"):
-        list_pictures(table)
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.jpg", "x", "x.tif", "x.pnm"])

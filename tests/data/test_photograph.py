@@ -1,5 +1,6 @@
 """Files are decoded whole and upright, or refused with words that help."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -213,3 +214,26 @@ def test_a_link_that_leads_nowhere_is_an_image_that_is_missing(tmp_path: Path) -
             read(link)
     (tmp_path / "b.png").mkdir()
     assert not is_image(link)
+
+
+def test_what_the_system_refuses_is_no_cause_of_itself(tmp_path: Path) -> None:
+    """An error that is its own cause has no end for who follows the causes."""
+    for read in (read_image, read_mask, check_header):
+        with pytest.raises(IsADirectoryError, match=str(tmp_path)) as caught:
+            read(tmp_path)
+        assert caught.value.__cause__ is not caught.value
+
+
+def test_libtiff_does_not_write_to_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    path = tmp_path / "a.tif"
+    Image.fromarray(pixels).save(path, compression="tiff_adobe_deflate")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(content[20:28], bytes(8)))
+    with pytest.raises(ValueError, match=r"a\.tif: expected a whole image file"):
+        read_image(path)
+    assert capfd.readouterr().err == ""
+    os.write(2, b"still there")
+    assert capfd.readouterr().err == "still there"

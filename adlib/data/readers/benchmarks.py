@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from adlib.data.dataset import DataSplits, ImageDataset, hash_files, read_files
-from adlib.data.readers.files import subfolders
+from adlib.data.readers.files import expanded, subfolders
 from adlib.data.readers.folders import check_files, choose
 from adlib.data.readers.layouts import LAYOUTS, MVTEC, Found, scan
 from adlib.data.readers.split_files import read_real_iad, read_visa
@@ -94,7 +94,7 @@ def locate(name: str, root: str | os.PathLike[str] | None = None) -> Path:
     """
     benchmark = BENCHMARKS[name]
     if root is not None:
-        folder = Path(root).expanduser()
+        folder = expanded(root)
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder {folder}; expected {benchmark.title} there")
         found = recognise(folder)
@@ -106,7 +106,7 @@ def locate(name: str, root: str | os.PathLike[str] | None = None) -> Path:
             f"{expected.format(category=benchmark.categories[0])}{other_than(name, found)}"
         )
     home = os.environ.get(HOME, "")
-    tried = [Path(home).expanduser() / f for f in (name, *benchmark.folders)] if home else []
+    tried = [expanded(home) / f for f in (name, *benchmark.folders)] if home else []
     for folder in tried:
         if folder.is_dir() and name in (found := recognise(folder)):
             return found[name][0]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from adlib.data.image_io import ENDINGS, is_image, leads_nowhere
+from adlib.system.disk import is_file
 
 # what desktops, network disks and archive tools leave in folders, besides what begins with a dot
 SYSTEM = re.compile(
@@ -24,6 +25,18 @@ PICTURES = re.compile(
 )
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with ~ as the home folder; ~ of an unknown user stays as it is written."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle, of which who reads the file tells
+        return False
+
+
 def is_left_out(name: str) -> bool:
     """True for the name of a hidden file or folder, or of one that a system left there."""
     return SYSTEM.fullmatch(name) is not None
@@ -37,7 +50,7 @@ def nfc(name: str | os.PathLike[str]) -> str:
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders right in a folder that count, links to folders included, sorted."""
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if not is_left_out(e.name) and e.is_dir())
+        return sorted(e.name for e in entries if not is_left_out(e.name) and _is_dir(e))
 
 
 def walk(
@@ -67,7 +80,7 @@ def walk(
             for entry in entries:
                 if is_left_out(entry.name):
                     continue
-                if not entry.is_dir():
+                if not _is_dir(entry):
                     names.append(entry.name)
                 elif (depth is None or level < depth) and enter(folder / entry.name):
                     (links if entry.is_symlink() else folders).append(
@@ -95,9 +108,7 @@ def images_in(files: Iterable[Path], others: list[Path] | None = None) -> list[P
 
 def passed_over(files: Iterable[Path]) -> list[str]:
     """A sentence that counts the files that are no images, by their ending, or none."""
-    endings = (
-        p.suffix.lower() for p in files if p.suffix.lower() not in ENDINGS and not is_image(p)
-    )
+    endings = (p.suffix.lower() for p in files if not is_image(p))
     others = Counter(ending or "without an ending" for ending in endings)
     if not others:
         return []
@@ -137,7 +148,7 @@ def respelled(path: Path, names: dict[Path, dict[str, str]]) -> Path | None:
     parts = Path(path.as_posix().replace("\\", "/")).parts
     place = Path(parts[0])
     for part in parts[1:]:
-        if not (place / part).exists() and place.is_dir() and place not in names:
+        if not os.path.lexists(place / part) and os.path.isdir(place) and place not in names:  # noqa: PTH112
             names[place] = {nfc(entry.name): entry.name for entry in place.iterdir()}
         place /= names.get(place, {}).get(nfc(part), part)
-    return place if place.is_file() else None
+    return place if is_file(place) else None

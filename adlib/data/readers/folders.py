@@ -14,6 +14,7 @@ from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, hash_fi
 from adlib.data.image_io import read_header, read_mask
 from adlib.data.readers.files import (
     MASK_FOLDERS,
+    expanded,
     images_in,
     instead,
     nfc,
@@ -84,7 +85,7 @@ def list_folder(
     if not 0 < holdout < 1:
         raise ValueError(f"holdout must lie in (0, 1), got {holdout}")
     # not resolve(): a link keeps its own name, which becomes that of the data set
-    root = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
+    root = Path(os.path.abspath(expanded(path)))  # noqa: PTH100
     folders = _category_folders(root, categories)
     train: list[ImageRef] = []
     test: list[ImageRef] = []
@@ -112,7 +113,9 @@ def list_folder(
 def held_names(names: Sequence[str], fraction: float) -> frozenset[str]:
     """The given fraction of names whose SHA-256 is smallest; at least one of two, never all."""
     count = min(max(1, round(len(names) * fraction)), len(names) - 1)
-    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    ranked = sorted(
+        names, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+    )
     return frozenset(ranked[: max(count, 0)])
 
 
@@ -167,9 +170,10 @@ def _category_folders(root: Path, wanted: Sequence[str] | None) -> dict[str, Pat
         hints = {
             name: _meant(name, (GOOD, BAD)).partition("mean ")[2].strip("?") for name in inside
         }
-        cures = "".join(f"rename {name!r} to {new}; " for name, new in hints.items() if new)
+        named = {name: new for name, new in hints.items() if new and new != repr(name)}
+        cures = " and ".join(f"rename {name!r} to {new}" for name, new in named.items())
         raise FileNotFoundError(
-            f"no folder {GOOD!r} under {root}, only {', '.join(inside)}; {cures}{LAYOUTS}"
+            f"no folder {GOOD!r} under {root}, only {', '.join(inside)}; {cures or LAYOUTS}"
         )
     known = {name: known[name] for name in choose(wanted, list(known), str(root))}
     for name in known.keys() - able:
@@ -199,10 +203,11 @@ def _refuse_loose(folder: Path, places: str = "") -> None:
 def _gather(folder: Path, found: list[Gathered]) -> Gathered:
     """The photographs below a folder; refuses one without, and folders that belong elsewhere."""
     strange = DEFECTIVE if folder.name == GOOD else NORMAL
-    for name in subfolders(folder):
-        if name in (TRAIN, TEST) or strange.fullmatch(word(name)):
-            raise ValueError(f"{folder} holds a folder {name!r}, which belongs beside it")
     each = gather(folder)
+    for inner in sorted({path.parent for path in each.images}):
+        for name in inner.relative_to(folder).parts:
+            if name in (TRAIN, TEST) or strange.fullmatch(word(name)):
+                raise ValueError(f"{folder} holds a folder {name!r}, which belongs beside it")
     refuse_lost([*each.images, *each.masks.values()], folder)
     found.append(each)
     if not each.images:

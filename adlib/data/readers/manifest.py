@@ -3,12 +3,13 @@
 import csv
 import difflib
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, hash_files
-from adlib.data.readers.files import respelled
+from adlib.data.readers.files import expanded, respelled
 from adlib.data.readers.folders import (
     BAD,
     DEFECTIVE,
@@ -20,6 +21,7 @@ from adlib.data.readers.folders import (
     read_own,
     word,
 )
+from adlib.system.disk import is_file
 from adlib.system.printable import closest
 
 ENDINGS = frozenset({".csv", ".parquet"})
@@ -91,15 +93,22 @@ def list_manifest(
     """As `load_manifest`, but opens no image."""
     if not 0 < holdout < 1:
         raise ValueError(f"holdout must lie in (0, 1), got {holdout}")
-    table = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
+    table = Path(os.path.abspath(expanded(path)))  # noqa: PTH100
     if not table.is_file():
         raise FileNotFoundError(f"no manifest {table}")
     rows = list(_rows(table))
+    notes = []
     masks = {row.reference.mask: row.where for row in rows if row.reference.mask}
     for row in rows:
         if row.reference.path in masks:
             mask = masks[row.reference.path]
             raise ValueError(f"{row.where}: {row.written} is an image here, and a mask in {mask}")
+    shared = [m for m, n in Counter(r.reference.mask for r in rows).items() if m and n > 1]
+    if shared:
+        notes.append(
+            f"{len(shared)} of the masks in {table} belong to several images each, such as "
+            f"{shared[0]}: make sure that their defects are the same"
+        )
     if not rows:
         raise ValueError(f"{table} names no image; expected a line for each below the head")
     kept = choose(categories, sorted({row.reference.category for row in rows}), str(table))
@@ -124,13 +133,29 @@ def list_manifest(
         )
     images = {k: ImageDataset(v, read_own, hash_files) for k, v in splits.items()}
     seen = images["seen"] if splits["seen"] else None
-    return DataSplits(table.stem, train=images["train"], test=images["test"], seen=seen)
+    return DataSplits(
+        table.stem, train=images["train"], test=images["test"], seen=seen, notes=tuple(notes)
+    )
+
+
+def list_paths(table: Path) -> list[Path]:
+    """The images that a table names; of its columns only `path` is read.
+
+    Raises:
+        ModuleNotFoundError: What reads Parquet is not installed.
+        ValueError: It is no table, lacks the column, or names no image.
+    """
+    names: dict[Path, dict[str, str]] = {}
+    paths = [_place(table, v["path"], names) for _, v in _values(table, ("path",)) if v["path"]]
+    if not paths:
+        raise ValueError(f"{table} names no image; expected a line for each below the head")
+    return list(dict.fromkeys(paths))
 
 
 def _rows(table: Path) -> Iterator[_Row]:
     lines: dict[str, str] = {}
     names: dict[Path, dict[str, str]] = {}
-    for where, values in _parquet(table) if table.suffix.lower() == ".parquet" else _csv(table):
+    for where, values in _values(table, ("path", "label")):
         row = _row(table, where, values, names)
         first = lines.setdefault(row.reference.path, where)
         if first != where:
@@ -138,15 +163,20 @@ def _rows(table: Path) -> Iterator[_Row]:
         yield row
 
 
-def _csv(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Place and values of each line."""
+def _values(table: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Place and values of each line, by column."""
+    return (_parquet if table.suffix.lower() == ".parquet" else _csv)(table, needed)
+
+
+def _csv(table: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    rows = None
     with table.open(encoding="utf-8-sig", newline="") as file:
         try:
             head = file.readline()
             separator = max(",;\t", key=head.count)
             file.seek(0)
             rows = csv.reader(file, delimiter=separator, strict=True)
-            names = _check_columns(table, next(rows, []))
+            names = _check_columns(table, next(rows, []), needed)
             for values in rows:
                 where = f"{table}, line {rows.line_num}"
                 if any(value.strip() for value in values):
@@ -159,10 +189,11 @@ def _csv(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
         except UnicodeDecodeError as error:
             raise ValueError(f"{table}: expected UTF-8, but {error}; save it as UTF-8") from error
         except csv.Error as error:
-            raise ValueError(f"{table}: expected a table, but {error}") from error
+            line = 1 if rows is None else rows.line_num
+            raise ValueError(f"{table}, line {line}: expected a table, but {error}") from error
 
 
-def _parquet(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def _parquet(table: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     import pandas as pd
 
     try:
@@ -171,13 +202,13 @@ def _parquet(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise ModuleNotFoundError(
             f"reading {table} needs pyarrow: pip install pyarrow; or save the table as CSV"
         ) from error
-    names = _check_columns(table, [str(name) for name in frame.columns])
+    names = _check_columns(table, [str(name) for name in frame.columns], needed)
     for i, values in enumerate(frame.itertuples(index=False, name=None)):
         words = ("" if v is None or v != v else str(v).strip() for v in values)  # NaN: v != v
         yield f"{table}, row {i}", dict(zip(names, words, strict=True))
 
 
-def _check_columns(table: Path, names: list[str]) -> list[str]:
+def _check_columns(table: Path, names: list[str], needed: Sequence[str]) -> list[str]:
     """What each column is to adlib; refuses a likely slip and a missing one."""
     if len(names) > MOST_COLUMNS:
         raise ValueError(
@@ -195,7 +226,7 @@ def _check_columns(table: Path, names: list[str]) -> list[str]:
             plain[plain.index(hits[0])] = name
     known = {*COLUMNS, *" ".join(COLUMNS.values()).split()}
     strange = [name for name in plain if name not in known]
-    for name in ("path", "label"):
+    for name in needed:
         if name not in plain:
             slip = difflib.get_close_matches(name, strange, n=1)
             raise ValueError(
@@ -216,17 +247,16 @@ def _row(
         return "" if value.lower() in EMPTY else value
 
     def place(written: str) -> str:
-        path = table.parent / Path(written).expanduser()
-        found = path if path.is_file() else respelled(path, names)
-        if found is None:
+        path = _place(table, written, names)
+        if not is_file(path):
             lost.append(str(path))
-        return str(found or path)
+        return str(path)
 
     lost: list[str] = []
     split, mask, defect = get("split").lower(), get("mask"), get("defect")
-    label = word(values["label"])
-    bad = label in ("1", "1.0", "true") or DEFECTIVE.fullmatch(label) is not None
-    if not (bad or label in ("0", "0.0", "false") or NORMAL.fullmatch(label)):
+    label = values["label"].lower()
+    bad = label in ("1", "1.0", "true") or DEFECTIVE.fullmatch(word(label)) is not None
+    if not (bad or label in ("0", "0.0", "false") or NORMAL.fullmatch(word(label))):
         raise ValueError(
             f"{where}: expected a label good or bad (or ok and ng, normal and anomalous, 0 and 1), "
             f"got {values['label']!r}; the kind of defect has a column of its own, 'defect'"
@@ -256,3 +286,9 @@ def _row(
         mask=place(mask) if mask else None,
     )
     return _Row(where, values["path"], split, reference, tuple(lost))
+
+
+def _place(table: Path, written: str, names: dict[Path, dict[str, str]]) -> Path:
+    """Where the file lies that a table names, seen from the table, whether it is there or not."""
+    path = table.parent / expanded(written)
+    return path if is_file(path) else respelled(path, names) or path

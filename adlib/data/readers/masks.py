@@ -72,9 +72,9 @@ def gather(root: Path, files: Sequence[Path] | None = None) -> Gathered:
 def beside(found: Sequence[Gathered]) -> list[str]:
     """A sentence about masks that lie among photographs, or none."""
     masks = [mask for each in found for mask in each.masks.values()]
-    are = "s are" if len(masks) > 1 else " is"
-    say = f"{len(masks)} mask{are} beside photographs and not taken for photographs, such as"
-    return [f"{say} {masks[0]}"] if masks else []
+    are = "s beside photographs are read as their masks" if len(masks) > 1 else ""
+    are = are or " beside a photograph is read as its mask"
+    return [f"{len(masks)} file{are}, such as {masks[0]}"] if masks else []
 
 
 def _in_mask_folder(folder: Path, root: Path) -> bool:

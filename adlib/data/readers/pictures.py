@@ -11,7 +11,7 @@ from tqdm import tqdm
 from adlib.data.dataset import ImageDataset, Sample
 from adlib.data.image_io import check_header, leads_nowhere, read_image
 from adlib.data.readers.files import MASK_FOLDERS, passed_over, walk
-from adlib.data.readers.manifest import is_manifest
+from adlib.data.readers.manifest import is_manifest, list_paths
 from adlib.data.readers.masks import Gathered, beside, gather
 
 Picture = Path | str | UInt8[np.ndarray, "_ _ 3"]
@@ -22,6 +22,8 @@ def list_pictures(
 ) -> ImageDataset | list[Picture]:
     """Spell out what `predict` accepts: a folder becomes its image files, one becomes a list.
 
+    Of a table, as `load_manifest` reads it, the column `path` counts.
+
     Of a folder it takes what training would read: links to folders are followed, and what a system
     left there, folders of masks and masks beside photographs are passed over; so is what
     `adlib predict` wrote (`predictions.csv` beside `overlays`). The folder that was asked for is
@@ -29,7 +31,7 @@ def list_pictures(
 
     Raises:
         FileNotFoundError: Nothing there, or a folder without images.
-        ValueError: A table, or a file that may be a photograph or a mask.
+        ValueError: A table that names no image, or a file that may be a photograph or a mask.
     """
     if isinstance(images, ImageDataset):
         return images
@@ -38,10 +40,7 @@ def list_pictures(
     if isinstance(images, str | Path):
         path = Path(images)
         if is_manifest(path):
-            raise ValueError(
-                f"{path} is a table; expected an image or a folder of images, such as the folder "
-                "that holds what the table lists"
-            )
+            return [*list_paths(path)]
         if path.is_file() or leads_nowhere(path):  # whoever reads it says where it leads
             return [path]
         if not path.exists():
@@ -115,8 +114,10 @@ def check_pictures(
     elif len(bad) == 1:
         raise bad[0]
     elif bad:
-        listed = "\n".join(map(str, bad))
-        raise ValueError(f"{len(bad)} of {len(pictures)} files cannot be used:\n{listed}")
+        error = ValueError(f"{len(bad)} of {len(pictures)} files cannot be used:")
+        for each in bad:
+            error.add_note(str(each))  # a line of its own
+        raise error
     return usable
 
 

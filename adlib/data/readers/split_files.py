@@ -7,6 +7,7 @@ from typing import Any
 
 from adlib.data.dataset import GOOD, ImageRef
 from adlib.data.readers.layouts import Found
+from adlib.system.disk import is_file
 
 VISA_SPLIT = "split_csv/1cls.csv"  # the 1-class split, which comes with the archive
 VISA_COLUMNS = ["object", "split", "label", "image", "mask"]
@@ -20,20 +21,25 @@ def read_visa(root: Path, categories: tuple[str, ...]) -> Found:
     if not listed.is_file():
         found.missing.append(f"{listed} (which images train and which test; it is in the archive)")
         return found
-    with listed.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file)
-        head = next(rows, [])
-        if head != VISA_COLUMNS:
-            found.wrong.append(f"{listed}: expected the columns {VISA_COLUMNS}, got {head}")
-            return found
-        for row in rows:
-            if row and len(row) != len(head):
-                where = f"{listed}, line {rows.line_num}"
-                found.wrong.append(f"{where}: expected {len(head)} values, got {len(row)}")
-            elif row and row[0] in categories:
-                category, split, label, image, mask = row
-                defect = GOOD if label == "normal" else label
-                _add(found, root, split, category, defect, image, mask)
+    try:
+        with listed.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file))
+    except (ValueError, csv.Error) as error:
+        found.wrong.append(f"{listed}: expected a table in UTF-8, but {error}")
+        return found
+    head = rows[0] if rows else []
+    if head != VISA_COLUMNS:
+        found.wrong.append(f"{listed}: expected the columns {VISA_COLUMNS}, got {head}")
+        return found
+    for line, row in enumerate(rows[1:], 2):
+        if row and len(row) != len(head):
+            found.wrong.append(
+                f"{listed}, line {line}: expected {len(head)} values, got {len(row)}"
+            )
+        elif row and row[0] in categories:
+            category, split, label, image, mask = row
+            defect = GOOD if label == "normal" else label
+            _add(found, root, split, category, defect, image, mask)
     return found
 
 
@@ -64,10 +70,10 @@ def read_real_iad(
         try:
             content = json.loads(listed.read_text(encoding="utf-8"))
             rows = [(s, i, row) for s in ("train", "test") for i, row in enumerate(content[s])]
-        except (ValueError, KeyError, TypeError) as error:
+            normal = content.get("meta", {}).get("normal_class", "OK")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             found.wrong.append(f"{listed}: expected lists 'train' and 'test', but {error!r}")
             continue
-        normal = content.get("meta", {}).get("normal_class", "OK")
         there = [root / size / category for size in sizes if (root / size / category).is_dir()]
         base = there[0] if there else root / sizes[0] / category
         if not there:
@@ -77,7 +83,10 @@ def read_real_iad(
             try:
                 defect, image, mask = row["anomaly_class"], row["image_path"], row.get("mask_path")
             except (KeyError, TypeError, AttributeError) as error:
-                found.wrong.append(f"{listed}: {split}[{i}] lacks {error}, got {row!r}")
+                found.wrong.append(f"{listed}: {split}[{i}] lacks {error}, got {row!r:.100}")
+                continue
+            if not all(isinstance(text, str) for text in (defect, image, mask or "")):
+                found.wrong.append(f"{listed}: {split}[{i}] must hold texts, got {row!r:.100}")
                 continue
             defect = GOOD if defect == normal else defect
             _add(found, base, split, category, defect, image, mask)
@@ -95,10 +104,10 @@ def _add(
     if split not in ("train", "test"):
         found.wrong.append(f"{base / image}: expected the split train or test, got {split!r}")
         return
-    if not (base / image).is_file():
+    if not is_file(base / image):
         found.missing.append(f"{base / image} (a listed image)")
         return
-    if mask and not (base / mask).is_file():
+    if mask and not is_file(base / mask):
         found.missing.append(f"{base / mask} (the mask of {base / image})")
         mask = None
     file = str(base / mask) if mask and defect != GOOD else None

@@ -2,10 +2,10 @@
 
 import os
 from dataclasses import fields
-from pathlib import Path
 
 from adlib.data.dataset import DataSplits, ImageRef
 from adlib.data.readers.benchmarks import locate, not_own, read
+from adlib.data.readers.files import expanded
 from adlib.data.readers.folders import list_folder
 from adlib.data.readers.layouts import Found
 from adlib.data.readers.manifest import is_manifest, list_manifest
@@ -57,7 +57,7 @@ def check_benchmark(
 
 def check_own(path: str | os.PathLike[str], *, decode: bool = False) -> CheckReport:
     """Look whether a folder or manifest of one's own photographs can be used, and as what."""
-    place = Path(path).expanduser()
+    place = expanded(path)
     report = CheckReport(f"own photographs in {place}")
     try:
         data: DataSplits = list_manifest(place) if is_manifest(place) else list_folder(place)

@@ -3,7 +3,7 @@
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ STRETCH = 1.1  # between a category's widest and narrowest shape, from which it 
 LONG = 2  # between the sides of images, from which another input size is proposed; ours
 UNIFORM = 8  # gray values from black or white, within which an image shows nothing; ours
 SHOWN = 3  # files named of many
+MORE = 9  # reasons shown why files cannot be read, besides the first
 
 
 @dataclass
@@ -57,6 +58,50 @@ class CheckReport:
 
 
 @dataclass
+class _Masks:
+    """Masks of defects that cannot be right, by their paths."""
+
+    blank: list[str] = field(default_factory=list)
+    large: list[str] = field(default_factory=list)
+    soft: list[str] = field(default_factory=list)
+
+    def add(self, name: str, mask: np.ndarray, *, own: bool) -> None:
+        """Judge a mask that was read; of one's own, the values in its file as well."""
+        if not mask.any():
+            self.blank.append(name)
+        elif mask.mean() > 0.5:
+            self.large.append(name)
+        if own and has_soft_edges(mask_values(name)[0]):
+            self.soft.append(name)
+
+    def notes(self) -> Iterator[str]:
+        if self.blank:
+            yield (
+                f"{_are(self.blank, 'mask')} all black though the image is defective, so that all "
+                f"its pixels count as good: {some(self.blank)}"
+            )
+        if self.large:
+            yield (
+                f"{_are(self.large, 'mask')} white (defective) over more than half of the image, "
+                f"as if black and white were exchanged: {some(self.large)}"
+            )
+        if self.soft:
+            yield (
+                f"{_are(self.soft, 'mask')} gray at the edges, of which values above the middle "
+                f"count as defective: {some(self.soft)}"
+            )
+
+
+def mask_notes(references: Iterable[ImageRef]) -> list[str]:
+    """Sentences about masks in people's folders that cannot be right; decodes each mask."""
+    found = _Masks()
+    for reference in references:
+        if reference.label and reference.mask is not None:
+            found.add(reference.mask, read_mask(reference.mask, soft=True), own=True)
+    return [*found.notes()]
+
+
+@dataclass
 class _Seen:
     """What was seen in the files: paths, but for sizes and shapes."""
 
@@ -64,9 +109,7 @@ class _Seen:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # height, width
     shapes: dict[str, list[float]] = field(default_factory=dict)  # width / height, by category
     turned: list[str] = field(default_factory=list)
-    blank: list[str] = field(default_factory=list)
-    large: list[str] = field(default_factory=list)
-    soft: list[str] = field(default_factory=list)
+    masks: _Masks = field(default_factory=_Masks)
     uniform: list[str] = field(default_factory=list)
     thumbnails: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -86,33 +129,12 @@ class _Seen:
             mask = read_files(reference, soft=own).mask
         elif own and reference.mask is not None:
             mask = read_mask(reference.mask, soft=True)
-        if not reference.label or mask is None:
-            return
-        name = reference.mask or reference.path
-        if not mask.any():
-            self.blank.append(name)
-        elif mask.mean() > 0.5:
-            self.large.append(name)
-        if own and has_soft_edges(mask_values(name)[0]):
-            self.soft.append(name)
+        if reference.label and mask is not None:
+            self.masks.add(reference.mask or reference.path, mask, own=own)
 
     def notes(self) -> Iterator[str]:
         """Sentences about all but what cannot be read."""
-        if self.blank:
-            yield (
-                f"the mask shows no defect on {counted(self.blank, 'defective image')}, so that "
-                f"all pixels would count as normal: {some(self.blank)}"
-            )
-        if self.large:
-            yield (
-                f"the mask covers more than half of {counted(self.large, 'defective image')}, as "
-                f"if black and white were exchanged: {some(self.large)}"
-            )
-        if self.soft:
-            yield (
-                f"{counted(self.soft, 'mask')} with soft edges, of which values above the middle "
-                f"count: {some(self.soft)}"
-            )
+        yield from self.masks.notes()
         if self.turned:
             yield (
                 f"EXIF turns {counted(self.turned, 'defective image')} and not the mask; look "
@@ -120,8 +142,8 @@ class _Seen:
             )
         if self.uniform:
             yield (
-                f"{counted(self.uniform, 'good image')} black or white all over, of no use to "
-                f"train or test on: {some(self.uniform)}"
+                f"{_are(self.uniform, 'good image')} black or white all over and of no use: "
+                f"{some(self.uniform)}"
             )
         yield from self._about_sizes()
 
@@ -138,9 +160,9 @@ class _Seen:
         if uneven:
             each = self.shapes[uneven[0]]
             yield (
-                f"images of unlike shapes in {some(uneven)}: width / height from {min(each):.2f} "
-                f"to {max(each):.2f}; every image is squeezed to the method's input, so the same "
-                "part looks stretched in some of them; crop all to one shape"
+                f"images of unlike shapes in {some(uneven)}, width / height from {min(each):.2f} "
+                f"to {max(each):.2f}: each is squeezed to the same input, so that parts look "
+                "stretched in some; crop all to one shape"
             )
         for category, each in self.shapes.items():
             ratio = float(np.median(each))
@@ -155,9 +177,8 @@ class _Seen:
                 )
         if self.sizes and max(map(max, self.sizes)) >= WIDE:
             yield (
-                "large photographs are decoded whole, one at a time, and resized to the method's "
-                "input (they are not cut into tiles): a defect of a few pixels is lost; crop to "
-                "what matters"
+                "large photographs are shrunk to the method's input as a whole, not cut into "
+                "tiles, so that a defect of a few pixels is lost; crop to what matters"
             )
 
 
@@ -187,27 +208,31 @@ def look(
         except (ValueError, OSError) as error:
             found.unreadable.append(str(error))
     if found.unreadable:
+        first, *others = found.unreadable
         report.problems.append(
             f"{len(found.unreadable)} of {len(every):,} images cannot be read, or not with their "
-            f"mask: {some(found.unreadable)}"
+            f"mask{'; the first' * bool(others)}: {first}"
         )
+        report.problems += others[:MORE]
+        if len(others) > MORE:
+            report.notes.append(f"{len(others) - MORE:,} more images cannot be read")
     elif every:
-        how = "decoded" if decode else "opened; --decode reads them to the last pixel"
-        report.fine.append(f"every image and mask was {how}")
+        how = "was decoded" if decode else "opens; --decode reads them to the last pixel"
+        report.fine.append(f"every image and mask {how}")
     report.notes += found.notes()
     report.notes += _lone(train, test)
     pairs = both_labels(every, found.thumbnails)
     report.problems += describe_pairs(pairs)
     files = [r.path for r in every if Path(r.path).is_file()]
-    same = alike(files)
+    told = {path for pair in pairs for path in pair}
+    same = [group for group in alike(files) if not told.issuperset(group)]
     trained, tested = {r.path for r in (*train, *seen)}, {r.path for r in test}
     for sentence in describe(same, trained, tested):
         leak = "also trained on" in sentence
         (report.problems if leak else report.notes).append(sentence)
-    told = {path for pair in pairs for path in pair}
-    report.notes += repeats([g for g in same if not told.issuperset(g)], "test", tested)
+    report.notes += repeats(same, "test", tested)
     if files and not same and not pairs:
-        report.fine.append("no image is there twice, by the hash of its content")
+        report.fine.append("no image is there twice")
     return found.unreadable
 
 
@@ -217,16 +242,20 @@ def _lone(train: Sequence[ImageRef], test: Sequence[ImageRef]) -> Iterator[str]:
     few = [c for c in scorable(test) if tested[c] == 1]
     if few:
         yield (
-            f"{some(few)}: a single normal image to test on, so that every score hangs on it; add "
+            f"{some(few)}: only one good image to test on, so that every score hangs on it; add "
             "good images"
         )
     lone = [c for c, count in Counter(r.category for r in train).items() if count == 1]
     if lone:
-        yield f"{some(lone)}: a single normal image to train on; add good images"
+        yield f"{some(lone)}: only one good image to train on; add good images"
 
 
 def counted(things: Sequence[object], noun: str) -> str:
     return f"{len(things):,} {noun}{'s' * (len(things) != 1)}"
+
+
+def _are(things: Sequence[object], noun: str) -> str:
+    return f"{counted(things, noun)} {'is' if len(things) == 1 else 'are'}"
 
 
 def scorable(test: Sequence[ImageRef]) -> list[str]:
@@ -259,29 +288,27 @@ def use_of(train: Sequence[ImageRef], test: Sequence[ImageRef], seen: Sequence[I
     able = scorable(test)
     masked = sum(r.mask is not None for r in bad)
     many = f"{len(categories)} categories" if len(categories) > 1 else f"category {categories[0]}"
-    said = f"it will be used as {many}: {counted(train, 'normal image')} to train on"
+    said = f"it will be used as {many}: {counted(train, 'good image')} to train on"
     most = max(Counter(r.category for r in train).values(), default=0)
     if most < 2:  # the hold-out never takes the last one
         said += " (a threshold needs two of one category)"
     if test:
-        said += f", {counted(normal, 'normal image')} and {len(bad):,} defective to test on"
+        said += f", {counted(normal, 'good image')} and {len(bad):,} defective to test on"
     if not able:
         can = "train and set a threshold, but not" if most > 1 else "train, but not"
-        why = ", which takes normal and defective test images of one category" if bad else ""
+        why = ", which takes good and defective test images of one category" if bad else ""
         return f"{said}: it can {can} be evaluated{why}"
     if masked == len(bad):
-        said += ", each defect with a mask: scores of images and of pixels"
+        said += ", each defective one with a mask: images and pixels can be scored"
     elif masked and len(categories) == 1:
-        said += (
-            f", {masked:,} of the defects with a mask: scores of images only, until all have one"
-        )
+        said += f", {masked:,} of them with a mask: pixels can be scored once all have one"
     elif masked:
         said += (
-            f", {masked:,} of the defects with a mask: pixels are scored in the categories where "
-            "all have one"
+            f", {masked:,} of them with a mask: pixels can be scored in categories where all "
+            "have one"
         )
     else:
-        said += ", without masks: scores of images only"
+        said += ", without masks: images can be scored, pixels cannot"
     if seen:
         said += f"; {len(seen):,} more defective ones for methods that learn from defects"
     lacking = unscored(categories, able)
