@@ -11,7 +11,7 @@ import yaml
 from adlib.methods import METHODS
 from adlib.report.records import name_of, read_results
 from adlib.settings import Origin, help_texts, origins
-from adlib.study.guesses import NOT_MEASURED, Guess, guesses, guesses_table
+from adlib.study.guesses import Guess, choices_table, effects_table, guesses
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = {"weights", "offline", "resize"}  # where weights are, what is cut: no guess
@@ -118,14 +118,14 @@ def test_every_choice_says_what_is_known_and_where_ours_is_from() -> None:
         assert guess.here, guess
 
 
-def test_what_has_no_record_is_not_measured() -> None:
-    one = Guess(what="norm", paper="unknown", here="a", names=(), instead=("b", "c"))
-    none = Guess(what="top", paper="unknown", here="d", names=(), instead=())
-    table = guesses_table([one, none], {"c": ["+1.0", "-2.0"]}, ["AUROC", "AP"])
-    assert table["instead"].tolist() == ["b", "c", ""]
-    assert table["what"].tolist() == ["norm", "", "top"]
-    assert table["AUROC"].tolist() == [NOT_MEASURED, "+1.0", NOT_MEASURED]
-    assert table["AP"].tolist() == ["", "-2.0", ""]
+def test_tables_hold_every_choice_and_the_alternatives_with_a_record() -> None:
+    one = Guess(method="prn", what="norm", paper="unknown", here="a", names=(), instead=("b", "c"))
+    none = Guess(method="prn", what="top", paper="unknown", here="d", names=(), instead=())
+    choices = choices_table([one, none])
+    assert choices.to_numpy().tolist() == [["norm", "unknown", "a"], ["top", "unknown", "d"]]
+    effects = effects_table([one, none], {"c": [1.0, -2.0], "e": [0.0, 0.0]}, ["AUROC", "AP"])
+    assert list(effects.columns) == ["choice", "instead", "AUROC", "AP"]
+    assert effects.to_numpy().tolist() == [["norm", "c", 1.0, -2.0]]
 
 
 def test_only_the_two_reconstructions_are_guessed() -> None:

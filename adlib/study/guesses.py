@@ -13,8 +13,9 @@ Only of a choice that is no field does `here` state the origin itself.
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from adlib.methods import METHODS
 from adlib.settings import Origin, origins
@@ -22,12 +23,12 @@ from adlib.settings import Origin, origins
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-NOT_MEASURED = "not measured"
 
-
-class Guess(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Guess:
     """One choice; its columns are explained above, and `here` ends with the origin."""
 
+    method: str
     what: str
     paper: str
     here: str
@@ -41,42 +42,54 @@ def guesses(method: str) -> list[Guess]:
     Raises:
         ValueError: No choice is on record for that method.
     """
-    with Path(__file__).with_name("guesses.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.pop("method") == method]
+    known = origins(METHODS[method][1]) if method in METHODS else {}
+    path = Path(__file__).with_name("guesses.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["method"] == method]
     if not rows:
         raise ValueError(f"expected pro-ad or prn, got {method!r}")
-    known, found = origins(METHODS[method][1]), []
-    for row in rows:
-        names, instead = (
-            tuple(filter(None, map(str.strip, row[column].split(mark))))
-            for column, mark in (("names", ","), ("instead", ";"))
+    return [
+        Guess(
+            method=row["method"],
+            what=row["what"],
+            paper=row["paper"],
+            here=_with_origins(row["here"], _listed(row["names"], ","), known),
+            names=_listed(row["names"], ","),
+            instead=_listed(row["instead"], ";"),
         )
-        here = _with_origins(row["here"], names, known)
-        found.append(Guess(row["what"], row["paper"], here, names, instead))
-    return found
+        for row in rows
+    ]
 
 
-def guesses_table(
-    chosen: Sequence[Guess], effects: Mapping[str, Sequence[str]], columns: Sequence[str]
+def choices_table(chosen: Sequence[Guess]) -> "DataFrame":
+    """Return a row for each choice: what it is, what is known of it, what this library does."""
+    from pandas import DataFrame
+
+    rows = [(guess.what, guess.paper, guess.here) for guess in chosen]
+    return DataFrame(rows, columns=["choice", "the paper", "here"])
+
+
+def effects_table(
+    chosen: Sequence[Guess], effects: Mapping[str, Sequence[object]], columns: Sequence[str]
 ) -> "DataFrame":
-    """Return a row for each choice and each alternative of it, with what the alternative does.
+    """Return a row for each alternative that was measured, with what it does.
 
     Args:
         chosen: From `guesses`.
-        effects: Of each measured arm the texts of `columns`.
+        effects: Of each measured arm the values of `columns`.
         columns: What was measured, such as "image AUROC".
     Returns:
-        Columns what, the paper, here, instead, and `columns`. What has no record says so; the
-        first three are told once a choice.
+        Columns choice, instead, and `columns`. An alternative without a record has no row.
     """
     from pandas import DataFrame
 
-    nothing, rows = [NOT_MEASURED] + [""] * (len(columns) - 1), []
-    for guess in chosen:
-        for number, other in enumerate(guess.instead or ("",)):
-            known = guess[:3] if number == 0 else [""] * 3
-            rows.append([*known, other, *effects.get(other, nothing)])
-    return DataFrame(rows, columns=["what", "the paper", "here", "instead", *columns])
+    rows = [
+        (guess.what, other, *effects[other])
+        for guess in chosen
+        for other in guess.instead
+        if other in effects
+    ]
+    return DataFrame(rows, columns=["choice", "instead", *columns])
 
 
 def _with_origins(here: str, names: Sequence[str], known: Mapping[str, Origin]) -> str:
@@ -89,3 +102,7 @@ def _with_origins(here: str, names: Sequence[str], known: Mapping[str, Origin]) 
         return ": ".join([here, *fields_by_origin])
     notes = [f"{', '.join(of)}: {origin}" for origin, of in fields_by_origin.items()]
     return ". ".join([here, *notes])
+
+
+def _listed(cell: str, mark: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in cell.split(mark) if part.strip())
