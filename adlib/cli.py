@@ -121,10 +121,11 @@ def _run_told(words: list[str]) -> int:
         return stop.code if isinstance(stop.code, int) else 2
     except (ValueError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
         return _complain(error, 2)
-    except BrokenPipeError as error:
-        return 1 if _unread() else _complain(error, 1)
     except (OSError, RuntimeError, ArithmeticError, MemoryError, ImportError) as error:
-        return _complain(error, 1)
+        lost = _lost_output() if isinstance(error, OSError) and error.filename is None else None
+        if isinstance(error, BrokenPipeError) and isinstance(lost, BrokenPipeError):
+            return 1
+        return _complain(f"standard output: {lost}" if lost else error, 1)
     except KeyboardInterrupt as stop:
         return _complain(str(stop) or "interrupted; nothing was written", 1)
     return 0
@@ -290,13 +291,13 @@ COMMANDS: dict[str, tuple[str | None, Callable[[list[str]], None]]] = {
 }
 
 
-def _unread() -> bool:
-    """Whether standard output has lost its reader."""
+def _lost_output() -> OSError | None:
+    """Return why nothing more can be printed, or None; prints an empty line to find out."""
     try:
         print(flush=True)
-    except BrokenPipeError:
-        return True
-    return False
+    except OSError as error:
+        return error
+    return None
 
 
 def _complain(error: BaseException | str, status: int) -> int:

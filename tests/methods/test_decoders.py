@@ -256,7 +256,7 @@ def test_the_papers_size_has_the_papers_weights(
     assert trained == pytest.approx(1e6 * millions, rel=0.001 if steps else 0.01)
     assert method.grid == (28, 28)
     if name == "pro-ad":  # counted by hand in the notes
-        assert tuple(method.prototypes.shape) == (1, 784, 768)
+        assert tuple(method.prototypes.shape) == (784, 768)
         return
     c, heads = 768, 12
     an_mlp = 2 * 4 * c * c + 4 * c + c  # two matrices and their biases
