@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # it was closed before the start
             sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush at exit
         left = isinstance(error, BrokenPipeError)  # the reader, such as `head`, has enough
         return status or (1 if left else _complain(f"standard output: {error}", 1))
     return status

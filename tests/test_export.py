@@ -133,7 +133,8 @@ def test_the_file_computes_what_torch_computes_at_any_batch(exported: Exported) 
         assert np.abs(found[0] - maps).max() < 1e-4
         assert np.abs(found[1] - scores).max() < 1e-5
         names = ["threshold", "decision", "pixel_threshold", "mask"]
-        limit, decision, level, mask = model.run(names, {"images": images.numpy()})
+        outputs = model.run(names, {"images": images.numpy()})
+        limit, decision, level, mask = map(np.asarray, outputs)
         assert method.calibration is not None
         assert level == np.float32(method.calibration.pixel_threshold(RATE))
         assert np.array_equal(decision, found[1] > limit)

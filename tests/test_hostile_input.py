@@ -62,7 +62,8 @@ fields = st.tuples(st.integers(0, 10**6), st.sampled_from(VALUES))  # of JSON: w
 
 def cases(number: int) -> Any:
     """The same examples in every run."""
-    checks, phases = list(HealthCheck), [Phase.generate]  # a failure is shown as it was found
+    checks: Any = list(HealthCheck)
+    phases = [Phase.generate]  # a failure is shown as it was found
     return settings(derandomize=True, max_examples=number, phases=phases, deadline=None,
                     database=None, suppress_health_check=checks)  # fmt: skip
 
@@ -240,7 +241,7 @@ def test_what_is_no_file(place: Path, tmp_path: Path, kind: str, name: str) -> N
     elif kind == "folder":
         target.mkdir()
     elif kind == "bytes":  # of no text
-        shutil.copy(place / "parts/good/0.png", os.fsencode(target) + b"\xff.png")
+        shutil.copy(place / "parts/good/0.png", os.fsdecode(os.fsencode(target) + b"\xff.png"))
     else:
         target.symlink_to(target.name if kind == "circle" else kind)
     data = (place if folder == "run" else tmp_path) / "parts"

@@ -66,6 +66,10 @@ def draw_contours(
     from scipy.ndimage import binary_dilation, binary_erosion
 
     drawn = picture.copy()
-    drawn[binary_dilation(mask, iterations=2) & ~mask] = 0
-    drawn[binary_dilation(mask) & ~binary_erosion(mask)] = 255
+    inside, near, around = (
+        np.asarray(m, bool)
+        for m in (binary_erosion(mask), binary_dilation(mask), binary_dilation(mask, iterations=2))
+    )
+    drawn[around & ~mask] = 0
+    drawn[near & ~inside] = 255
     return drawn

@@ -1,7 +1,7 @@
 """Figures of arms: every run a dot, or a curve over what was varied."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from adlib.report.published import TITLES
 
@@ -27,7 +27,8 @@ def dots(runs: "DataFrame", panels: Mapping[str, str], width: float = 6.4) -> "F
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for axis, (column, title) in zip(axes.flat, panels.items(), strict=True):
         for place, arm in enumerate(arms):
-            values = (100 if column in TITLES else 1) * runs.loc[runs["arm"] == arm, column]
+            chosen: Any = runs[runs["arm"] == arm][column]
+            values = (100 if column in TITLES else 1) * chosen
             axis.plot(values, [place] * len(values), "o", color=DOT, alpha=0.6)
             axis.plot(values.mean(), place, "|", color=MEAN, ms=18, mew=2)
         axis.set(xlabel=title, yticks=range(len(arms)), yticklabels=arms)
@@ -55,11 +56,10 @@ def curves(
     figure, axes = plt.subplots(1, len(panels), figsize=(6.4, 3.4), squeeze=False)
     for axis, (column, title) in zip(axes.flat, panels.items(), strict=True):
         for arm, colour in zip(arms, sns.color_palette("colorblind", len(arms)), strict=True):
-            found = runs[runs["arm"] == arm].groupby(x)[column]
-            factor = 100 if column in TITLES else 1
-            mean, deviation = factor * found.mean(), factor * found.std().fillna(0)
+            found = runs[runs["arm"] == arm].groupby(x)[column].agg(["mean", "std"]).fillna(0)
+            mean, deviation = (100 if column in TITLES else 1) * found.to_numpy().T
             axis.errorbar(
-                mean.index, mean, deviation, marker="o", ms=4, capsize=3, color=colour, label=arm
+                found.index, mean, deviation, marker="o", ms=4, capsize=3, color=colour, label=arm
             )
         axis.set(xscale="log", xlabel=x, title=title)
         values = sorted(runs[x].unique())
@@ -87,9 +87,10 @@ def walks(looks: "DataFrame", families: Mapping[str, str], panels: Mapping[str, 
     colours = dict(zip(counts, sns.color_palette("viridis", len(counts)), strict=True))
     figure, axes = plt.subplots(1, len(panels), figsize=(6.4, 3.6), squeeze=False)
     for axis, (column, title) in zip(axes.flat, panels.items(), strict=True):
-        for (family, count, _), run in looks.groupby(["family", "prototypes", "seed"]):
+        for key, run in looks.groupby(["family", "prototypes", "seed"]):
+            family, count, _ = cast(tuple[str, int, int], key)
             axis.plot(
-                run["d_normal"], run[column], families[str(family)], marker="o", ms=3,
+                run["d_normal"], run[column], families[family], marker="o", ms=3,
                 color=colours[count], label=f"{family}, {count}",
             )  # fmt: skip
         axis.set(xscale="log", xlabel="distance of normal patches", title=title)

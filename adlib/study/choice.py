@@ -5,10 +5,10 @@ They were written down before the runs that they judge. That of Pro-AD's arm rea
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Index
+    from pandas import DataFrame
 
 RESIDUALS = ("square", "scaled", "absolute")  # the nearest to what is inferred first
 READING = "reading"  # in the name of an arm whose decoder reads prototypes
@@ -40,7 +40,7 @@ def default_arm(runs: "DataFrame") -> str:
     if len(table) < 2:
         raise ValueError(f"expected two seeds of every candidate or more, got {len(table)}")
     tied = _undistinguished(table)
-    flops = runs.groupby("arm")["flops"].mean()
+    flops: Any = runs.groupby("arm")["flops"].mean()
     return min(tied, key=lambda arm: (READING not in arm, flops[arm]))
 
 
@@ -72,13 +72,14 @@ def convergence(runs: "DataFrame") -> "DataFrame":
     table = runs.pivot_table(values="d_held_out", index="arm", columns="steps", sort=False)
     table = table.sort_index(axis=1)
     doubled = [steps for steps in table.columns if steps // 2 in table.columns]
-    return 1 - table[doubled] / table[[steps // 2 for steps in doubled]].to_numpy()
+    falls: Any = 1 - table[doubled] / table[[steps // 2 for steps in doubled]].to_numpy()
+    return falls
 
 
-def _undistinguished(table: "DataFrame") -> "Index[str]":
+def _undistinguished(table: "DataFrame") -> list[str]:
     """The best column and those whose mean gap to it is no larger than its standard error."""
     gaps = table.rsub(table[table.mean().idxmax()], axis=0)  # point by point
-    return table.columns[gaps.mean() <= gaps.std(ddof=1) / len(gaps) ** 0.5]
+    return list(table.columns[gaps.mean() <= gaps.std(ddof=1) / len(gaps) ** 0.5])
 
 
 def residual_scores(rows: "DataFrame") -> "DataFrame":

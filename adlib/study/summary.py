@@ -71,7 +71,7 @@ def at_equal_distance(looks: "DataFrame", columns: Sequence[str]) -> "DataFrame"
     import numpy as np
     from pandas import DataFrame
 
-    runs = looks.groupby(["arm", "seed"], sort=False)
+    runs: Any = looks.groupby(["arm", "seed"], sort=False)
     d = runs["d_normal"].min().max()
     found = []
     for (arm, seed), run in runs:
