@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import friedmanchisquare, rankdata, studentized_range, ttest_rel
+from scipy.stats import ttest_rel
 
 from adlib.metrics import image_intervals, score_images
 from adlib.report import paired, tables
@@ -48,7 +48,6 @@ def test_a_deleted_record_is_not_run(tmp_path: Path) -> None:
     for table in (*shown, tables.cost_table(cells)):
         assert set(table.loc["pro-ad"]) == {"not run"}
         assert "not run" not in set(table.loc["dinomaly"])
-    assert tables.seeds_table(first, "image_auroc").loc["dinomaly"].tolist() == ["53.0", "not run"]
     assert tables.metrics_table(first).loc["dinomaly", "seeds"] == "1 of 2"
     seen = tables.overview([first, cells], "image_auroc")
     assert seen["solar, protocol ours"].to_dict() == {"dinomaly": "53.0 (1)", "pro-ad": "not run"}
@@ -128,8 +127,6 @@ def test_many_arms_are_compared_with_one() -> None:
     assert len(paired.choose_pairs(arms[:6], None)) == 15
     assert paired.choose_pairs(arms, None) == [("arm0", arm) for arm in arms[1:]]
     assert paired.choose_pairs(arms[:3], "arm2") == [("arm2", "arm0"), ("arm2", "arm1")]
-    with pytest.raises(ValueError, match="'arm9' to compare with; there are arm0, arm1"):
-        paired.choose_pairs(arms[:2], "arm9")
 
 
 def test_comparing_adjusts_within_a_metric(tmp_path: Path) -> None:
@@ -143,34 +140,6 @@ def test_comparing_adjusts_within_a_metric(tmp_path: Path) -> None:
         raw = [gap.p for pair in pairs if (gap := over(section, *pair, "aupro"))]
         assert mine[f"{kind}_p"].tolist() == pytest.approx(paired.holm(raw))
     assert mine["categories_p"].tolist() == pytest.approx([3 * 2 / 2**4] * 3)
-
-
-def test_friedman_agrees_with_its_approximations() -> None:
-    rng = np.random.default_rng(3)
-    values = rng.normal(loc=[0, 0, 0.3, 0.5], size=(30, 4))
-    p, critical = paired.friedman(rankdata(-values, axis=1))
-    assert p == pytest.approx(friedmanchisquare(*values.T).pvalue, abs=0.01)
-    q = studentized_range.ppf(0.95, 4, np.inf) / np.sqrt(2)
-    assert critical == pytest.approx(q * np.sqrt(4 * 5 / (6 * 30)), abs=2 / 30)  # Nemenyi's
-    two = np.array([[0.9, 0.1]])
-    # Two arms in n categories: all one way has probability 2 / 2^n.
-    assert paired.friedman(rankdata(-two.repeat(5, axis=0), axis=1))[1] is None  # 0.0625
-    p, critical = paired.friedman(rankdata(-two.repeat(6, axis=0), axis=1))
-    assert (p, critical) == pytest.approx((2 / 64, 1.0), abs=0.005)
-
-
-def test_ranks_are_of_the_means_over_seeds_and_leave_out_who_lacks_a_value(tmp_path: Path) -> None:
-    made = [record("dinomaly", 0, 0.7), record("dinomaly", 1, 0.3)]
-    made += [record("pro-ad", seed, 0.6) for seed in (0, 1)] + [record("prn", 0, 0.8, masks=False)]
-    found = paired.average_ranks(section_of(tmp_path, *made), "aupro")
-    assert found is not None
-    assert dict(zip(found["arm"], found["average_rank"], strict=True)) == {
-        "pro-ad": 1.0, "dinomaly": 2.0,
-    }  # fmt: skip
-    assert tables.ranks_sentence(found).startswith(
-        "Average ranks by AUPRO over 4 categories: pro-ad 1.00, dinomaly 2.00; with so few categ"
-    )
-    assert paired.average_ranks(section_of(tmp_path, record()), "aupro") is None
 
 
 def test_a_sections_runs_are_named_and_traced(tmp_path: Path) -> None:

@@ -111,10 +111,8 @@ def test_the_papers_commands_run_from_a_folder_to_the_table(
     assert set(mine["but"]) == {"2 of 15 categories"}
     ours = dict(zip(mine["metric"], mine["ours"], strict=True))
     assert ours["image_auroc"] == pytest.approx(100 * found_record["mean"]["image_auroc"], abs=0.01)
-    shown = claims_table(frame).loc["mvtec-ad, multi-class, Dinomaly"]
-    assert shown[""].tolist() == ["published", "ours", "verdict"]
-    assert shown["image AUROC"].tolist()[0] == "99.6"
-    assert shown["AUPRO"].tolist()[2] == "not judged"
+    shown = claims_table(frame).filter(like="mvtec-ad, multi-class, Dinomaly", axis="index").iloc[0]
+    assert shown["image AUROC"].endswith("here, 99.6 there: not judged")
     table = papers_table(found.sections, [])
     here = dict(zip(NAMES, table["here"], strict=True))
     assert here.pop("dinomaly on mvtec-ad") == "not judged (2 of 15 categories)"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adlib.report import records
-from adlib.report.command import screen
+from adlib.report.screen import screen
 from adlib.report.document import compose
 from adlib.report.published import METRICS
 from adlib.report.records import divide, name_of, read_folder, read_results

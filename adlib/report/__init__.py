@@ -7,7 +7,8 @@ tables.py        a section -> tables: metrics with spread, categories, seeds, pa
 reproduction.py  beside the published numbers: within, below, above, not run
 figures.py       sections as a forest plot; what figures of records share
 document.py      all of it in order, as text, Markdown, CSV, PNG and SVG
-command.py       the command, and the one screen that it prints
+screen.py        what a folder holds, on one screen
+command.py       the command
 published/       numbers that others published, each with its source
 ```
 """

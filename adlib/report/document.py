@@ -4,22 +4,23 @@ import html
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from pandas import DataFrame, concat
 
 from adlib.report import reproduction, tables
-from adlib.report.paired import average_ranks, compare, draw
+from adlib.report.figures import forests
+from adlib.report.paired import compare, draw
 from adlib.report.published import METRICS, TITLES
 from adlib.report.records import DIGITS, Found, Section
 from adlib.system.disk import replacing, write_text
 from adlib.system.printable import printable
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 # What sentences and figures are about; ours: one of images, and of pixels the one that moves most
 # between methods and between protocols.
@@ -41,9 +42,9 @@ class Document:
         figures: By file name; drawn when they are written.
     """
 
-    blocks: "list[str | DataFrame]" = field(default_factory=list)
-    numbers: dict[str, "DataFrame"] = field(default_factory=dict)
-    figures: dict[str, Callable[[], "Figure"]] = field(default_factory=dict)
+    blocks: list[str | DataFrame] = field(default_factory=list)
+    numbers: dict[str, DataFrame] = field(default_factory=dict)
+    figures: dict[str, Callable[[], Figure]] = field(default_factory=dict)
 
     def text(self) -> str:
         """All blocks for a terminal."""
@@ -64,15 +65,10 @@ class Document:
         return "\n\n".join(parts) + "\n"
 
     def write(self, out: Path) -> list[Path]:
-        """Write report.md, the CSV files, and each figure as PNG and SVG.
+        """Write report.md, the CSV files, and each figure as PNG and SVG; return their paths.
 
         Files of these names are replaced, each as a whole; others stay.
-
-        Returns:
-            The files that were written.
         """
-        import matplotlib as mpl
-
         out.mkdir(parents=True, exist_ok=True)
         texts = {"report.md": self.markdown()}
         for name, frame in self.numbers.items():
@@ -91,7 +87,7 @@ class Document:
         return [out / name for name in names]
 
 
-def markdown_table(frame: "DataFrame") -> str:
+def markdown_table(frame: DataFrame) -> str:
     """A table in Markdown, its index first; no cell can end its table or become a tag."""
     shown = frame.reset_index()
     rows = [list(shown.columns), ["---"] * shown.shape[1], *shown.itertuples(index=False)]
@@ -109,7 +105,7 @@ def _cell(value: str) -> str:
     return f"'{value}" if value.startswith(FORMULA) else value
 
 
-def _mapped(frame: "DataFrame", change: Callable[[str], str]) -> "DataFrame":
+def _mapped(frame: DataFrame, change: Callable[[str], str]) -> DataFrame:
     """A frame whose texts are changed, in its cells, index and columns."""
 
     def one(value: Any) -> Any:
@@ -118,20 +114,8 @@ def _mapped(frame: "DataFrame", change: Callable[[str], str]) -> "DataFrame":
     return frame.map(one).rename(index=one, columns=one)
 
 
-def compose(found: Found, *, against: str | None = None) -> Document:
-    """Make the report of a folder's records.
-
-    Args:
-        found: What `adlib.report.records.read_folder` returns.
-        against: Compare each arm with this one only.
-    Raises:
-        ValueError: `against` is the name of no arm.
-    """
-    from pandas import concat
-
-    known = list(dict.fromkeys(run.arm for s in found.sections for run in s.runs))
-    if against is not None and against not in known:
-        raise ValueError(printable(f"no arm {against!r}; there are {'; '.join(known)}"))
+def compose(found: Found) -> Document:
+    """Make the report of the records that `adlib.report.records.read_folder` found."""
     document = Document(["# Benchmark report", *found.skipped])
     by_source: dict[str, list[Section]] = defaultdict(list)
     for section in found.sections:
@@ -144,7 +128,7 @@ def compose(found: Found, *, against: str | None = None) -> Document:
                 caption = f"{TITLES[metric]}, mean over categories (place)"
                 document.blocks += [caption, tables.overview(sections, metric)]
         for section in sections:
-            _add_section(document, section, against, numbers)
+            _add_section(document, section, numbers)
     joined = {name: concat(frames) for name, frames in numbers.items()}
     document.numbers = {name: frame for name, frame in joined.items() if len(frame)}
     claims = reproduction.reproduction(found.sections)
@@ -160,13 +144,11 @@ def compose(found: Found, *, against: str | None = None) -> Document:
     return document
 
 
-def _add_section(
-    document: Document, section: Section, against: str | None, numbers: dict[str, list["DataFrame"]]
-) -> None:
+def _add_section(document: Document, section: Section, numbers: dict[str, list[DataFrame]]) -> None:
     """Add a section's blocks, figure and numbers."""
     blocks, draws = document.blocks, {}
 
-    def add(caption: str, table: "DataFrame | None") -> None:
+    def add(caption: str, table: DataFrame | None) -> None:
         if table is not None:
             blocks.extend([caption, table])
 
@@ -187,8 +169,7 @@ def _add_section(
     add("Decisions at the shipped threshold, per cent (95 % over images, or ± over seeds)",
         tables.decisions_table(section))  # fmt: skip
     add(f"Published on {section.data}, per cent", reproduction.beside(section))
-    pairs = compare(section, METRICS, against=against, draws=draws)
-    ranks = {m: found for m in METRICS if (found := average_ranks(section, m)) is not None}
+    pairs = compare(section, METRICS, draws=draws)
     shown = [metric for metric in HEADLINE if section.order(metric)]
     for metric in shown:
         mine: Any = pairs[pairs["metric"] == metric]
@@ -197,31 +178,15 @@ def _add_section(
         if len(mine):
             add("Differences in points, 95 % intervals, p-values (Holm) and their number",
                 tables.pairs_table(mine))  # fmt: skip
-        if metric in ranks:
-            blocks.append(tables.ranks_sentence(ranks[metric]))
         add("Each category", tables.categories_table(section, metric))
-        add("Each run", tables.seeds_table(section, metric))
-    blocks.append("## Cost")
-    add("Mean over seeds", tables.cost_table(section))
-    name = _figure_name(section, document.figures)
-    document.figures[name] = partial(_forest, section, shown or HEADLINE[:1], draws)
-    numbers["runs"].append(tables.runs_table(section.runs).assign(section=section.title))
-    numbers["results"].append(tables.results(section, draws))
-    for kind, frames in (("pairs", [pairs]), ("ranks", ranks.values())):
-        for frame in frames:
-            frame.insert(0, "section", section.title)
-            numbers[kind].append(frame)
-
-
-def _figure_name(section: Section, taken: dict[str, Any]) -> str:
+    add("Cost, mean over seeds", tables.cost_table(section))
     slug = re.sub(r"[^a-z0-9]+", "-", section.title.lower())[:SLUG].strip("-")
     name = f"forest-{slug}"
-    if name in taken:  # names in other letters than a to z leave nothing
+    if name in document.figures:  # names in other letters than a to z leave nothing
         name += "-" + re.sub("[^a-z0-9]", "", section.runs[0].record["data"]["hash"])[:DIGITS]
-    return name if name not in taken else f"{name}-{len(taken)}"
-
-
-def _forest(section: Section, metrics: Sequence[str], draws: dict[str, Any]) -> "Figure":
-    from adlib.report.figures import forests
-
-    return forests([section], metrics, [draws])
+    name = name if name not in document.figures else f"{name}-{len(document.figures)}"
+    document.figures[name] = partial(forests, [section], shown or HEADLINE[:1], [draws])
+    numbers["runs"].append(tables.runs_table(section.runs).assign(section=section.title))
+    numbers["results"].append(tables.results(section, draws))
+    pairs.insert(0, "section", section.title)
+    numbers["pairs"].append(pairs)

@@ -10,17 +10,16 @@ keeps them under `images`, as {CATEGORY: {"labels": [0, 1, ...], "scores": [0.1,
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from pandas import DataFrame
+from scipy.special import stdtr, stdtrit
 
 from adlib.metrics.uncertainty import drawn_metrics, image_rows
 from adlib.report.published import METRICS
-from adlib.report.records import Run, Section, by_seed
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from adlib.report.records import Run, Section
 
 LEVEL = 0.95  # of the intervals; ours
 ALPHA = 1 - LEVEL
@@ -30,8 +29,6 @@ ALL_PAIRS = 6  # arms up to which each is compared with each, not only with one;
 RESAMPLES = 1_000  # ours: each end of a 95 % interval rests on 25 draws
 LEVELS = 512  # distinct scores that are kept apart; ours: moves an interval by less than 1e-3
 NEAR = 2e-3  # how far scores may land from the record's metric; ours, above what LEVELS costs
-ORDERS = 20_000  # random orders drawn; ours: an error of p below 0.002 at 0.05
-CHUNK = 1_000  # of them at a time, which bounds memory
 
 
 class Gap(NamedTuple):
@@ -54,8 +51,6 @@ class Draws(NamedTuple):
 
 def student(n: int) -> float:
     """How many standard errors a 95 % interval reaches to either side, of n values."""
-    from scipy.special import stdtrit
-
     return float(stdtrit(n - 1, (1 + LEVEL) / 2))
 
 
@@ -71,14 +66,6 @@ def interval(gaps: Float[np.ndarray, " n"]) -> tuple[float, float, float, int]:
     return mean, mean - half, mean + half, n
 
 
-def over_common(
-    one: Mapping[int, float], other: Mapping[int, float]
-) -> tuple[float, float, float, int] | None:
-    """The `interval` of one minus other over the seeds that both have; None without any."""
-    gaps = np.array([one[seed] - other[seed] for seed in one if seed in other])
-    return interval(gaps) if len(gaps) else None
-
-
 def sign(gap: tuple[float, float, float, int]) -> int:
     """1 or -1 if the interval leaves 0 out on that side, else 0."""
     _, low, high, _ = gap
@@ -91,16 +78,15 @@ def over_seeds(section: Section, first: str, second: str, metric: str) -> Gap | 
     Returns:
         None unless two seeds are in common: one seed has no spread.
     """
-    from scipy.special import stdtr
-
-    gap = over_common(*(by_seed(section.of(arm), metric) for arm in (first, second)))
-    if gap is None or gap[3] < 2:
+    one, other = (section.by_seed(arm, metric) for arm in (first, second))
+    gaps = np.array([one[seed] - other[seed] for seed in one if seed in other])
+    if len(gaps) < 2:
         return None
-    mean, low, high, n = gap
+    mean, low, high, n = interval(gaps)
     error = (high - mean) / student(n)
-    if error <= abs(mean) * 1e-12:  # equal differences, up to rounding
-        return Gap(mean, low, high, n, float(mean == 0))
-    return Gap(mean, low, high, n, float(2 * stdtr(n - 1, -abs(mean) / error)))
+    equal = error <= abs(mean) * 1e-12  # up to rounding
+    p = float(mean == 0) if equal else 2 * stdtr(n - 1, -abs(mean) / error)
+    return Gap(mean, low, high, n, float(p))
 
 
 def over_categories(section: Section, first: str, second: str, metric: str) -> Gap | None:
@@ -167,13 +153,7 @@ def holm(p_values: Iterable[float]) -> Float[np.ndarray, " n"]:
 
 
 def choose_pairs(arms: Sequence[str], against: str | None) -> list[tuple[str, str]]:
-    """Each arm with each; with many arms, or where one is named, each with that one.
-
-    Raises:
-        ValueError: The named arm is not there.
-    """
-    if against is not None and against not in arms:
-        raise ValueError(f"no runs of {against!r} to compare with; there are {', '.join(arms)}")
+    """Each arm with each; with many arms, or where one is named, each with that one."""
     if against is None and len(arms) <= ALL_PAIRS:
         return list(combinations(arms, 2))
     one = against or arms[0]
@@ -187,7 +167,7 @@ def compare(
     against: str | None = None,
     draws: Mapping[str, Draws] | None = None,
     kinds: Sequence[str] = KINDS,
-) -> "DataFrame":
+) -> DataFrame:
     """Compare the arms of a section two by two, by each source of chance that the records allow.
 
     Args:
@@ -201,27 +181,21 @@ def compare(
         `KINDS` the fields of `Gap`, such as `seeds_low`; NaN where nothing can be said. The
         p-values are adjusted within a metric, the intervals are of the pair alone.
     """
-    from pandas import DataFrame
-
     drawn, present, rows = draws or {}, section.ran(), []
     chosen = choose_pairs(present, against if against in present else None)
+    over = {"seeds": over_seeds, "categories": over_categories}
     for metric, pair in product(metrics, chosen):
-        gaps: dict[str, Gap | None] = dict.fromkeys(KINDS)
-        if "seeds" in kinds:
-            gaps["seeds"] = over_seeds(section, *pair, metric)
-        if "categories" in kinds:
-            gaps["categories"] = over_categories(section, *pair, metric)
+        gaps = {kind: over[kind](section, *pair, metric) for kind in over if kind in kinds}
         if all(name in drawn and metric in drawn[name].values for name in pair):
             a, b = (drawn[name] for name in pair)
-            gaps["images"] = over_images(
-                a.values[metric], b.values[metric], a.exact[metric] - b.exact[metric], a.images
-            )
+            mean = a.exact[metric] - b.exact[metric]
+            gaps["images"] = over_images(a.values[metric], b.values[metric], mean, a.images)
         if any(gaps.values()):
             row = {"metric": metric, "first": pair[0], "second": pair[1]}
             for kind, gap in gaps.items():
-                row |= {f"{kind}_{k}": gap and getattr(gap, k) for k in Gap._fields}
+                row |= {f"{kind}_{name}": gap and getattr(gap, name) for name in Gap._fields}
             rows.append(row)
-    columns = [f"{kind}_{k}" for kind in KINDS for k in Gap._fields]
+    columns = [f"{kind}_{name}" for kind in KINDS for name in Gap._fields]
     frame = DataFrame(rows, columns=["metric", "first", "second", *columns])
     for column in (f"{kind}_p" for kind in KINDS):
         frame[column] = frame[column].astype(float).groupby(frame["metric"]).transform(holm)
@@ -287,53 +261,3 @@ def _scored(run: Run, category: str) -> tuple[Bool[np.ndarray, " n"], Float[np.n
     if (held := run.record["images"].get(category)) is None:
         raise ValueError(f"{run.id}: its images have no category {category!r}")
     return np.array(held["labels"], bool), np.array(held["scores"], float)
-
-
-def friedman(
-    ranks: Float[np.ndarray, "n k"], *, orders: int = ORDERS, seed: int = 0
-) -> tuple[float, float | None]:
-    """Test whether k arms are alike, and how far two average ranks must lie apart.
-
-    Returns:
-        The p-value, and the critical difference of average ranks at 0.05 for all pairs together,
-        or None where even the largest possible difference is more frequent than that.
-    Source: Friedman, JASA 32 (1937), by drawing orders; Demsar, JMLR 7 (2006), for comparing
-        methods over data sets. Drawing in place of Nemenyi's studentised range is ours.
-    """
-    n, k = ranks.shape
-    rng = np.random.default_rng(seed)
-    spread, widest = [], []
-    for start in range(0, orders, CHUNK):
-        count = min(CHUNK, orders - start)
-        drawn = rng.permuted(np.broadcast_to(ranks, (count, n, k)), axis=2).mean(axis=1)  # count k
-        spread.append(((drawn - (k + 1) / 2) ** 2).sum(axis=1))
-        widest.append(np.ptp(drawn, axis=1))
-    observed = ((ranks.mean(axis=0) - (k + 1) / 2) ** 2).sum()
-    p = (1 + int((np.concatenate(spread) >= observed - 1e-9).sum())) / (1 + orders)
-    values, counts = np.unique(np.concatenate(widest).round(9), return_counts=True)
-    share = counts[::-1].cumsum()[::-1] / orders  # of orders at least this wide
-    rare = values[share <= 1 - LEVEL]
-    return p, float(rare.min()) if len(rare) else None
-
-
-def average_ranks(section: Section, metric: str) -> "DataFrame | None":
-    """Rank the arms of a section over its categories, by their means over seeds.
-
-    Returns:
-        A row an arm, the best first: `metric`, `arm`, `average_rank`, the number of `categories`,
-        `friedman_p` (that all arms are alike) and `critical`: arms whose average ranks differ by
-        this or more differ significantly, all pairs together at 0.05; None where nothing can.
-        None with fewer than two categories, or two arms that have the metric in all of them.
-    """
-    from pandas import DataFrame
-    from scipy.stats import rankdata
-
-    arms = [arm for arm in section.ran() if not np.isnan(section.values(arm, metric)).any()]
-    if len(arms) < 2 or len(section.categories) < 2:
-        return None
-    table = np.stack([section.values(arm, metric).mean(axis=0) for arm in arms], axis=1)  # c k
-    ranks = rankdata(-table, axis=1)  # 1 for the best; ties share their mean
-    p, critical = friedman(ranks)
-    frame = DataFrame({"metric": metric, "arm": arms, "average_rank": ranks.mean(axis=0)})
-    frame = frame.assign(categories=len(table), friedman_p=p, critical=critical)
-    return frame.sort_values("average_rank", kind="stable", ignore_index=True)

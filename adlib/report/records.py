@@ -11,7 +11,7 @@ A run that was scored under several protocols, or on several data sets, left a r
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -61,20 +61,18 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
              lambda v: isinstance(v, list) and len(v) == 2 and all(map(_is_number, v))),
     "scored": ("an object of as many labels (0 or 1) as finite scores", _is_scored),
 }  # fmt: skip
-SHAPE = {  # what tables rely on; a question mark: or null
-    "method": "text", "data": "object", "data.name": "text", "data.hash": "text",
-    "categories": "object", "mean": "object", "protocol": "object", "seed": "whole",
-    "categories.*": "object", "categories.*.METRIC": "share?", "mean.METRIC": "share?",
-    **dict.fromkeys(("config", "encoder", "trained_on", "few", "cost"), "object?"),
-    "few.images": "whole?", "cost.parameters": "whole?", "steps": "whole?", "holdout": "number?",
-    **dict.fromkeys(("seconds", "test_seconds", "inference_ms", "peak_memory_mib"), "number?"),
-    **dict.fromkeys(("device", "precision", "commit", "setting"), "text?"),
-    "intervals": "object?", "intervals.*": "object", "intervals.*.METRIC": "ends?",
-    "images": "object?", "images.*": "scored", "decisions": "object?",
-    "decisions.categories": "object", "decisions.categories.CATEGORY": "object",
-    "decisions.categories.CATEGORY.RATE": "share?", "decisions.categories.CATEGORY.ENDS": "ends?",
-    "decisions.pooled": "object", "decisions.pooled.RATE": "share?",
-    "decisions.pooled.ENDS": "ends?",
+SHARES: Row = {f"{metric}?": "share" for metric in METRICS}
+RATES: Row = {f"{rate}?": "share" for rate in DECISIONS}
+RATES |= {f"{rate}_interval?": "ends" for rate in DECISIONS}
+SHAPE: Row = {  # what tables rely on; ?: or null; *: every name that is there; @: every category
+    "method": "text", "data": {"name": "text", "hash": "text"}, "seed": "whole",
+    "categories": {"*": SHARES}, "mean": SHARES, "protocol": "object",
+    "config?": "object", "encoder?": "object", "trained_on?": "object",
+    "few?": {"images?": "whole"}, "cost?": {"parameters?": "whole"}, "steps?": "whole",
+    **dict.fromkeys(("holdout?", "seconds?", "test_seconds?", "inference_ms?"), "number"),
+    "peak_memory_mib?": "number", "device?": "text", "precision?": "text", "commit?": "text",
+    "setting?": "text", "intervals?": {"*": {f"{metric}?": "ends" for metric in METRICS}},
+    "images?": {"*": "scored"}, "decisions?": {"categories": {"@": RATES}, "pooled": RATES},
 }  # fmt: skip
 
 
@@ -86,29 +84,25 @@ def as_record(value: Any) -> Row:
     """
     if not isinstance(value, dict):
         raise ValueError(f"expected a record, got {_short(value)}")
-    for path, kind in SHAPE.items():
-        expected, fits = KINDS[kind.removesuffix("?")]
-        for where, found in _places(value, path):
-            if not (fits(found) or (found is None and kind.endswith("?"))):
-                raise ValueError(f"{where} must be {expected}, got {_short(found)}")
+    _check(value, SHAPE, "", value)
     if not value["categories"]:
         raise ValueError("categories must name one category at least")
     return value
 
 
-def _places(record: Row, path: str) -> list[tuple[str, Any]]:
-    """Find what stands at a path of SHAPE; below what is null there is nothing."""
-    words = {"METRIC": METRICS, "RATE": DECISIONS, "ENDS": [f"{r}_interval" for r in DECISIONS]}
-    found: list[tuple[str, Any]] = [("", record)]
-    for part in path.split("."):
-        words |= {"CATEGORY": record["categories"]} if part == "CATEGORY" else {}
-        found = [
-            (f"{where}.{name}".lstrip("."), value.get(name))
-            for where, value in found
-            if isinstance(value, dict)
-            for name in words.get(part, [*value] if part == "*" else [part])
-        ]
-    return found
+def _check(value: Row, shape: Row, where: str, record: Row) -> None:
+    for key, kind in shape.items():
+        name = key.removesuffix("?")
+        names = record["categories"] if name == "@" else value if name == "*" else [name]
+        for each in names:
+            found = value.get(each)
+            if found is None and key.endswith("?"):
+                continue
+            expected, fits = KINDS["object" if isinstance(kind, dict) else kind]
+            if not fits(found):
+                raise ValueError(f"{where}{each} must be {expected}, got {_short(found)}")
+            if isinstance(kind, dict):
+                _check(found, kind, f"{where}{each}.", record)
 
 
 def _short(value: Any) -> str:
@@ -194,6 +188,10 @@ class Section:
         """The mean over categories in each of an arm's s runs; NaN where a run has none."""
         return np.array([run.mean.get(metric) for run in self.of(arm)], float)
 
+    def by_seed(self, arm: str, metric: str) -> dict[int, float]:
+        """The mean over categories, a fraction, of each of an arm's seeds whose run has it."""
+        return {run.seed: v for run in self.of(arm) if (v := run.mean.get(metric)) is not None}
+
     def values(self, arm: str, metric: str) -> Float[np.ndarray, "s c"]:
         """A metric in each of an arm's s runs and each category; NaN where a run has none."""
         rows = [
@@ -206,11 +204,6 @@ class Section:
         """The arms of which every run has the metric, the best mean over seeds first."""
         means = {arm: float(self.means(arm, metric).mean()) for arm in self.ran()}
         return tuple(sorted((a for a in means if means[a] == means[a]), key=lambda a: -means[a]))
-
-
-def by_seed(runs: Iterable[Run], metric: str) -> dict[int, float]:
-    """A metric's mean over categories, a fraction, of each seed whose run has it."""
-    return {run.seed: v for run in runs if (v := run.mean.get(metric)) is not None}
 
 
 class Found(NamedTuple):
@@ -264,17 +257,13 @@ def read_folder(folder: Path) -> Found:
     skipped: list[str] = []
     sources: dict[str, list[Run]] = defaultdict(list)
 
-    def paths(pattern: str) -> Iterator[tuple[Path, str]]:
-        found = [*sorted(folder.glob(pattern)), *sorted(folder.glob(f"*/{pattern}"))]
-        return ((p, str(p.relative_to(folder))) for p in found if p.is_file())
-
     def add(value: Any, source: str, name: str, where: str) -> None:
         try:
             sources[source].append(Run(source, name, as_record(value)))
         except ValueError as error:
             skipped.append(f"{where}: {error}")
 
-    for path, name in paths("*.jsonl"):
+    for path, name in _files(folder, "*.jsonl"):
         if path.parent != folder and path.name != LINES:
             continue
         source = path.resolve().parent.name if path.name == LINES else path.stem
@@ -285,14 +274,14 @@ def read_folder(folder: Path) -> Found:
             meant = [f for f in files.items() if _is_meant(*f)] if isinstance(files, dict) else []
             for file, value in meant:
                 inner, noted = ("", "") if file == "record.json" else (f"/{file}", f", {file}")
-                add(value, source, f"{line.get('id', f'line {number}')}{inner}",
-                    f"{name}, line {number}{noted}")  # fmt: skip
+                run_id = f"{line.get('id', f'line {number}')}{inner}"
+                add(value, source, run_id, f"{name}, line {number}{noted}")
             empty += not meant
         if empty:
             skipped.append(f"{name}: {empty} of {len(lines)} lines hold no record")
         if failed := sorted(p.stem for p in (path.parent / "failed").glob("*.json")):
             skipped.append(f"{name}: {len(failed)} runs failed, such as {failed[0]}")
-    for path, name in paths("*.json"):
+    for path, name in _files(folder, "*.json"):
         try:
             value = _parse(path.read_bytes())
         except (OSError, ValueError) as error:
@@ -303,11 +292,15 @@ def read_folder(folder: Path) -> Found:
     sections = [section for runs in sources.values() for section in divide(runs, skipped)]
     skipped = [printable(note) for note in skipped]
     if not sections:
-        raise FileNotFoundError(
-            f"no record in {shown}; expected *.jsonl of sweeps, or record.json of evaluated runs"
-            + "".join(f"; {note}" for note in skipped)
-        )
+        expected = f"no record in {shown}; expected *.jsonl of sweeps, or record.json of runs"
+        raise FileNotFoundError("; ".join([expected, *skipped]))
     return Found(sections, skipped)
+
+
+def _files(folder: Path, pattern: str) -> list[tuple[Path, str]]:
+    """Files in a folder and right below it, with their names from there."""
+    found = [*sorted(folder.glob(pattern)), *sorted(folder.glob(f"*/{pattern}"))]
+    return [(path, str(path.relative_to(folder))) for path in found if path.is_file()]
 
 
 def _parse(text: bytes) -> Any:
@@ -397,31 +390,28 @@ def _titles(firsts: Sequence[Run]) -> list[str]:
         keys = dict.fromkeys(key for other in alike for key in other)
         differ = [key for key in keys if len({other.get(key) for other in alike}) > 1]
         found.append(", ".join([kind["name"], *(f"{key} {kind.get(key)}" for key in differ)]))
-    return [
-        title if found.count(title) == 1 else f"{title}, {', '.join(run.record['categories'])}"
-        for title, run in zip(found, firsts, strict=True)
-    ]
+    names = [", ".join(run.record["categories"]) for run in firsts]
+    both = zip(found, names, strict=True)
+    return [title if found.count(title) == 1 else f"{title}, {name}" for title, name in both]
 
 
 def settings(record: Row) -> dict[str, str]:
     """All that sets an arm apart, as text: config, steps, encoder, precision, training data.
 
-    A record from before it said what was held out is like any other.
-    Where each seed drew its own few normal images (`few`), their number counts, and what they were
-    drawn of.
+    A record that does not say what was held out is like any other. Where each seed drew its own
+    few normal images (`few`), their number counts, and what they were drawn of.
     """
     encoder, trained = record.get("encoder") or {}, record.get("trained_on") or {}
     few, held = record.get("few") or {}, record.get("holdout")
-    values = {
-        **{k: v for k, v in (record.get("config") or {}).items() if k not in PLACES},
+    values = {k: v for k, v in (record.get("config") or {}).items() if k not in PLACES} | {
         "steps": record.get("steps"),
         "encoder": encoder.get("name"),
         "weights": str(encoder.get("sha256"))[:DIGITS],
         "precision": record.get("precision"),
         "normal images": few.get("images", "all"),
         "trained on": str(few.get("of", trained.get("hash")))[:DIGITS],
-        **({} if held is None else {"holdout": float(held)}),
     }
+    values |= {} if held is None else {"holdout": float(held)}
     return {k: v if isinstance(v, str) else as_text(v) for k, v in values.items()}
 
 
@@ -450,10 +440,9 @@ def _name_arms(runs: Sequence[Run]) -> list[str]:
     for (base, _, key), values in seen.items():
         if len(values) > 1:
             differ[base][key] = None
-    return [
-        ", ".join([base, *filter(None, (_setting(key, values.get(key)) for key in differ[base]))])
-        for base, values in named
-    ]
+    settled = [(base, [_setting(key, values.get(key)) for key in differ[base]])
+               for base, values in named]  # fmt: skip
+    return [", ".join([base, *filter(None, parts)]) for base, parts in settled]
 
 
 def _setting(key: str, value: str | None) -> str:

@@ -8,25 +8,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from pandas import DataFrame
 
 from adlib.metrics import PROTOCOLS
-from adlib.report.published import (
-    CATEGORIES,
-    MEAN,
-    METRICS,
-    TITLES,
-    Published,
-    published,
-    tolerance,
-)
+from adlib.report.published import CATEGORIES, MEAN, TITLES, Published, published, tolerance
 from adlib.report.records import Row, Run, Section, as_text
 from adlib.report.tables import ABSENT, NOT_RUN
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 OURS = ("pro-ad", "prn", "dinomaly", "inp-former", "patchcore")  # what adlib builds or plans to
 PAPERS = ("", "ViT-B")  # variants that the papers' settings mean; others are ablations of theirs
@@ -127,15 +117,13 @@ def _mean_run(runs: Sequence[Run]) -> Run:
     return replace(runs[0], record=record | whole)
 
 
-def reproduction(sections: Sequence[Section], *, everywhere: bool = False) -> "DataFrame":
+def reproduction(sections: Sequence[Section], *, everywhere: bool = False) -> DataFrame:
     """One row for each published mean of our methods and each arm that ran there.
 
     Args:
         sections: Of all sources.
         everywhere: Also data sets that nothing here was run on.
     """
-    from pandas import DataFrame
-
     here: dict[str | None, list[Section]] = defaultdict(list)
     for section in join_categories(sections):
         here[data_name(section.data)].append(section)
@@ -175,33 +163,24 @@ def _ours(row: Published, section: Section, arm: str) -> Row:
     return found | {"ours": round(100 * mean, 2), "state": state, "but": but}
 
 
-def claims_table(frame: "DataFrame") -> "DataFrame":
-    """The same for reading: for each claim the published row, and below it ours and the verdict."""
-    from pandas import DataFrame
-
-    rows: dict[tuple[str, str, str], dict[str, str]] = {}
-    doubts: dict[tuple[str, str, str], dict[str, None]] = {}  # each once, in order
+def claims_table(frame: DataFrame) -> DataFrame:
+    """The same for reading: a row a claim and arm, in each cell ours, the published and verdict."""
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
     for line in frame.to_dict("records"):
-        claim = f"{line['data']}, {line['setting']}, {line['method']}"
-        made = f"{line['made_with']}, {line['seeds']} seeds"
-        cells = {("published", line["mark"]): printed(line["published"])}
+        claim = f"{line['data']}, {line['setting']}, {line['method']} ({line['mark']})"
+        made = f"{line['made_with']}, {line['seeds']} seeds" if line["seeds"] else ""
+        ours = ABSENT if line["ours"] != line["ours"] else printed(line["ours"])
+        told = f"{ours} here, {printed(line['published'])} there: {line['state']}"
         if line["state"] == NOT_RUN:
-            cells["ours", ""] = NOT_RUN
-        else:
-            cells["ours", made] = ABSENT if line["ours"] != line["ours"] else printed(line["ours"])
-            cells["verdict", made] = line["state"]
-            doubts.setdefault((claim, "verdict", made), {}).update(
-                dict.fromkeys(filter(None, [line["but"]]))
-            )
-        for (what, remark), cell in cells.items():
-            rows.setdefault((claim, what, remark), {})[TITLES[line["metric"]]] = cell
-    titles = [TITLES[m] for m in METRICS]
-    table = [
-        [key[1], *(row.get(t, ABSENT) for t in titles), "; ".join(doubts.get(key, {})) or key[2]]
-        for key, row in rows.items()
-    ]
-    index = [claim for claim, _, _ in rows]
-    return DataFrame(table, columns=["", *titles, "remark"], index=index).rename_axis("claim")
+            told = f"{printed(line['published'])} there: {NOT_RUN}"
+        row = rows.setdefault((claim, made), {})
+        row[TITLES[line["metric"]]] = told
+        if line["but"] not in row.setdefault("but", ""):
+            row["but"] = "; ".join(filter(None, [row["but"], line["but"]]))
+    columns = ["made with", *TITLES.values(), "but"]
+    table = [row | {"made with": made} for (_, made), row in rows.items()]
+    index = [claim for claim, _ in rows]
+    return DataFrame(table, columns=columns, index=index).fillna(ABSENT).rename_axis("claim")
 
 
 def printed(per_cent: float) -> str:
@@ -209,13 +188,11 @@ def printed(per_cent: float) -> str:
     return f"{per_cent:.1f}" if round(per_cent, 1) == per_cent else f"{per_cent:.2f}"
 
 
-def beside(section: Section) -> "DataFrame | None":
+def beside(section: Section) -> DataFrame | None:
     """Published means for the data of a section, all methods; None where nothing was published.
 
     One row a method: seven metrics in per cent, its mark, and its protocol as far as known.
     """
-    from pandas import DataFrame
-
     data, wanted = data_name(section.data), {setting_of(run.record) for run in section.runs}
     rows: dict[str, Row] = {}
     for row in published(data=data, category=MEAN, run="paper") if data else ():

@@ -5,16 +5,14 @@ Shown tables hold text in per cent, mean ± standard deviation over seeds; `resu
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from pandas import DataFrame, Index
 
 from adlib.report.paired import ALPHA, KINDS, LEVEL, Draws, interval
 from adlib.report.published import MEAN, METRICS, TITLES
 from adlib.report.records import DECISIONS, DIGITS, Row, Run, Section
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 NOT_RUN = "not run"
 ABSENT = "–"  # a run that has no such number: there were no masks
@@ -27,13 +25,11 @@ COSTS = {
 }
 
 
-def table(record: Mapping[str, Any]) -> "DataFrame":
+def table(record: Mapping[str, Any]) -> DataFrame:
     """Show a record as the field's tables do: a row a category and their mean, in per cent.
 
     A metric that no category has (there were no masks) gets no column.
     """
-    from pandas import DataFrame
-
     rows = {**record["categories"], "mean": record["mean"]}
     frame = DataFrame.from_dict(rows, orient="index").rename(columns=TITLES)
     frame.index.name = "category"
@@ -62,10 +58,8 @@ def decision_sentences(record: Mapping[str, Any]) -> str:
     return "\n".join([*lines, at_95] if rates else lines)
 
 
-def decisions_table(section: Section) -> "DataFrame | None":
+def decisions_table(section: Section) -> DataFrame | None:
     """One row an arm and category: what the shipped threshold does; None if no record says."""
-    from pandas import DataFrame
-
     rows = []
     for arm in section.ran():
         held = [d for run in section.of(arm) if (d := run.record.get("decisions"))]
@@ -83,10 +77,8 @@ def decisions_table(section: Section) -> "DataFrame | None":
     return DataFrame(rows).set_index(["arm", "category"]) if rows else None
 
 
-def runs_table(runs: Iterable[Run]) -> "DataFrame":
+def runs_table(runs: Iterable[Run]) -> DataFrame:
     """One row a run: where it comes from, what it was, what it took, the mean of each metric."""
-    from pandas import DataFrame
-
     keys = ("seed", "steps", *COSTS, "device", "precision", "commit")
     return DataFrame(
         [
@@ -105,7 +97,7 @@ def runs_table(runs: Iterable[Run]) -> "DataFrame":
     )
 
 
-def spread(frame: "DataFrame", by: Sequence[str], columns: Sequence[str]) -> "DataFrame":
+def spread(frame: DataFrame, by: Sequence[str], columns: Sequence[str]) -> DataFrame:
     """Mean and standard deviation over the runs of each group, as text; and how many there are.
 
     Metrics are in per cent with one decimal, seconds are whole, the rest has three decimals. Groups
@@ -148,45 +140,28 @@ def with_interval(section: Section, arm: str, metric: str) -> str:
     return f"{100 * mean:.1f}" + (f" ({100 * over[0]:.1f} to {100 * over[1]:.1f}*)" if over else "")
 
 
-def metrics_table(section: Section, metrics: Sequence[str] = METRICS) -> "DataFrame":
+def metrics_table(section: Section, metrics: Sequence[str] = METRICS) -> DataFrame:
     """One row an arm: how many seeds ran, and metrics in the mean over categories."""
-    return _each_arm(
-        section,
-        lambda arm: (
-            {"seeds": f"{len(section.of(arm))} of {len(section.seeds)}"}
-            | {TITLES[m]: with_deviation(section.means(arm, m)) for m in metrics}
-        ),
-    )
-
-
-def categories_table(section: Section, metric: str) -> "DataFrame":
-    """One row an arm, one column a category, and their mean."""
-    return _each_arm(
-        section,
-        lambda arm: (
-            dict(
-                zip(
-                    section.categories,
-                    map(with_deviation, section.values(arm, metric).T),
-                    strict=True,
-                )
-            )
-            | {MEAN: with_deviation(section.means(arm, metric))}
-        ),
-    )
-
-
-def seeds_table(section: Section, metric: str) -> "DataFrame":
-    """One row an arm, one column a seed: the mean over categories of each single run."""
 
     def cells(arm: str) -> dict[str, str]:
-        found = {run.seed: with_deviation([run.mean.get(metric)]) for run in section.of(arm)}
-        return {f"seed {seed}": found.get(seed, NOT_RUN) for seed in section.seeds}
+        found = {TITLES[m]: with_deviation(section.means(arm, m)) for m in metrics}
+        return {"seeds": f"{len(section.of(arm))} of {len(section.seeds)}"} | found
 
     return _each_arm(section, cells)
 
 
-def cost_table(section: Section) -> "DataFrame":
+def categories_table(section: Section, metric: str) -> DataFrame:
+    """One row an arm, one column a category, and their mean."""
+
+    def cells(arm: str) -> dict[str, str]:
+        each = map(with_deviation, section.values(arm, metric).T)
+        found = dict(zip(section.categories, each, strict=True))
+        return found | {MEAN: with_deviation(section.means(arm, metric))}
+
+    return _each_arm(section, cells)
+
+
+def cost_table(section: Section) -> DataFrame:
     """What each arm took: steps, seconds to train and to evaluate, memory, parameters, device."""
 
     def cells(arm: str) -> dict[str, str]:
@@ -202,10 +177,8 @@ def cost_table(section: Section) -> "DataFrame":
     return _each_arm(section, cells)
 
 
-def overview(sections: Sequence[Section], metric: str) -> "DataFrame":
+def overview(sections: Sequence[Section], metric: str) -> DataFrame:
     """One row an arm, one column a section: the metric, and the arm's place there."""
-    from pandas import DataFrame
-
     columns = {}
     for section in sections:
         best = section.order(metric)
@@ -216,13 +189,12 @@ def overview(sections: Sequence[Section], metric: str) -> "DataFrame":
     return DataFrame(columns).rename_axis("arm")
 
 
-def pairs_table(pairs: "DataFrame") -> "DataFrame":
+def pairs_table(pairs: DataFrame) -> DataFrame:
     """One row a pair: its difference in points, and whether each source of chance tells it apart.
 
     Args:
         pairs: Of one metric, as `adlib.report.paired.compare` returns them.
     """
-    from pandas import DataFrame, Index
 
     def cell(pair: Row, kind: str) -> str:
         low, high, n, p = (pair[f"{kind}_{key}"] for key in ("low", "high", "n", "p"))
@@ -241,13 +213,13 @@ def pairs_table(pairs: "DataFrame") -> "DataFrame":
     return DataFrame(list(rows.values()), columns=columns, index=Index(list(rows)))
 
 
-def apart(pairs: "DataFrame", arm: str) -> set[str]:
+def apart(pairs: DataFrame, arm: str) -> set[str]:
     """The arms that the seeds tell from one, by one metric's pairs (`adlib.report.paired`)."""
     sure = pairs[pairs["seeds_p"] <= ALPHA]
     return {*sure.loc[sure["first"] == arm, "second"], *sure.loc[sure["second"] == arm, "first"]}
 
 
-def leader(section: Section, metric: str, pairs: "DataFrame") -> str:
+def leader(section: Section, metric: str, pairs: DataFrame) -> str:
     """One clause about one metric: who has the highest mean, and whom the seeds tell from it.
 
     Args:
@@ -267,34 +239,12 @@ def leader(section: Section, metric: str, pairs: "DataFrame") -> str:
     )
 
 
-def ranks_sentence(ranks: "DataFrame") -> str:
-    """Average ranks over categories, and how far two of them must lie apart.
-
-    Args:
-        ranks: As `adlib.report.paired.average_ranks` returns them.
-    """
-    first = ranks.iloc[0]
-    averages = zip(ranks["arm"], ranks["average_rank"], strict=True)
-    each = ", ".join(f"{arm} {average:.2f}" for arm, average in averages)
-    critical = (
-        "with so few categories no difference is significant"
-        if first["critical"] is None
-        else f"significant from a difference of {first['critical']:.2f}"
-    )
-    return (
-        f"Average ranks by {TITLES[first['metric']]} over {first['categories']} categories: "
-        f"{each}; {critical} (Friedman, p = {first['friedman_p']:.2g})."
-    )
-
-
-def results(section: Section, draws: Mapping[str, Draws]) -> "DataFrame":
+def results(section: Section, draws: Mapping[str, Draws]) -> DataFrame:
     """All of a section in numbers: a row for each arm, category (or mean) and metric.
 
     `low` and `high` are Student's interval over seeds, `images_low` and `images_high` the one over
     test images where records allow it; fractions.
     """
-    from pandas import DataFrame
-
     rows = []
     for arm, category, metric in product(section.ran(), (MEAN, *section.categories), METRICS):
         values = section.means(arm, metric)
@@ -302,24 +252,14 @@ def results(section: Section, draws: Mapping[str, Draws]) -> "DataFrame":
             values = section.values(arm, metric)[:, section.categories.index(category)]
         values = values[~np.isnan(values)]
         mean, low, high, n = interval(values) if len(values) else (np.nan, np.nan, np.nan, 0)
-        over = images_interval(section, arm, category, metric, draws)
+        over = images_interval(section, arm, category, metric, draws) or (None, None)
         rows.append(
-            {
-                "section": section.title,
-                "data_hash": section.runs[0].record["data"]["hash"],
-                "arm": arm,
-                "category": category,
-                "metric": metric,
-                "seeds": n,
-                "mean": mean,
-                "deviation": float(values.std(ddof=1)) if n > 1 else np.nan,
-                "low": low if n > 1 else None,
-                "high": high if n > 1 else None,
-                "images_low": over and over[0],
-                "images_high": over and over[1],
-            }
+            [section.title, section.runs[0].record["data"]["hash"], arm, category, metric, n, mean]
+            + ([float(values.std(ddof=1)), low, high] if n > 1 else [np.nan, None, None])
+            + [*over]
         )
-    return DataFrame(rows)
+    columns = ["section", "data_hash", "arm", "category", "metric", "seeds", "mean", "deviation"]
+    return DataFrame(rows, columns=[*columns, "low", "high", "images_low", "images_high"])
 
 
 def images_interval(
@@ -347,7 +287,7 @@ def images_interval(
     return (float(np.mean([f[0] for f in found])), float(np.mean([f[1] for f in found])))
 
 
-def intervals_table(section: Section, draws: Mapping[str, Draws]) -> "DataFrame | None":
+def intervals_table(section: Section, draws: Mapping[str, Draws]) -> DataFrame | None:
     """One row an arm: the interval over test images of each metric; None if no record holds any."""
 
     def cells(arm: str) -> dict[str, str]:
@@ -373,10 +313,8 @@ def provenance(section: Section) -> str:
     )
 
 
-def _each_arm(section: Section, cells: Callable[[str], dict[str, str]]) -> "DataFrame":
+def _each_arm(section: Section, cells: Callable[[str], dict[str, str]]) -> DataFrame:
     """A row for each arm of the source, in their order; those that did not run say so."""
-    from pandas import DataFrame
-
     frame = DataFrame.from_dict({arm: cells(arm) for arm in section.ran()}, orient="index")
     return frame.reindex(list(section.arms), fill_value=NOT_RUN).rename_axis("arm")
 
