@@ -95,7 +95,7 @@ def _check(value: Row, shape: Row, where: str, record: Row) -> None:
         name = key.removesuffix("?")
         names = record["categories"] if name == "@" else value if name == "*" else [name]
         for each in names:
-            found = value.get(each)
+            found: Any = value.get(each)
             if found is None and key.endswith("?"):
                 continue
             expected, fits = KINDS["object" if isinstance(kind, dict) else kind]

@@ -290,12 +290,11 @@ def images_interval(
 def intervals_table(section: Section, draws: Mapping[str, Draws]) -> DataFrame | None:
     """One row an arm: the interval over test images of each metric; None if no record holds any."""
 
-    def cells(arm: str) -> dict[str, str]:
-        found = {m: images_interval(section, arm, MEAN, m, draws) for m in METRICS}
-        return {TITLES[m]: f"{100 * i[0]:.1f} to {100 * i[1]:.1f}" if i else ABSENT
-                for m, i in found.items()}  # fmt: skip
+    def cell(arm: str, metric: str) -> str:
+        ends = images_interval(section, arm, MEAN, metric, draws)
+        return f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}" if ends else ABSENT
 
-    shown = _each_arm(section, cells)
+    shown = _each_arm(section, lambda arm: {TITLES[m]: cell(arm, m) for m in METRICS})
     return None if shown.isin([ABSENT, NOT_RUN]).all(axis=None) else shown
 
 

@@ -58,8 +58,7 @@ def run_arm(
         steps: Optimiser steps; 0 for a method that trains nothing.
         seed: Of everything that is drawn.
         precision: As in `fit`. fp32 by default: records of several machines are compared.
-        protocol: As in `evaluate`.
-        intervals: As in `evaluate`.
+        protocol, intervals: As in `evaluate`.
         trace: After how many steps the method is looked at on the way.
         also: Further protocols to score by.
         reduced: The same data with defects taken out of the test, to be scored on as well.
@@ -89,24 +88,18 @@ def run_arm(
             options=TrainOptions(workers=workers),
             on_step=on_step,
         ).method
-    record = adlib.evaluate(
-        method, data, protocol=protocol, precision=precision, intervals=intervals
-    )
+
+    def scored(on: DataSplits, by: str) -> Record:
+        return adlib.evaluate(method, on, protocol=by, precision=precision, intervals=intervals)
+
+    record = scored(data, protocol)
     if trace:
         record |= {"trace": tracer.rows()}
     measurable = hasattr(method, "distances")
     record |= {
         "arm": arm,
-        "also": {
-            name: adlib.evaluate(
-                method, data, protocol=name, precision=precision, intervals=intervals
-            )
-            for name in also
-        },
-        "reduced": reduced
-        and adlib.evaluate(
-            method, reduced, protocol=protocol, precision=precision, intervals=intervals
-        ),
+        "also": {name: scored(data, name) for name in also},
+        "reduced": reduced and scored(reduced, protocol),
         "mechanism": mechanism.measure(method, data, precision=precision) if measurable else None,
         "cost": cost(method.config) if steps else None,
     }

@@ -5,17 +5,18 @@ They were written down before the runs that they judge. That of Pro-AD's arm rea
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from pandas import DataFrame
+
+from adlib.report.paired import interval, sign
 
 RESIDUALS = ("square", "scaled", "absolute")  # the nearest to what is inferred first
 READING = "reading"  # in the name of an arm whose decoder reads prototypes
 CONVERGED = 0.03  # fall of the held-out distance as the steps double
 
 
-def arm_scores(runs: "DataFrame") -> "DataFrame":
+def arm_scores(runs: DataFrame) -> DataFrame:
     """Return (image AUROC + pixel AP) / 2, in per cent: a row a seed, a column an arm.
 
     Args:
@@ -25,7 +26,7 @@ def arm_scores(runs: "DataFrame") -> "DataFrame":
     return scored.pivot_table(values="score", index="seed", columns="arm")
 
 
-def default_arm(runs: "DataFrame") -> str:
+def default_arm(runs: DataFrame) -> str:
     """Return the arm that the rule chooses to be Pro-AD's default.
 
     The highest score wins. Among the arms that are not distinguished from it, one whose decoder
@@ -44,7 +45,7 @@ def default_arm(runs: "DataFrame") -> str:
     return min(tied, key=lambda arm: (READING not in arm, flops[arm]))
 
 
-def nearest_arm(runs: "DataFrame", memory: Mapping[str, int]) -> str:
+def nearest_arm(runs: DataFrame, memory: Mapping[str, int]) -> str:
     """Return the arm of the nearest neighbour that the rule chooses to be PatchCore's default.
 
     The smallest memory wins among the arm of the highest score and those that a paired t-test over
@@ -54,15 +55,13 @@ def nearest_arm(runs: "DataFrame", memory: Mapping[str, int]) -> str:
         runs: Of the arms that compete.
         memory: Patches that each keeps, by arm.
     """
-    from adlib.report.paired import interval, sign
-
     table = arm_scores(runs).dropna()
     best = table[table.mean().idxmax()]
     tied = [arm for arm in table if not sign(interval((best - table[arm]).to_numpy()))]
     return min(tied, key=memory.__getitem__)
 
 
-def convergence(runs: "DataFrame") -> "DataFrame":
+def convergence(runs: DataFrame) -> DataFrame:
     """Return how much the held-out distance falls as the steps double: a row an arm, in [0, 1].
 
     Args:
@@ -76,13 +75,13 @@ def convergence(runs: "DataFrame") -> "DataFrame":
     return falls
 
 
-def _undistinguished(table: "DataFrame") -> list[str]:
+def _undistinguished(table: DataFrame) -> list[str]:
     """The best column and those whose mean gap to it is no larger than its standard error."""
     gaps = table.rsub(table[table.mean().idxmax()], axis=0)  # point by point
     return list(table.columns[gaps.mean() <= gaps.std(ddof=1) / len(gaps) ** 0.5])
 
 
-def residual_scores(rows: "DataFrame") -> "DataFrame":
+def residual_scores(rows: DataFrame) -> DataFrame:
     """Return the score of each form of PRN's residual: mean of image AUROC and pixel AP, in [0, 1].
 
     Args:
@@ -95,7 +94,7 @@ def residual_scores(rows: "DataFrame") -> "DataFrame":
     return scored.pivot_table(values="score", index=["category", "seed"], columns="form")
 
 
-def best_residual(rows: "DataFrame") -> str:
+def best_residual(rows: DataFrame) -> str:
     """Return the form of PRN's residual that the rule chooses.
 
     Args:

@@ -8,18 +8,16 @@ sets in one model, change beside the training on all normal images of one data s
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.figure import Figure
+from pandas import DataFrame, MultiIndex, concat
 
 from adlib.report.figures import legend_below, plain_axes
 from adlib.report.paired import interval, sign
 from adlib.report.published import METRICS, TITLES
 from adlib.report.records import Section, as_text, name_of
 from adlib.report.tables import ABSENT, with_deviation
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 FIRST = "first"
 SAME = "as in the first"
@@ -38,8 +36,6 @@ APART = 0.08  # between methods of one training, so that no mark hides another; 
 
 def _frame(sections: Iterable[Section]) -> Any:
     """A row a run: how it was trained and scored, and its means over categories."""
-    from pandas import DataFrame
-
     rows = []
     for run in (run for section in sections for run in section.runs):
         record, few = run.record, run.record.get("few")
@@ -72,7 +68,7 @@ def _by_seed(runs: Any, metric: str) -> Any:
     return runs.drop_duplicates("seed", keep="last").set_index("seed")[metric].dropna()
 
 
-def robustness(sections: Sequence[Section], metric: str) -> "DataFrame":
+def robustness(sections: Sequence[Section], metric: str) -> DataFrame:
     """One row a condition: the order of methods, and which stand otherwise than in the first.
 
     Only runs count that were trained on all normal images of the data set that they were tested on.
@@ -85,8 +81,6 @@ def robustness(sections: Sequence[Section], metric: str) -> "DataFrame":
     Returns:
         Columns data, protocol, encoder, steps, seeds, order, changes; empty without two methods.
     """
-    from pandas import DataFrame, concat
-
     runs = _frame(sections)
     runs = runs[runs["whole"].astype(bool) & runs[metric].notna()]
     still, trained = runs[runs["steps"] == 0], runs[runs["steps"] != 0]
@@ -143,24 +137,6 @@ def _changes(first: dict[str, Any], other: dict[str, Any]) -> str:
     return "; ".join(turned) or SAME
 
 
-def changes_sentence(frame: "DataFrame") -> str:
-    """In how many conditions the order is another one, and where the seeds are sure of it."""
-    compared: Any = frame[~frame["changes"].isin([FIRST, ABSENT])]
-    if compared.empty:
-        return "There is one condition, so nothing can be said about others."
-    turned = compared[compared["changes"] != SAME]
-    sure = [
-        f"{row.data}, protocol {row.protocol}, {row.encoder}, {row.steps} steps ({row.order})"
-        for row in turned.itertuples()
-        if SURE in row.changes
-    ]
-    return (
-        f"Under {len(compared)} other conditions the order of the means is another one in "
-        f"{len(turned)}; in {len(sure)} of these the seeds tell apart, under both conditions, "
-        f"methods that changed places{': ' * bool(sure)}{'; '.join(sure)}."
-    )
-
-
 def _trained_twice(sections: Iterable[Section]) -> Any:
     """The runs of methods that were trained in two ways on a data set; few images come first."""
     runs = _frame(sections)
@@ -170,7 +146,7 @@ def _trained_twice(sections: Iterable[Section]) -> Any:
     return runs.sort_values([*SCORED, "name", "place", "few"], kind="stable")
 
 
-def trainings(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame":
+def trainings(sections: Sequence[Section], metrics: Sequence[str]) -> DataFrame:
     """One row a data set, method and training: each metric, and how far it lies from `ALL`.
 
     Differences are over equal seeds, in points, with Student's 95 % interval. A method that was not
@@ -193,7 +169,7 @@ def trainings(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame
     return _indexed(rows, "data", "method", "trained on")
 
 
-def leaders(sections: Sequence[Section], metrics: Sequence[str]) -> "DataFrame":
+def leaders(sections: Sequence[Section], metrics: Sequence[str]) -> DataFrame:
     """One row a data set and training: the method with the highest mean, and the next one's gap.
 
     Differences are over equal seeds, in points, with Student's 95 % interval of that pair alone.
@@ -227,9 +203,7 @@ def _points(differences: Any) -> str:
     return f"{mean:+.1f} ({f'{low:+.1f} to {high:+.1f}' if n > 1 else 'one seed'})"
 
 
-def _indexed(rows: dict[Any, dict[str, Any]], *names: str) -> "DataFrame":
-    from pandas import DataFrame, MultiIndex
-
+def _indexed(rows: dict[Any, dict[str, Any]], *names: str) -> DataFrame:
     index = MultiIndex.from_tuples(list(rows), names=names) if rows else None
     return DataFrame(list(rows.values()), index=index)
 

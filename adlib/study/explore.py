@@ -17,14 +17,13 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
+from PIL import Image
 
 from adlib.system.progress import live_kernel
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 MOST = 64  # pictures on a page; 45 to 80 kB each if they hold photographs; ours
 INCH = 100  # CSS pixels for an inch of a figure, as in matplotlib's inline pictures
@@ -190,9 +189,6 @@ def slide(
 
 def encode(figure: Figure) -> Picture:
     """Draw a figure at its own size, pack it as WebP, and close it."""
-    from matplotlib import rc_context
-    from PIL import Image
-
     dots = io.BytesIO()
     with rc_context({"savefig.bbox": None}):  # "tight" would give each picture its own size
         figure.savefig(dots, format="png", dpi=DENSITY * INCH, pil_kwargs={"compress_level": 1})
@@ -203,7 +199,7 @@ def encode(figure: Figure) -> Picture:
         return as_webp(image), (width, height)
 
 
-def as_webp(image: "Image") -> bytes:
+def as_webp(image: Image.Image) -> bytes:
     """Pack a picture as WebP, lossless or at quality 90, whichever is smaller.
 
     Of a plot the lossless file is; of photographs it would be five times as large.

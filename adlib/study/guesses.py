@@ -15,13 +15,11 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from pandas import DataFrame
 
 from adlib.methods import METHODS
 from adlib.settings import Origin, origins
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,30 +46,24 @@ def guesses(method: str) -> list[Guess]:
         rows = [row for row in csv.DictReader(file) if row["method"] == method]
     if not rows:
         raise ValueError(f"expected pro-ad or prn, got {method!r}")
-    return [
-        Guess(
-            method=row["method"],
-            what=row["what"],
-            paper=row["paper"],
-            here=_with_origins(row["here"], _listed(row["names"], ","), known),
-            names=_listed(row["names"], ","),
-            instead=_listed(row["instead"], ";"),
-        )
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        names, instead = _listed(row["names"], ","), _listed(row["instead"], ";")
+        held = {"names": names, "instead": instead}
+        held |= {"here": _with_origins(row["here"], names, known)}
+        found.append(Guess(**{**row, **held}))
+    return found
 
 
-def choices_table(chosen: Sequence[Guess]) -> "DataFrame":
+def choices_table(chosen: Sequence[Guess]) -> DataFrame:
     """Return a row for each choice: what it is, what is known of it, what this library does."""
-    from pandas import DataFrame
-
     rows = [(guess.what, guess.paper, guess.here) for guess in chosen]
     return DataFrame(rows, columns=["choice", "the paper", "here"])
 
 
 def effects_table(
     chosen: Sequence[Guess], effects: Mapping[str, Sequence[object]], columns: Sequence[str]
-) -> "DataFrame":
+) -> DataFrame:
     """Return a row for each alternative that was measured, with what it does.
 
     Args:
@@ -81,14 +73,10 @@ def effects_table(
     Returns:
         Columns choice, instead, and `columns`. An alternative without a record has no row.
     """
-    from pandas import DataFrame
-
     rows = [
         (guess.what, other, *effects[other])
-        for guess in chosen
-        for other in guess.instead
-        if other in effects
-    ]
+        for guess in chosen for other in guess.instead if other in effects
+    ]  # fmt: skip
     return DataFrame(rows, columns=["choice", "instead", *columns])
 
 

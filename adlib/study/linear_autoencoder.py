@@ -43,12 +43,6 @@ class LinearAutoencoder:
         left_out = self._split(k)[1]  # c-k c
         return ((x.double() - self.mean) @ left_out.mT).square().sum(dim=-1)
 
-    def every_error(self, x: Float[Tensor, "*any c"]) -> Float[Tensor, "*any numbers"]:
-        """Return what `errors` does for k = 0, 1, ..., c along the last axis, by one projection."""
-        parts = ((x.double() - self.mean) @ self.components.mT).square()  # *any c
-        left_out = parts.flip(-1).cumsum(dim=-1).flip(-1)
-        return torch.cat([left_out, torch.zeros_like(parts[..., :1])], dim=-1)
-
     def enough(self, share: float) -> int:
         """Return the smallest k that keeps this share, in (0, 1], of the training variance."""
         if not 0 < share <= 1:

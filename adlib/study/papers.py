@@ -9,12 +9,14 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
+from pandas import DataFrame
 
 from adlib.data.tools.catalogue import BENCHMARKS
 from adlib.methods import METHODS
@@ -22,9 +24,6 @@ from adlib.report.figures import legend_below, plain_axes
 from adlib.report.published import MEAN, METRICS, TITLES, drifts, published
 from adlib.report.records import Row, Section
 from adlib.report.reproduction import OURS, printed, reproduction
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 TIMED = {"dinomaly": "Dinomaly", "inp-former": "INP-Former", "pro-ad": "Pro-AD, anchor"}
 """Which row of `tests/benchmarks/paper_size.py` a method's time and memory are taken from."""
@@ -36,6 +35,7 @@ LARGE_NOISE: dict[str, Any] = {"dropout": 0.4, "steps": 50_000}  # Dinomaly on R
 DATA = {"mvtec-ad": "MVTec AD", "visa": "VisA", "real-iad": "Real-IAD"}  # of the figure
 VARIANTS = ("", "ViT-B", "DINOv3 ViT-B")  # of methods with several: the one their table leads with
 BLUE, VERMILION, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "0.45"  # Okabe and Ito's, and gray
+ADER = "run again by ADer, under its own protocol"
 ROW, WIDTH = 0.2, 7.0  # inches; legible at half the width, as on a phone
 LEAST = 0.02  # points from 100 that the axis can show
 MISSES = (50, 20, 10, 5, 1, 0.2)  # ticks where almost all is right, in points from 100
@@ -152,8 +152,6 @@ def needs(run: PaperRun, timed: Iterable[Row]) -> dict[str, Any]:
 @cache
 def _shape(method: str) -> tuple[int, int]:
     """Numbers of an image's cached features at the paper's size, and trainable weights."""
-    import torch
-
     build, config = METHODS[method]
     with torch.device("meta"):  # shapes without numbers
         made = build(replace(config.paper(), weights="random"))
@@ -162,10 +160,8 @@ def _shape(method: str) -> tuple[int, int]:
     return 2 * tokens * width, trained  # two groups of levels
 
 
-def papers_table(sections: Sequence[Section], timed: Sequence[Row]) -> "DataFrame":
+def papers_table(sections: Sequence[Section], timed: Sequence[Row]) -> DataFrame:
     """One row a run of the papers: what it needs, what to expect, and what came out here."""
-    from pandas import DataFrame
-
     claims: Any = reproduction(sections, everywhere=True)
     claims = claims.sort_values("metric", key=lambda m: m.map(METRICS.index), kind="stable")
     rows = []
@@ -218,36 +214,30 @@ def claims_figure(metrics: Sequence[str], sections: Sequence[Section] = ()) -> F
         for row in reproduction(sections).to_dict("records")
         if row["setting"] == "multi-class" and row["seeds"] and row["ours"] == row["ours"]
     ]
+    at = methods.index
     for line, metric in zip(panels, metrics, strict=True):
         for axes, data in zip(line, DATA, strict=True):
-
-            def dot(
-                per_cent: float, method: str, mark: str, *, on: Axes = axes, **how: Any
-            ) -> None:
-                on.plot(per_cent, methods.index(method), mark, **how)
-
             for row in claims:
                 if (row.data, row.metric) == (data, metric):
                     colour = BLUE if row.name in OURS else "black"
-                    dot(row.per_cent, row.method, "o", ms=6, mec=colour, zorder=3,
-                        color="white" if row.mark == "second-hand" else colour,
-                        label=None if row.name in OURS else f"claim, {row.mark}")  # fmt: skip
+                    axes.plot(row.per_cent, at(row.method), "o", ms=6, mec=colour, zorder=3,
+                              color="white" if row.mark == "second-hand" else colour,
+                              label=None if row.name in OURS else f"claim, {row.mark}")  # fmt: skip
             # A bar from each number to its repetition; one under another protocol has no bar.
             asked = {"data": data, "metric": metric}
             for drift in drifts(**asked, setting="multi-class", category=MEAN):
-                ends = [drift.reference.per_cent, drift.rerun.per_cent]
-                axes.plot(ends, [methods.index(drift.rerun.method)] * 2, color=VERMILION, lw=3,
-                          alpha=0.5, zorder=1)  # fmt: skip
-                dot(ends[1], drift.rerun.method, "|", color=VERMILION, ms=11, mew=1.6, zorder=2,
-                    label="run again, same protocol")  # fmt: skip
+                ends, y = [drift.reference.per_cent, drift.rerun.per_cent], at(drift.rerun.method)
+                axes.plot(ends, [y] * 2, color=VERMILION, lw=3, alpha=0.5, zorder=1)
+                axes.plot(ends[1], y, "|", color=VERMILION, ms=11, mew=1.6, zorder=2,
+                          label="run again, same protocol")  # fmt: skip
             for row in published(**asked, run="retrained", protocol="ader"):
                 if row.method in methods and row.category == MEAN:
-                    dot(row.per_cent, row.method, "^", color=GRAY, ms=4.5, zorder=2, mfc="none",
-                        label="run again by ADer, under its own protocol")  # fmt: skip
+                    axes.plot(row.per_cent, at(row.method), "^", color=GRAY, ms=4.5, zorder=2,
+                              mfc="none", label=ADER)  # fmt: skip
             for row in ran:
                 if (row["data"], row["metric"]) == (data, metric):
-                    dot(row["ours"], row["method"], "D", color=GREEN, ms=5, zorder=4,
-                        label="run here")  # fmt: skip
+                    axes.plot(row["ours"], at(row["method"]), "D", color=GREEN, ms=5, zorder=4,
+                              label="run here")  # fmt: skip
             _style(axes, metric, methods)
     for axes, title in zip(panels[0], DATA.values(), strict=True):
         axes.set_title(title, fontsize=12)

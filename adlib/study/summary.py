@@ -6,17 +6,19 @@ are in its repository under book/results, and travel with the installed package.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import torch
+from pandas import DataFrame, Index
+
+from adlib.engine import runs as engine_runs
 from adlib.report.paired import interval, sign
 from adlib.report.published import TITLES
 from adlib.report.records import DIGITS, Row, Run, name_of, read_results, results_folder
 from adlib.report.tables import NOT_RUN, spread, table
 from adlib.report.tables import runs_table as plain_table
-
-if TYPE_CHECKING:
-    import torch
-    from pandas import DataFrame
+from adlib.system.hardware import choose_device, describe
 
 __all__ = [
     "TITLES", "at_equal_distance", "difference", "interval", "origin", "points", "read_results",
@@ -29,7 +31,7 @@ MECHANISM = (
 AHEAD = {1: "ahead", 0: "open", -1: "behind"}
 
 
-def runs_table(rows: Iterable[Row]) -> "DataFrame":
+def runs_table(rows: Iterable[Row]) -> DataFrame:
     """One row a run: the columns of `adlib.report.tables.runs_table`, and what chapters look at.
 
     These are `constraint` and `prototypes` of the config, the mechanism's means, `parameters`,
@@ -43,13 +45,11 @@ def runs_table(rows: Iterable[Row]) -> "DataFrame":
     return _table(rows, "data", "protocol", "precision")
 
 
-def traces(rows: Iterable[Row]) -> "DataFrame":
+def traces(rows: Iterable[Row]) -> DataFrame:
     """The figures along each training: a row for each run and number of steps looked at.
 
     Columns are `arm`, `seed`, `step` and the figures of `adlib.study.mechanism`.
     """
-    from pandas import DataFrame
-
     records = [row["files"]["record.json"] for row in rows]
     return DataFrame(
         {"arm": name_of(record), "seed": record["seed"], **look}
@@ -58,7 +58,7 @@ def traces(rows: Iterable[Row]) -> "DataFrame":
     )
 
 
-def at_equal_distance(looks: "DataFrame", columns: Sequence[str]) -> "DataFrame":
+def at_equal_distance(looks: DataFrame, columns: Sequence[str]) -> DataFrame:
     """Compare arms where they rebuild what is normal equally well.
 
     Args:
@@ -68,9 +68,6 @@ def at_equal_distance(looks: "DataFrame", columns: Sequence[str]) -> "DataFrame"
         A row for each arm and seed with "d_normal" and the columns, interpolated along the training
         at the smallest normal distance that every run reached.
     """
-    import numpy as np
-    from pandas import DataFrame
-
     runs: Any = looks.groupby(["arm", "seed"], sort=False)
     d = runs["d_normal"].min().max()
     found = []
@@ -81,7 +78,7 @@ def at_equal_distance(looks: "DataFrame", columns: Sequence[str]) -> "DataFrame"
     return DataFrame(found)
 
 
-def supervised_table(rows: Iterable[Row]) -> "DataFrame":
+def supervised_table(rows: Iterable[Row]) -> DataFrame:
     """The same for runs that left seen defects out of the test set, each category by itself.
 
     Args:
@@ -106,10 +103,8 @@ def supervised_table(rows: Iterable[Row]) -> "DataFrame":
     return frame
 
 
-def _table(rows: Iterable[Row], *alike: str) -> "DataFrame":
+def _table(rows: Iterable[Row], *alike: str) -> DataFrame:
     """A row a run; ValueError unless all runs have the same of what is named."""
-    from pandas import DataFrame
-
     runs, more = [], []
     first: dict[str, Any] = {}
     for row in rows:
@@ -134,9 +129,7 @@ def _table(rows: Iterable[Row], *alike: str) -> "DataFrame":
     return plain_table(runs).join(DataFrame(more)) if runs else DataFrame()
 
 
-def difference(
-    one: "DataFrame", other: "DataFrame", column: str
-) -> tuple[float, float, float, int]:
+def difference(one: DataFrame, other: DataFrame, column: str) -> tuple[float, float, float, int]:
     """Compare two arms seed by seed: the mean of one minus other, and its interval.
 
     Returns:
@@ -162,9 +155,7 @@ def points(gap: tuple[float, float, float, int], *, percent: bool = True) -> str
     return f"{factor * mean:+.{digits}f}{unit} ({around if n > 1 else 'one seed'})"
 
 
-def verdicts(
-    pairs: Mapping[str, tuple["DataFrame", "DataFrame"]], columns: Sequence[str]
-) -> "DataFrame":
+def verdicts(pairs: Mapping[str, tuple[DataFrame, DataFrame]], columns: Sequence[str]) -> DataFrame:
     """Whether one arm of a pair is ahead: a row a pair, a column a metric.
 
     Args:
@@ -176,9 +167,8 @@ def verdicts(
     Raises:
         ValueError: Two runs of one seed.
     """
-    from pandas import DataFrame, Index
 
-    def cell(one: "DataFrame", other: "DataFrame", column: str) -> str:
+    def cell(one: DataFrame, other: DataFrame, column: str) -> str:
         if not set(one["seed"]) & set(other["seed"]):
             return NOT_RUN
         gap = difference(one, other, column)
@@ -191,7 +181,7 @@ def verdicts(
 
 
 def origin(
-    rows: Iterable[Row] = (), seeds: Iterable[int] = (), device: "torch.device | None" = None
+    rows: Iterable[Row] = (), seeds: Iterable[int] = (), device: torch.device | None = None
 ) -> str:
     """Where the numbers of a page come from, in one or two sentences of Markdown.
 
@@ -204,9 +194,6 @@ def origin(
     Raises:
         ValueError: Neither rows nor seeds.
     """
-    from adlib.engine.runs import commit
-    from adlib.system.hardware import choose_device, describe
-
     records = [row["files"]["record.json"] if "files" in row else row for row in rows]
     own, sentences = sorted(set(seeds)), []
     if not records and not own:
@@ -214,7 +201,8 @@ def origin(
     if own:
         sentences.append(
             "This page's own numbers: the profile and the values named below its parameters, "
-            f"{_seeds(own)}, commit {_short(commit())}, on {describe(device or choose_device())}."
+            f"{_seeds(own)}, commit {_short(engine_runs.commit())}, "
+            f"on {describe(device or choose_device())}."
         )
     if records:
         machines = Counter(

@@ -1,12 +1,11 @@
 """What happens inside a detector that rebuilds tokens.
 
 Pro-AD's abstract claims that many prototypes rebuild anomalies too ("soft identity mapping"), and
-that its constraint cures that. Whether it is so shows here, on test images and block by block.
+that its constraint cures that. Whether it is so shows here, on test images.
 
 ```text
 separation.py   normal and anomalous patches, and how far apart their distances are
 reading.py      the decoder walked through: what each block reads of its prototypes
-pasting.py      what of a foreign patch survives the decoder
 measurement.py  measure: all on a data set, at once or along a training; the noise probe
 ```
 """
@@ -19,24 +18,10 @@ from adlib.study.mechanism.measurement import (
     token_distances,
     without_counts,
 )
-from adlib.study.mechanism.pasting import survival
-from adlib.study.mechanism.reading import Step, attention_entropy, span_distance, walk
-from adlib.study.mechanism.separation import Separation, defect_shares, patch_classes, separation
+from adlib.study.mechanism.reading import walk
+from adlib.study.mechanism.separation import defect_shares, patch_classes, separation
 
 __all__ = [
-    "Probes",
-    "Separation",
-    "Step",
-    "attention_entropy",
-    "defect_shares",
-    "held_out_distances",
-    "measure",
-    "noise_probe",
-    "patch_classes",
-    "separation",
-    "span_distance",
-    "survival",
-    "token_distances",
-    "walk",
-    "without_counts",
-]
+    "Probes", "defect_shares", "held_out_distances", "measure", "noise_probe", "patch_classes",
+    "separation", "token_distances", "walk", "without_counts",
+]  # fmt: skip

@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from adlib.data.dataset import DataSplits
 from adlib.data.order import hold_out
 from adlib.engine.features import cached_features, transform_of
-from adlib.methods import INPFormer, PatchCore, ProAD
+from adlib.methods import PatchCore
 from adlib.metrics import mean_over
-from adlib.study.mechanism.pasting import IMAGES, made_features, pasted, survival
-from adlib.study.mechanism.reading import attention_entropy, span_distance, steps
 from adlib.study.mechanism.separation import patch_classes, separation
 from adlib.system.hardware import autocast, choose_dtype
 from adlib.system.progress import track
@@ -57,35 +55,27 @@ def noise_probe(
     features: Float[Tensor, "n g t c"],
     generator: torch.Generator,
     *,
-    share: float = CHANGED,
-    length: float = LENGTH,
     batch: int = BATCH,
 ) -> tuple[float, float]:
     """Ask whether tokens that were never seen are rebuilt as well: soft identity mapping.
 
-    Some tokens of each image get a random direction added, the same in all groups and of a length
-    relative to the token's, in input and target alike.
+    Of each image `CHANGED` of the tokens, one at least, get a random direction added, the same in
+    all groups and of `LENGTH` times the token's length, in input and target alike. The generator
+    draws places and directions, image by image.
 
-    Args:
-        method: A trained method.
-        features: Of n normal images.
-        generator: Draws places and directions, image by image.
-        share: Of the tokens that change, one at least.
-        length: Of what is added.
-        batch: Images at a time.
     Returns:
         The mean distance of changed and of unchanged tokens. An identity mapping gives 0 for both;
         one that has learnt the normal only, a large first number.
     """
     tokens, width = features.shape[2:]
-    k = max(1, round(share * tokens))
+    k = max(1, round(CHANGED * tokens))
     found: list[tuple[Tensor, Tensor]] = []
     for groups in _batches(method, features, batch):
         changed = torch.zeros(len(groups), tokens, dtype=torch.bool)
         for image, flags in zip(groups, changed, strict=True):
             at = torch.randperm(tokens, generator=generator)[:k]
             direction = F.normalize(torch.randn(k, width, generator=generator), dim=-1)
-            size = length * image[:, at].norm(dim=-1, keepdim=True)  # g k 1
+            size = LENGTH * image[:, at].norm(dim=-1, keepdim=True)  # g k 1
             image[:, at] += size * direction.to(image.device)
             flags[at] = True
         d = token_distances(method, groups).cpu()
@@ -105,15 +95,9 @@ def held_out_distances(
 ) -> dict[str, float]:
     """Return the mean distance on the normal images that only calibrated, by category.
 
-    How well normal features are fitted, without a look at the test set.
+    How well normal features are fitted, without a look at the test set. `seed` is that of the fit,
+    while its method does not know it.
 
-    Args:
-        method: A trained method.
-        data: What it was fitted on, or another data set, of which it has seen nothing.
-        holdout: The share that `fit` held out.
-        seed: Of the fit, while its method does not know it.
-        batch: Images at a time.
-        precision: As in `measure`.
     Raises:
         ValueError: The run held out another number of images of this data set.
     """
@@ -178,27 +162,16 @@ class Probes:
         for category in data.test.categories:
             mine = np.flatnonzero(names == category)
             images = data.test.select(mine)
-            others = features[torch.from_numpy((names != category) & ~data.test.labels)][:IMAGES]
-            normals = images.select(np.flatnonzero(~images.labels)[:IMAGES])
-            rebuilds = len(normals) and not isinstance(method, PatchCore)
             self.parts[category] = _Part(
                 features[torch.from_numpy(mine)],
                 torch.from_numpy(~images.labels),
                 *patch_classes(images, transform_of(method), method.grid),
-                others.float(),
-                made_features(method, normals, seed) if rebuilds else None,
             )
 
     def look(self) -> dict[str, dict[str, Any]]:
-        """Return the figures of each category but `blocks`, as `measure` describes them."""
-        held = held_out_distances(
-            self.method,
-            self.data,
-            holdout=self.holdout,
-            seed=self.fit_seed,
-            batch=self.batch,
-            precision=self.precision,
-        )
+        """Return the figures of each category, as `measure` describes them."""
+        how = {"holdout": self.holdout, "batch": self.batch, "precision": self.precision}
+        held = held_out_distances(self.method, self.data, seed=self.fit_seed, **how)
         rows: dict[str, dict[str, Any]] = {}
         for category, part in track(list(self.parts.items()), "measure", unit="category"):
             good, noise = part.features[part.good], (None, None)
@@ -211,40 +184,18 @@ class Probes:
             row = asdict(separation(d[part.normal].numpy(), d[part.anomalous].numpy()))
             row |= {"noise_changed": noise[0], "noise_unchanged": noise[1]}
             row |= {"d_held_out": held.get(category)}
-            row |= self._survivals(part, good[:IMAGES].float())
             rows[category] = row
         return rows
-
-    def _survivals(
-        self, part: "_Part", normal: Float[Tensor, "b g n c"]
-    ) -> dict[str, float | None]:
-        """Return what survives of patches of other categories, and of made anomalies.
-
-        None where nothing can be pasted. PatchCore rebuilds nothing, so nothing can survive in it.
-        """
-        found: dict[str, float | None] = {"survival_other": None, "survival_made": None}
-        if part.made is None:
-            return found
-        if len(part.others):
-            generator = torch.Generator().manual_seed(self.seed)
-            after, changed = pasted(normal, part.others, self.method.grid, generator)
-            found["survival_other"] = survival(
-                self.method, normal.to(self.place), after.to(self.place), changed
-            )
-        found["survival_made"] = survival(self.method, *part.made)
-        return found
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A category's test images: features, labels, classes of patches, and foreign features."""
+    """A category's test images: features, labels, and classes of patches."""
 
     features: Tensor  # n g t c
     good: Tensor  # n
     normal: Tensor  # n t
     anomalous: Tensor  # n t
-    others: Tensor  # k g t c
-    made: tuple[Tensor, Tensor, Tensor] | None
 
 
 def measure(
@@ -252,7 +203,6 @@ def measure(
     data: DataSplits,
     *,
     batch: int = BATCH,
-    device: str | torch.device | None = None,
     precision: str = "fp32",
     holdout: float = 0.1,
     seed: int = 0,
@@ -262,80 +212,29 @@ def measure(
     Args:
         method: A trained method that has `distances`.
         data: Its `test` images, and the held-out ones of `train`.
-        batch: Images at a time. Explicit attention takes some 16 h n m bytes an image.
-        device: Where; None leaves the method where it is.
-        precision: Of encoder and decoder, as in `evaluate`; distances are taken in fp32, and so
-            are the figures of `blocks`, which rounding would move.
+        batch: Images at a time.
+        precision: Of encoder and decoder, as in `evaluate`; distances are taken in fp32.
         holdout: The share of normal images that `fit` held out.
         seed: Of the noise probe, in each category anew.
     Returns:
         {"method", "categories": {CATEGORY: row}, "mean": row}. A row has the fields of `Separation`
         (`d_normal`, `d_anomalous`, `ratio`, `gap`, `z`, `auroc`, `normal_patches`,
         `anomalous_patches`), `noise_changed` and `noise_unchanged` on the normal test images
-        (`noise_probe`), `d_held_out` (`held_out_distances`), `survival_other` and `survival_made`
-        (`survival` of patches of another category and of made anomalies), and `blocks`: of Pro-AD
-        and INP-Former for each decoder block `entropy_normal`, `entropy_anomalous`
-        (`attention_entropy`), `span_normal`, `span_anomalous` (`span_distance` of y from the
-        block's prototypes), empty of
-        other methods. None where a category has no such patch or image, as without masks. The mean
-        is the plain mean over categories, so of ratios too; None where one lacks the figure; it has
-        no counts.
+        (`noise_probe`), and `d_held_out` (`held_out_distances`). None where a category has no such
+        patch or image, as without masks. The mean is the plain mean over categories, so of ratios
+        too; None where one lacks the figure; it has no counts.
     Raises:
         TypeError: A method without distances of tokens.
     """
-    if device is not None:
-        method.to(torch.device(device))
     probes = Probes(method, data, batch=batch, precision=precision, holdout=holdout, seed=seed)
     rows = probes.look()
     mean = without_counts(mean_over(rows))
-    blocks = {
-        category: _read(method, part.features, part.normal, part.anomalous, batch)
-        for category, part in probes.parts.items()
-    }
-    alike = zip(*blocks.values(), strict=True)  # the same block of all categories
-    mean["blocks"] = [mean_over(dict(zip(blocks, same, strict=True))) for same in alike]
-    for category, row in rows.items():
-        row["blocks"] = blocks[category]
     return {"method": method.name, "categories": rows, "mean": mean}
 
 
 def without_counts(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row without its numbers of patches, whose mean says nothing."""
     return {name: value for name, value in row.items() if not name.endswith("_patches")}
-
-
-@torch.no_grad()
-def _read(
-    method: Method,
-    features: Float[Tensor, "n g t c"],
-    normal: Bool[Tensor, "n t"],
-    anomalous: Bool[Tensor, "n t"],
-    batch: int,
-) -> list[dict[str, float | None]]:
-    """Return entropy and span distance of each block, on normal and on anomalous patches."""
-    if not isinstance(method, ProAD | INPFormer) or not getattr(method.config, "reading", True):
-        return []
-    parts: list[Tensor] = []
-    for groups in _batches(method, features, batch):
-        each = [
-            torch.stack([attention_entropy(step.weights), span_distance(step.y, step.p)]).cpu()
-            for step in steps(method, groups)
-        ]  # 2 b t, of each block
-        parts.append(torch.stack(each))
-    return [
-        {
-            f"{name}_{kind}": _mean(figure[chosen])
-            for name, figure in zip(("entropy", "span"), block, strict=True)
-            for kind, chosen in (("normal", normal), ("anomalous", anomalous))
-        }
-        for block in torch.cat(parts, dim=2)
-    ]
-
-
-def _mean(x: Float[Tensor, " k"]) -> float | None:
-    """The mean of what is a number; None where nothing is."""
-    mean = x.nanmean().item()
-    return None if np.isnan(mean) else mean
 
 
 def _batches(method: Method, features: Float[Tensor, "n g t c"], batch: int) -> Iterator[Tensor]:
