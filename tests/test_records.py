@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from adlib.report import records
-from adlib.report.screen import screen
 from adlib.report.document import compose
 from adlib.report.published import METRICS
 from adlib.report.records import divide, name_of, read_folder, read_results
+from adlib.report.screen import screen
 from adlib.report.tables import metrics_table, table
 from tests.made_records import CATEGORIES, folder_of, record, section_of
 
