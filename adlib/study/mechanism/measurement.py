@@ -19,6 +19,7 @@ from adlib.data.order import hold_out
 from adlib.engine.features import cached_features, transform_of
 from adlib.methods import PatchCore
 from adlib.metrics import mean_over
+from adlib.study.mechanism.pasting import IMAGES, made_features, pasted, survival
 from adlib.study.mechanism.separation import patch_classes, separation
 from adlib.system.hardware import autocast, choose_dtype
 from adlib.system.progress import track
@@ -162,10 +163,15 @@ class Probes:
         for category in data.test.categories:
             mine = np.flatnonzero(names == category)
             images = data.test.select(mine)
+            others = features[torch.from_numpy((names != category) & ~data.test.labels)][:IMAGES]
+            normals = images.select(np.flatnonzero(~images.labels)[:IMAGES])
+            rebuilds = len(normals) and not isinstance(method, PatchCore)
             self.parts[category] = _Part(
                 features[torch.from_numpy(mine)],
                 torch.from_numpy(~images.labels),
                 *patch_classes(images, transform_of(method), method.grid),
+                others.float(),
+                made_features(method, normals, seed) if rebuilds else None,
             )
 
     def look(self) -> dict[str, dict[str, Any]]:
@@ -184,18 +190,40 @@ class Probes:
             row = asdict(separation(d[part.normal].numpy(), d[part.anomalous].numpy()))
             row |= {"noise_changed": noise[0], "noise_unchanged": noise[1]}
             row |= {"d_held_out": held.get(category)}
+            row |= self._survivals(part, good[:IMAGES].float())
             rows[category] = row
         return rows
+
+    def _survivals(
+        self, part: "_Part", normal: Float[Tensor, "b g n c"]
+    ) -> dict[str, float | None]:
+        """Return what survives of patches of other categories, and of made anomalies.
+
+        None where nothing can be pasted. PatchCore rebuilds nothing, so nothing can survive in it.
+        """
+        found: dict[str, float | None] = {"survival_other": None, "survival_made": None}
+        if part.made is None:
+            return found
+        if len(part.others):
+            generator = torch.Generator().manual_seed(self.seed)
+            after, changed = pasted(normal, part.others, self.method.grid, generator)
+            found["survival_other"] = survival(
+                self.method, normal.to(self.place), after.to(self.place), changed
+            )
+        found["survival_made"] = survival(self.method, *part.made)
+        return found
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A category's test images: features, labels, and classes of patches."""
+    """A category's test images: features, labels, classes of patches, and foreign features."""
 
     features: Tensor  # n g t c
     good: Tensor  # n
     normal: Tensor  # n t
     anomalous: Tensor  # n t
+    others: Tensor  # k g t c
+    made: tuple[Tensor, Tensor, Tensor] | None
 
 
 def measure(
@@ -220,9 +248,10 @@ def measure(
         {"method", "categories": {CATEGORY: row}, "mean": row}. A row has the fields of `Separation`
         (`d_normal`, `d_anomalous`, `ratio`, `gap`, `z`, `auroc`, `normal_patches`,
         `anomalous_patches`), `noise_changed` and `noise_unchanged` on the normal test images
-        (`noise_probe`), and `d_held_out` (`held_out_distances`). None where a category has no such
-        patch or image, as without masks. The mean is the plain mean over categories, so of ratios
-        too; None where one lacks the figure; it has no counts.
+        (`noise_probe`), `d_held_out` (`held_out_distances`), `survival_other` and `survival_made`
+        (`survival` of patches of another category and of made anomalies). None where a category has
+        no such patch or image, as without masks. The mean is the plain mean over categories, so of
+        ratios too; None where one lacks the figure; it has no counts.
     Raises:
         TypeError: A method without distances of tokens.
     """
