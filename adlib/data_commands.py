@@ -54,15 +54,13 @@ def check(
         path: where the benchmark lies; looked for below ADLIB_BENCHMARKS by default
         decode: decode every file to its last pixel, not only its header and its end
     """
-    none = f"no benchmark{closest(name, BENCHMARKS)}"
     if name in BENCHMARKS:
         report = check_benchmark(name, path, decode=decode)
     elif not expanded(name).exists():
-        there = ", ".join(BENCHMARKS)
-        raise ValueError(f"{name!r} is no file or folder here, and {none}; benchmarks are: {there}")
+        raise ValueError(_unknown(name, "file, folder or benchmark"))
     elif path is not None:
         own = f"for photographs of your own: adlib data check {name}"
-        raise ValueError(f"{name!r} is {none}, so a second path has no use; {own}")
+        raise ValueError(f"{name!r} is no benchmark, so a second path has no use; {own}")
     else:
         report = check_own(name, decode=decode)
     print("\n".join(map(printable, report.lines())))
@@ -99,8 +97,15 @@ def get(
     for file in archive:
         if not file.is_file():
             raise FileNotFoundError(f"no archive {file}")
-    if not accept_licence and not _agreed(benchmark):
-        raise ValueError(f"the licence of {benchmark.title} was not accepted; nothing was done")
+    if not accept_licence:
+        try:
+            answer = input(f"Do you accept the licence of {benchmark.title}? [y/N] ")
+        except EOFError:
+            raise ValueError(
+                "nobody is there to accept the licence: say --accept-licence"
+            ) from None
+        if answer.strip().lower() not in ("y", "yes"):
+            raise ValueError(f"the licence of {benchmark.title} was not accepted; nothing was done")
     if len(archive) == 1 and (known := agrees(archive[0], benchmark)) is not None:
         print(f"the archive is {'' if known else 'NOT '}the one that is known of {benchmark.title}")
     archives = archive or (fetch(name, target.parent),)
@@ -133,11 +138,14 @@ def cache(prune: bool = False, days: float = 0.0) -> None:
         print(f"{freed:10,.1f} MiB  removed; {cache_mib():,.1f} MiB left")
 
 
+def _unknown(name: str, what: str = "benchmark") -> str:
+    return f"no {what} {name!r}{closest(name, BENCHMARKS)}; benchmarks: {', '.join(BENCHMARKS)}"
+
+
 def _benchmark(name: str) -> Benchmark:
-    if name in BENCHMARKS:
-        return BENCHMARKS[name]
-    guess, there = closest(name, BENCHMARKS), ", ".join(BENCHMARKS)
-    raise ValueError(f"no benchmark {name!r}{guess}; there are: {there}")
+    if name not in BENCHMARKS:
+        raise ValueError(_unknown(name))
+    return BENCHMARKS[name]
 
 
 def _about(name: str, benchmark: Benchmark) -> str:
@@ -165,11 +173,3 @@ def _about(name: str, benchmark: Benchmark) -> str:
         "here": here,
     }
     return "\n".join([f"{name}: {benchmark.title}", *(f"  {k:<11}{v}" for k, v in rows.items())])
-
-
-def _agreed(benchmark: Benchmark) -> bool:
-    try:
-        answer = input(f"Do you accept the licence of {benchmark.title}? [y/N] ")
-    except EOFError:
-        raise ValueError("nobody is there to accept the licence: say --accept-licence") from None
-    return answer.strip().lower() in ("y", "yes")

@@ -15,7 +15,7 @@ from adlib.data import NAMES
 from adlib.data.dataset import DataSplits
 from adlib.data.split import SEEN, supervise
 from adlib.data.tools.checks import scorable, unscored
-from adlib.data.tools.contradictions import contradictions
+from adlib.data.tools.duplicates import contradictions
 from adlib.system.printable import closest, printable
 
 C = TypeVar("C")

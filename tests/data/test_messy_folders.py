@@ -387,7 +387,7 @@ def test_exif_is_named_where_it_turns_the_photograph_and_not_the_mask(parts: Pat
     (note,) = load_data(parts).notes
     assert "EXIF turns 1 of the defective images and not their masks" in note
     assert str(parts / "bad/010.jpg") in note
-    assert "EXIF turns 1 defective image and not the mask" in said(parts)
+    assert "1 defective image is turned by EXIF and the mask is not" in said(parts)
     turned(parts / "bad/010.jpg", 6, (W, W))
     Image.new("L", (W, W)).save(parts / "masks/010.png")
     assert len(load_data(parts).notes) == 1

@@ -46,17 +46,9 @@ def _benchmark(entry: dict[str, Any]) -> Benchmark:
         for category, (train, good, bad) in entry.get("each", {}).items()
     }
     counts = {word: None if n == "unknown" else n for word, n in entry["counts"].items()}
-    known = {
-        "categories": tuple(entry.get("categories", each)),
-        "folders": tuple(entry["folders"]),
-        "counts": Counts(**counts),
-        "each": each,
-    }
-    return Benchmark(**entry | known)
+    known = {"folders": tuple(entry["folders"]), "counts": Counts(**counts), "each": each}
+    return Benchmark(**entry | known | {"categories": tuple(entry.get("categories", each))})
 
 
-TABLE = Path(__file__).with_suffix(".toml")
-BENCHMARKS: dict[str, Benchmark] = {
-    name: _benchmark(entry)
-    for name, entry in tomllib.loads(TABLE.read_text(encoding="utf-8")).items()
-}
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+BENCHMARKS: dict[str, Benchmark] = {name: _benchmark(entry) for name, entry in _TABLE.items()}

@@ -2,8 +2,8 @@
 
 import math
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +13,7 @@ from tqdm import tqdm
 from adlib.data.dataset import ImageRef, read_files
 from adlib.data.image_io import check_header, has_soft_edges, mask_values, read_mask, thumbnail
 from adlib.data.readers.folders import check_files
-from adlib.data.tools.contradictions import SIDE, both_labels, describe_pairs
-from adlib.data.tools.duplicates import alike, describe, repeats
+from adlib.data.tools.duplicates import SIDE, alike, both_labels, describe, describe_pairs, repeats
 
 WIDE = 4000  # pixels of the longer side from which it is said how large photographs are read; ours
 STRETCH = 1.1  # between a category's widest and narrowest shape, from which it is said; ours
@@ -22,6 +21,18 @@ LONG = 2  # between the sides of images, from which another input size is propos
 UNIFORM = 8  # gray values from black or white, within which an image shows nothing; ours
 SHOWN = 3  # files named of many
 MORE = 9  # reasons shown why files cannot be read, besides the first
+# what files may show: how one is called, and what is said of it after "is" or "are"
+FINDINGS = {
+    "blank": ("mask", "all black though the image is defective, so that all its pixels count as "
+              "good"),
+    "large": ("mask", "white (defective) over more than half of the image, as if black and white "
+              "were exchanged"),
+    "soft": ("mask", "gray at the edges, of which values above the middle count as defective"),
+    "turned": ("defective image", "turned by EXIF and the mask is not; look whether it fits the "
+               "upright image"),
+    "uniform": ("good image", "black or white all over and of no use"),
+}  # fmt: skip
+Findings = Mapping[str, list[str]]  # paths of the files that show each of these
 
 
 @dataclass
@@ -45,141 +56,39 @@ class CheckReport:
     def lines(self) -> Iterator[str]:
         """The report, to be printed."""
         yield self.title
-        for sign, sentences in (
-            ("ok", self.fine),
-            ("note", self.notes),
-            ("PROBLEM", self.problems),
-        ):
+        for sign in ("ok", "note", "PROBLEM"):
+            sentences = {"ok": self.fine, "note": self.notes, "PROBLEM": self.problems}[sign]
             yield from (f"  {sign:<9}{sentence}" for sentence in sentences)
-        count = len(self.problems)
-        verdict = f"{count} problem{'s' * (count != 1)}" if count else "no problem"
-        use = self.use or "it cannot be used until that is mended"
-        yield f"{verdict}; {use}"
-
-
-@dataclass
-class _Masks:
-    """Masks of defects that cannot be right, by their paths."""
-
-    blank: list[str] = field(default_factory=list)
-    large: list[str] = field(default_factory=list)
-    soft: list[str] = field(default_factory=list)
-
-    def add(self, name: str, mask: np.ndarray, *, own: bool) -> None:
-        """Judge a mask that was read; of one's own, the values in its file as well."""
-        if not mask.any():
-            self.blank.append(name)
-        elif mask.mean() > 0.5:
-            self.large.append(name)
-        if own and has_soft_edges(mask_values(name)[0]):
-            self.soft.append(name)
-
-    def notes(self) -> Iterator[str]:
-        if self.blank:
-            yield (
-                f"{_are(self.blank, 'mask')} all black though the image is defective, so that all "
-                f"its pixels count as good: {some(self.blank)}"
-            )
-        if self.large:
-            yield (
-                f"{_are(self.large, 'mask')} white (defective) over more than half of the image, "
-                f"as if black and white were exchanged: {some(self.large)}"
-            )
-        if self.soft:
-            yield (
-                f"{_are(self.soft, 'mask')} gray at the edges, of which values above the middle "
-                f"count as defective: {some(self.soft)}"
-            )
+        verdict = counted(self.problems, "problem") if self.problems else "no problem"
+        yield f"{verdict}; {self.use or 'it cannot be used until that is mended'}"
 
 
 def mask_notes(references: Iterable[ImageRef]) -> list[str]:
     """Sentences about masks in people's folders that cannot be right; decodes each mask."""
-    found = _Masks()
+    found: Findings = defaultdict(list)
     for reference in references:
         if reference.label and reference.mask is not None:
-            found.add(reference.mask, read_mask(reference.mask, soft=True), own=True)
-    return [*found.notes()]
-
-
-@dataclass
-class _Seen:
-    """What was seen in the files: paths, but for sizes and shapes."""
-
-    unreadable: list[str] = field(default_factory=list)  # sentences
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # height, width
-    shapes: dict[str, list[float]] = field(default_factory=dict)  # width / height, by category
-    turned: list[str] = field(default_factory=list)
-    masks: _Masks = field(default_factory=_Masks)
-    uniform: list[str] = field(default_factory=list)
-    thumbnails: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def open(self, reference: ImageRef, *, own: bool, decode: bool) -> None:
-        """Look into the files of an image; raises what its readers raise."""
-        height, width = check_header(reference.path)
-        self.sizes[height, width] += 1
-        self.shapes.setdefault(reference.category, []).append(width / height)
-        if check_files(reference):
-            self.turned.append(reference.path)
-        if own:
-            small = self.thumbnails[reference.path] = thumbnail(reference.path, SIDE)
-            if not reference.label and (small.max() <= UNIFORM or small.min() >= 255 - UNIFORM):
-                self.uniform.append(reference.path)
-        mask = None
-        if decode:
-            mask = read_files(reference, soft=own).mask
-        elif own and reference.mask is not None:
             mask = read_mask(reference.mask, soft=True)
-        if reference.label and mask is not None:
-            self.masks.add(reference.mask or reference.path, mask, own=own)
+            _judge(found, reference.mask, mask, own=True)
+    return _sentences(found)
 
-    def notes(self) -> Iterator[str]:
-        """Sentences about all but what cannot be read."""
-        yield from self.masks.notes()
-        if self.turned:
-            yield (
-                f"EXIF turns {counted(self.turned, 'defective image')} and not the mask; look "
-                f"whether it fits the upright image: {some(self.turned)}"
-            )
-        if self.uniform:
-            yield (
-                f"{_are(self.uniform, 'good image')} black or white all over and of no use: "
-                f"{some(self.uniform)}"
-            )
-        yield from self._about_sizes()
 
-    def _about_sizes(self) -> Iterator[str]:
-        if len(self.sizes) > 1:
-            least, *_, most = sorted(
-                self.sizes, key=lambda size: (math.prod(size), size)
-            )  # by area
-            yield (
-                f"images of {len(self.sizes)} sizes, from {least[1]} x {least[0]} to {most[1]} x "
-                f"{most[0]} (width x height)"
-            )
-        uneven = [c for c, each in self.shapes.items() if max(each) > STRETCH * min(each)]
-        if uneven:
-            each = self.shapes[uneven[0]]
-            yield (
-                f"images of unlike shapes in {some(uneven)}, width / height from {min(each):.2f} "
-                f"to {max(each):.2f}: each is squeezed to the same input, so that parts look "
-                "stretched in some; crop all to one shape"
-            )
-        for category, each in self.shapes.items():
-            ratio = float(np.median(each))
-            times = max(ratio, 1 / ratio)
-            if times >= LONG and category not in uneven:
-                long = 112 * round(2 * times)  # a multiple of 14 and of 16
-                size = f"224 {long}" if ratio > 1 else f"{long} 224"
-                yield (
-                    f"images of {category} are {times:.1f} times as "
-                    f"{'wide as high' if ratio > 1 else 'high as wide'}, and squeezed to a square "
-                    f"by default; train with --size H W of their shape, such as --size {size}"
-                )
-        if self.sizes and max(map(max, self.sizes)) >= WIDE:
-            yield (
-                "large photographs are shrunk to the method's input as a whole, not cut into "
-                "tiles, so that a defect of a few pixels is lost; crop to what matters"
-            )
+def _judge(found: Findings, name: str, mask: np.ndarray, *, own: bool) -> None:
+    """Note a defect's mask that cannot be right; of one's own, the values in its file as well."""
+    if not mask.any():
+        found["blank"].append(name)
+    elif mask.mean() > 0.5:
+        found["large"].append(name)
+    if own and has_soft_edges(mask_values(name)[0]):
+        found["soft"].append(name)
+
+
+def _sentences(found: Findings) -> list[str]:
+    return [
+        f"{are(found[kind], noun)} {words}: {some(found[kind])}"
+        for kind, (noun, words) in FINDINGS.items()
+        if found[kind]
+    ]
 
 
 def look(
@@ -201,16 +110,32 @@ def look(
         own: Photographs of one's own: masks and thumbnails are looked at as well.
         decode: Decode every file to its last pixel.
     """
-    every, found = [*train, *test, *seen], _Seen()
+    every, found, unreadable = [*train, *test, *seen], defaultdict(list), []
+    sizes: dict[str, list[tuple[int, int]]] = defaultdict(list)  # width, height, by category
+    thumbnails: dict[str, np.ndarray] = {}
     for reference in tqdm(every, desc="opening images", delay=2, leave=False):
+        path, mask = reference.path, None
         try:
-            found.open(reference, own=own, decode=decode)
+            height, width = check_header(path)
+            sizes[reference.category].append((width, height))
+            if check_files(reference):
+                found["turned"].append(path)
+            if own:
+                small = thumbnails[path] = thumbnail(path, SIDE)
+                if not reference.label and (small.max() <= UNIFORM or small.min() >= 255 - UNIFORM):
+                    found["uniform"].append(path)
+            if decode:
+                mask = read_files(reference, soft=own).mask
+            elif own and reference.mask is not None:
+                mask = read_mask(reference.mask, soft=True)
+            if reference.label and mask is not None:
+                _judge(found, reference.mask or path, mask, own=own)
         except (ValueError, OSError) as error:
-            found.unreadable.append(str(error))
-    if found.unreadable:
-        first, *others = found.unreadable
+            unreadable.append(str(error))
+    if unreadable:
+        first, *others = unreadable
         report.problems.append(
-            f"{len(found.unreadable)} of {len(every):,} images cannot be read, or not with their "
+            f"{len(unreadable)} of {len(every):,} images cannot be read, or not with their "
             f"mask{'; the first' * bool(others)}: {first}"
         )
         report.problems += others[:MORE]
@@ -219,9 +144,8 @@ def look(
     elif every:
         how = "was decoded" if decode else "opens; --decode reads them to the last pixel"
         report.fine.append(f"every image and mask {how}")
-    report.notes += found.notes()
-    report.notes += _lone(train, test)
-    pairs = both_labels(every, found.thumbnails)
+    report.notes += [*_sentences(found), *_about_sizes(sizes), *_lone(train, test)]
+    pairs = both_labels(every, thumbnails)
     report.problems += describe_pairs(pairs)
     files = [r.path for r in every if Path(r.path).is_file()]
     told = {path for pair in pairs for path in pair}
@@ -233,29 +157,68 @@ def look(
     report.notes += repeats(same, "test", tested)
     if files and not same and not pairs:
         report.fine.append("no image is there twice")
-    return found.unreadable
+    return unreadable
+
+
+def _about_sizes(sizes: Mapping[str, list[tuple[int, int]]]) -> Iterator[str]:
+    """Sentences about sizes (width, height) and shapes that need a decision."""
+    every = {size for each in sizes.values() for size in each}
+    if len(every) > 1:
+        (w, h), *_, (wide, high) = sorted(every, key=lambda s: (math.prod(s), s[::-1]))  # by area
+        yield f"images of {len(every)} sizes, from {w} x {h} to {wide} x {high} (width x height)"
+    shapes = {c: [width / height for width, height in each] for c, each in sizes.items()}
+    uneven = [c for c, each in shapes.items() if max(each) > STRETCH * min(each)]
+    if uneven:
+        each = shapes[uneven[0]]
+        yield (
+            f"images of unlike shapes in {some(uneven)}, width / height from {min(each):.2f} "
+            f"to {max(each):.2f}: each is squeezed to the same input, so that parts look "
+            "stretched in some; crop all to one shape"
+        )
+    for category, each in shapes.items():
+        ratio = float(np.median(each))
+        times = max(ratio, 1 / ratio)
+        if times >= LONG and category not in uneven:
+            long = 112 * round(2 * times)  # a multiple of 14 and of 16
+            size = f"224 {long}" if ratio > 1 else f"{long} 224"
+            yield (
+                f"images of {category} are {times:.1f} times as "
+                f"{'wide as high' if ratio > 1 else 'high as wide'}, and squeezed to a square "
+                f"by default; train with --size H W of their shape, such as --size {size}"
+            )
+    if any(max(size) >= WIDE for size in every):
+        yield (
+            "large photographs are shrunk to the method's input as a whole, not cut into "
+            "tiles, so that a defect of a few pixels is lost; crop to what matters"
+        )
 
 
 def _lone(train: Sequence[ImageRef], test: Sequence[ImageRef]) -> Iterator[str]:
     """Sentences about categories with a single normal image."""
     tested = Counter(r.category for r in test if not r.label)
-    few = [c for c in scorable(test) if tested[c] == 1]
-    if few:
+    if few := [c for c in scorable(test) if tested[c] == 1]:
         yield (
             f"{some(few)}: only one good image to test on, so that every score hangs on it; add "
             "good images"
         )
-    lone = [c for c, count in Counter(r.category for r in train).items() if count == 1]
-    if lone:
+    if lone := [c for c, count in Counter(r.category for r in train).items() if count == 1]:
         yield f"{some(lone)}: only one good image to train on; add good images"
 
 
 def counted(things: Sequence[object], noun: str) -> str:
+    """A number and the noun that it belongs to."""
     return f"{len(things):,} {noun}{'s' * (len(things) != 1)}"
 
 
-def _are(things: Sequence[object], noun: str) -> str:
+def are(things: Sequence[object], noun: str) -> str:
+    """The same, and the verb after it."""
     return f"{counted(things, noun)} {'is' if len(things) == 1 else 'are'}"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of them, and how many more."""
+    more = f"; and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return "; ".join(names[:SHOWN]) + more
 
 
 def scorable(test: Sequence[ImageRef]) -> list[str]:
@@ -265,13 +228,11 @@ def scorable(test: Sequence[ImageRef]) -> list[str]:
 
 
 def unscored(categories: Sequence[str], able: Sequence[str]) -> str:
-    """A sentence about the categories that `scorable` leaves out, or none.
+    """A sentence about the categories that cannot be scored, or none.
 
     Args:
         categories: All that were asked for.
         able: What `scorable` returned.
-    Returns:
-        Which cannot be scored, why, and the option that scores the others, if there are any.
     """
     lacking = [c for c in categories if c not in able]
     if not lacking:
@@ -284,8 +245,7 @@ def unscored(categories: Sequence[str], able: Sequence[str]) -> str:
 def use_of(train: Sequence[ImageRef], test: Sequence[ImageRef], seen: Sequence[ImageRef]) -> str:
     """What the images will be used as, as the end of a sentence."""
     categories = sorted({r.category for r in (*train, *test)})
-    bad, normal = [r for r in test if r.label], [r for r in test if not r.label]
-    able = scorable(test)
+    bad, able = [r for r in test if r.label], scorable(test)
     masked = sum(r.mask is not None for r in bad)
     many = f"{len(categories)} categories" if len(categories) > 1 else f"category {categories[0]}"
     said = f"it will be used as {many}: {counted(train, 'good image')} to train on"
@@ -293,6 +253,7 @@ def use_of(train: Sequence[ImageRef], test: Sequence[ImageRef], seen: Sequence[I
     if most < 2:  # the hold-out never takes the last one
         said += " (a threshold needs two of one category)"
     if test:
+        normal = [r for r in test if not r.label]
         said += f", {counted(normal, 'good image')} and {len(bad):,} defective to test on"
     if not able:
         can = "train and set a threshold, but not" if most > 1 else "train, but not"
@@ -300,22 +261,12 @@ def use_of(train: Sequence[ImageRef], test: Sequence[ImageRef], seen: Sequence[I
         return f"{said}: it can {can} be evaluated{why}"
     if masked == len(bad):
         said += ", each defective one with a mask: images and pixels can be scored"
-    elif masked and len(categories) == 1:
-        said += f", {masked:,} of them with a mask: pixels can be scored once all have one"
     elif masked:
-        said += (
-            f", {masked:,} of them with a mask: pixels can be scored in categories where all "
-            "have one"
-        )
+        where = "once all" if len(categories) == 1 else "in categories where all"
+        said += f", {masked:,} of them with a mask: pixels can be scored {where} have one"
     else:
         said += ", without masks: images can be scored, pixels cannot"
     if seen:
         said += f"; {len(seen):,} more defective ones for methods that learn from defects"
     lacking = unscored(categories, able)
     return f"{said}; {lacking}" if lacking else said
-
-
-def some(names: Sequence[str]) -> str:
-    """The first few of them, and how many more."""
-    more = f"; and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return "; ".join(names[:SHOWN]) + more

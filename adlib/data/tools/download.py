@@ -8,16 +8,15 @@ from tqdm import tqdm
 
 from adlib.data.tools.catalogue import BENCHMARKS, Benchmark
 
-CHUNK = 2**20  # bytes
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte; ours
 
 
 def by_hand(name: str) -> str:
     """Say how to get a benchmark that adlib cannot download."""
-    title, home, needs = (getattr(BENCHMARKS[name], key) for key in ("title", "home", "needs"))
+    known = BENCHMARKS[name]
     return (
-        f"no stable address of {title} is known to adlib: get it from {home} (needs {needs}), "
-        f"then run: adlib data get {name} --archive FILE --to DIR"
+        f"no stable address of {known.title} is known to adlib: get it from {known.home} (needs "
+        f"{known.needs}), then run: adlib data get {name} --archive FILE --to DIR"
     )
 
 
@@ -77,9 +76,8 @@ def _receive(address: str, part: Path) -> None:
         total = have + left if left else None
         bar = tqdm(desc=part.stem, initial=have, total=total, unit="B", unit_scale=True)
         with bar, part.open("ab" if have else "wb") as file:
-            for chunk in answer.iter_content(CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
+            for chunk in answer.iter_content(2**20):
+                bar.update(file.write(chunk))
     if total and part.stat().st_size < total:
         raise OSError("the connection ended early")
 
