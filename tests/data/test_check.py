@@ -43,8 +43,8 @@ def test_a_right_folder(tmp_path: Path, small: None) -> None:
         f"MVTec AD in {root}",
         "  ok       2 of 2 categories",
         "  ok       18 images, as many as its authors have",
-        "  ok       every image and mask opens; --decode reads them to the last pixel",
-        "  ok       no image is there twice",
+        "  ok       every image and mask opens (add --decode to read each to its last pixel)",
+        "  ok       no image occurs twice",
         "no problem; it will be used as 2 categories: 6 good images to train on, 4 good images "
         "and 8 defective to test on, each defective one with a mask: images and pixels can be "
         "scored",
@@ -67,7 +67,7 @@ def test_a_truncated_image(tmp_path: Path, small: None) -> None:
     path = root / "bottle/train/good/001.png"
     path.write_bytes(path.read_bytes()[:60])
     text = said("mvtec-ad", root)
-    words = f"PROBLEM  1 of 18 images cannot be read, or not with their mask: {path}: expected a "
+    words = f"PROBLEM  1 of 18 images cannot be used: {path}: expected a "
     assert f"{words}whole image file" in text
     assert "opened" not in text
     assert text.endswith("1 problem; it cannot be used until that is mended")
@@ -82,7 +82,7 @@ def test_damage_inside_a_file_takes_decoding_to_see(tmp_path: Path, small: None)
     path.write_bytes(content)
     assert "no problem" in said("mvtec-ad", root)
     text = said("mvtec-ad", root, decode=True)
-    assert f"1 of 18 images cannot be read, or not with their mask: {path}" in text
+    assert f"1 of 18 images cannot be used: {path}" in text
 
 
 def test_a_defect_whose_mask_is_black(tmp_path: Path, small: None) -> None:

@@ -146,7 +146,7 @@ def _meant(name: str, expected: Sequence[str]) -> str:
         if known in expected and words.fullmatch(word(name)):
             return f"; did you mean {known!r}?"
     if VALIDATION.fullmatch(word(name)):
-        return "; there are no validation images: put its normal ones where those to train on are"
+        return "; there are no validation images: move its good ones to train/good"
     return "" if DEFECTIVE.fullmatch(word(name)) else closest(name, expected)
 
 

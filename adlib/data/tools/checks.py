@@ -18,6 +18,7 @@ from adlib.data.tools.duplicates import SIDE, alike, both_labels, describe, desc
 WIDE = 4000  # pixels of the longer side from which it is said how large photographs are read; ours
 STRETCH = 1.1  # between a category's widest and narrowest shape, from which it is said; ours
 LONG = 2  # between the sides of images, from which another input size is proposed; ours
+VERY_LONG = 8  # from which the proposed size has half the shorter side; ours
 UNIFORM = 8  # gray values from black or white, within which an image shows nothing; ours
 SHOWN = 3  # files named of many
 MORE = 9  # reasons shown why files cannot be read, besides the first
@@ -25,12 +26,12 @@ MORE = 9  # reasons shown why files cannot be read, besides the first
 FINDINGS = {
     "blank": ("mask", "all black though the image is defective, so that all its pixels count as "
               "good"),
-    "large": ("mask", "white (defective) over more than half of the image, as if black and white "
-              "were exchanged"),
+    "large": ("mask", "white over more than half of the image; white must mark the defect, so look "
+              "whether black and white are exchanged"),
     "soft": ("mask", "gray at the edges, of which values above the middle count as defective"),
     "turned": ("defective image", "turned by EXIF and the mask is not; look whether it fits the "
                "upright image"),
-    "uniform": ("good image", "black or white all over and of no use"),
+    "uniform": ("good image", "black or white all over and of no use, so delete them"),
 }  # fmt: skip
 Findings = Mapping[str, list[str]]  # paths of the files that show each of these
 
@@ -135,28 +136,28 @@ def look(
     if unreadable:
         first, *others = unreadable
         report.problems.append(
-            f"{len(unreadable)} of {len(every):,} images cannot be read, or not with their "
-            f"mask{'; the first' * bool(others)}: {first}"
+            f"{len(unreadable)} of {len(every):,} images cannot be used"
+            f"{'; the first' * bool(others)}: {first}"
         )
         report.problems += others[:MORE]
         if len(others) > MORE:
-            report.notes.append(f"{len(others) - MORE:,} more images cannot be read")
+            report.notes.append(f"{len(others) - MORE:,} more images cannot be used")
     elif every:
-        how = "was decoded" if decode else "opens; --decode reads them to the last pixel"
+        how = "was decoded" if decode else "opens (add --decode to read each to its last pixel)"
         report.fine.append(f"every image and mask {how}")
     report.notes += [*_sentences(found), *_about_sizes(sizes), *_lone(train, test)]
     pairs = both_labels(every, thumbnails)
     report.problems += describe_pairs(pairs)
     files = [r.path for r in every if Path(r.path).is_file()]
-    told = {path for pair in pairs for path in pair}
-    same = [group for group in alike(files) if not told.issuperset(group)]
+    groups, told = alike(files), {*found["uniform"], *(path for pair in pairs for path in pair)}
+    same = [group for group in groups if not told.issuperset(group)]
     trained, tested = {r.path for r in (*train, *seen)}, {r.path for r in test}
     for sentence in describe(same, trained, tested):
         leak = "also trained on" in sentence
         (report.problems if leak else report.notes).append(sentence)
     report.notes += repeats(same, "test", tested)
-    if files and not same and not pairs:
-        report.fine.append("no image is there twice")
+    if files and not groups and not pairs:
+        report.fine.append("no image occurs twice")
     return unreadable
 
 
@@ -179,12 +180,14 @@ def _about_sizes(sizes: Mapping[str, list[tuple[int, int]]]) -> Iterator[str]:
         ratio = float(np.median(each))
         times = max(ratio, 1 / ratio)
         if times >= LONG and category not in uneven:
-            long = 112 * round(2 * times)  # a multiple of 14 and of 16
-            size = f"224 {long}" if ratio > 1 else f"{long} 224"
+            short = 224 if times <= VERY_LONG else 112
+            long = 112 * round(short * times / 112)  # a multiple of 14 and of 16
+            size = f"{short} {long}" if ratio > 1 else f"{long} {short}"
             yield (
                 f"images of {category} are {times:.1f} times as "
                 f"{'wide as high' if ratio > 1 else 'high as wide'}, and squeezed to a square "
                 f"by default; train with --size H W of their shape, such as --size {size}"
+                f"{', or cut them into pieces' * (times > VERY_LONG)}"
             )
     if any(max(size) >= WIDE for size in every):
         yield (

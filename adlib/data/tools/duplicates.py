@@ -99,8 +99,8 @@ def describe_pairs(pairs: Sequence[tuple[str, str]]) -> list[str]:
     many = "images are" if len(pairs) > 1 else "image is"
     good, bad = pairs[0]
     return [
-        f"{len(pairs)} {many} called good and defective at once, so one label is wrong: {good} and "
-        f"{bad} show the same"
+        f"{len(pairs)} {many} called good and defective at once, so delete the wrong one: {good} "
+        f"and {bad} show the same"
     ]
 
 
