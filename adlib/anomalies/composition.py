@@ -114,15 +114,6 @@ class BatchComposition:
             place -= end - start
         raise AssertionError("the counts of a batch add up to it")
 
-    def describe(self) -> str:
-        """Say what a batch holds, on average."""
-        each = (
-            f"{float(self.batch * share):g} {kind}"
-            for kind, share in zip(KINDS, self._fractions, strict=True)
-            if share
-        )
-        return f"a batch of {self.batch}: {', '.join(each)}"
-
     @cached_property
     def _fractions(self) -> tuple[Fraction, ...]:
         exact = [Fraction(share).limit_denominator(10_000) for share in self.shares]

@@ -89,8 +89,9 @@ def cut_out(image: Picture, mask: Mask) -> Cutout:
 
 def change(cutout: Cutout, rng: np.random.Generator) -> Cutout:
     """Apply `COUNT` different mild changes of place, shape or light, in drawn order."""
-    for k in rng.permutation(len(CHANGES))[:COUNT]:
-        cutout = CHANGES[k](cutout, rng)
+    changes = list(CHANGES.values())
+    for k in rng.permutation(len(changes))[:COUNT]:
+        cutout = changes[k](cutout, rng)
     return cutout
 
 
@@ -127,12 +128,12 @@ def _overlap(
     size: tuple[int, ...], piece: tuple[int, ...], corner: tuple[int, int]
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Where a piece lies in the image, and what of the piece lies in it."""
-    here, there = [], []
-    for c, p, s in zip(corner, piece, size, strict=True):
-        start, stop = min(max(0, c), s), max(0, min(s, c + p))
-        here.append(slice(start, stop))
-        there.append(slice(start - c, max(start, stop) - c))
-    return tuple(here), tuple(there)
+    here = [
+        (min(max(0, c), s), max(0, min(s, c + p)))
+        for c, p, s in zip(corner, piece, size, strict=True)
+    ]
+    there = [(a - c, max(a, b) - c) for (a, b), c in zip(here, corner, strict=True)]
+    return tuple(slice(*x) for x in here), tuple(slice(*x) for x in there)
 
 
 def _stamp(made: Picture, pixels: np.ndarray, mask: np.ndarray, corner: tuple[int, int]) -> None:
@@ -147,70 +148,67 @@ def _quarter_turns(cutout: Cutout, rng: np.random.Generator) -> Cutout:
     return cutout
 
 
-def _left_to_right(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+def _mirrored(cutout: Cutout, axis: int) -> Cutout:
     y, x = cutout.centre
-    return Cutout(cutout.pixels[:, ::-1], cutout.mask[:, ::-1], (y, 1 - x))
+    centre = (y, 1 - x) if axis else (1 - y, x)
+    return Cutout(np.flip(cutout.pixels, axis), np.flip(cutout.mask, axis), centre)
 
 
-def _upside_down(cutout: Cutout, rng: np.random.Generator) -> Cutout:
-    y, x = cutout.centre
-    return Cutout(cutout.pixels[::-1], cutout.mask[::-1], (1 - y, x))
-
-
-def _shift(cutout: Cutout, rng: np.random.Generator) -> Cutout:
-    dy, dx = rng.uniform(-SHIFT, SHIFT, size=2)
-    y, x = cutout.centre
-    return replace(cutout, centre=(float(y + dy), float(x + dx)))
-
-
-def _scale(cutout: Cutout, rng: np.random.Generator) -> Cutout:
-    factor = rng.uniform(1 - SCALE, 1 + SCALE)
-    h, w = (max(1, round(factor * side)) for side in cutout.mask.shape)
-    return _resampled(cutout, lambda image, how: image.resize((w, h), how))
-
-
-def _turn(cutout: Cutout, rng: np.random.Generator) -> Cutout:
-    degrees = rng.uniform(-TURN, TURN)
-    return _resampled(cutout, lambda image, how: image.rotate(degrees, how, expand=True))
+def _shifted(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    y, x = np.array(cutout.centre) + rng.uniform(-SHIFT, SHIFT, size=2)
+    return replace(cutout, centre=(float(y), float(x)))
 
 
 def _resampled(
     cutout: Cutout, move: Callable[[Image.Image, Image.Resampling], Image.Image]
 ) -> Cutout:
-    pixels = Image.fromarray(np.ascontiguousarray(cutout.pixels))
-    mask = Image.fromarray(np.ascontiguousarray(cutout.mask).view(np.uint8))
-    return replace(
-        cutout,
-        pixels=np.array(move(pixels, Image.Resampling.BILINEAR)),
-        mask=np.array(move(mask, Image.Resampling.NEAREST)) > 0,
-    )
+    pixels, mask = (np.ascontiguousarray(x) for x in (cutout.pixels, cutout.mask))
+    moved = move(Image.fromarray(pixels), Image.Resampling.BILINEAR)
+    moved_mask = move(Image.fromarray(mask.view(np.uint8)), Image.Resampling.NEAREST)
+    return replace(cutout, pixels=np.array(moved), mask=np.array(moved_mask) > 0)
 
 
-def _brightness(cutout: Cutout, rng: np.random.Generator) -> Cutout:
-    return _relight(cutout, cutout.pixels * rng.uniform(1 - LIGHT, 1 + LIGHT))
+def _scaled(cutout: Cutout, factor: float) -> Cutout:
+    h, w = (max(1, round(factor * side)) for side in cutout.mask.shape)
+    return _resampled(cutout, lambda image, how: image.resize((w, h), how))
 
 
-def _contrast(cutout: Cutout, rng: np.random.Generator) -> Cutout:
-    mean = cutout.pixels.mean()
-    return _relight(cutout, mean + (cutout.pixels - mean) * rng.uniform(1 - LIGHT, 1 + LIGHT))
+def _turned(cutout: Cutout, degrees: float) -> Cutout:
+    return _resampled(cutout, lambda image, how: image.rotate(degrees, how, expand=True))
 
 
-def _noise(cutout: Cutout, rng: np.random.Generator) -> Cutout:
-    grain = rng.standard_normal(cutout.pixels.shape) * rng.uniform(*NOISE)
-    return _relight(cutout, cutout.pixels + grain)
-
-
-def _blur(cutout: Cutout, rng: np.random.Generator) -> Cutout:
-    from scipy import ndimage
-
-    sigma, levels = rng.uniform(*BLUR), cutout.pixels.astype(float)
-    blurred = ndimage.gaussian_filter(levels, (sigma, sigma, 0), mode="nearest", truncate=3)
-    return _relight(cutout, blurred)
-
-
-def _relight(cutout: Cutout, levels: np.ndarray) -> Cutout:
+def _relit(cutout: Cutout, levels: np.ndarray) -> Cutout:
     return replace(cutout, pixels=np.clip(np.rint(levels), 0, 255).astype(np.uint8))
 
 
-GEOMETRY: tuple[Change, ...] = (_quarter_turns, _left_to_right, _upside_down, _shift, _scale, _turn)
-CHANGES: tuple[Change, ...] = (*GEOMETRY, _brightness, _contrast, _noise, _blur)
+def _contrasted(cutout: Cutout, factor: float) -> Cutout:
+    mean = cutout.pixels.mean()
+    return _relit(cutout, mean + (cutout.pixels - mean) * factor)
+
+
+def _noisy(cutout: Cutout, rng: np.random.Generator) -> Cutout:
+    grain = rng.standard_normal(cutout.pixels.shape)
+    return _relit(cutout, cutout.pixels + grain * rng.uniform(*NOISE))
+
+
+def _blurred(cutout: Cutout, sigma: float) -> Cutout:
+    from scipy import ndimage
+
+    levels, sigmas = cutout.pixels.astype(float), (sigma, sigma, 0)
+    return _relit(cutout, ndimage.gaussian_filter(levels, sigmas, mode="nearest", truncate=3))
+
+
+CHANGES: dict[str, Change] = {
+    "quarter turns": _quarter_turns,
+    "left to right": lambda cutout, rng: _mirrored(cutout, 1),
+    "upside down": lambda cutout, rng: _mirrored(cutout, 0),
+    "shift": _shifted,
+    "scale": lambda cutout, rng: _scaled(cutout, rng.uniform(1 - SCALE, 1 + SCALE)),
+    "turn": lambda cutout, rng: _turned(cutout, rng.uniform(-TURN, TURN)),
+    "brightness": lambda cutout, rng: _relit(
+        cutout, cutout.pixels * rng.uniform(1 - LIGHT, 1 + LIGHT)
+    ),
+    "contrast": lambda cutout, rng: _contrasted(cutout, rng.uniform(1 - LIGHT, 1 + LIGHT)),
+    "noise": _noisy,
+    "blur": lambda cutout, rng: _blurred(cutout, rng.uniform(*BLUR)),
+}

@@ -39,7 +39,15 @@ class Textures:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.files = packaged_files() if folder is None else _folder_files(folder)
+        if folder is None:  # found without running scikit-image's code
+            (package,) = getattr(find_spec("skimage"), "submodule_search_locations", None) or [""]
+            self.files = tuple(Path(package) / f"data/{name}.png" for name in PACKAGED)
+        elif folder.is_dir():
+            self.files = tuple(sorted(images_in(walk(folder))))
+        else:
+            raise FileNotFoundError(f"textures: expected a folder of images, but {folder} is none")
+        if not self.files:
+            raise ValueError(f"textures: expected images in {folder} or below it, found none")
         for file in self.files:
             check_header(file)
         self._cache = ArrayCache(KEPT)
@@ -60,37 +68,15 @@ class Textures:
         return np.array(image)
 
 
-def packaged_files() -> tuple[Path, ...]:
-    """The pictures inside the installed scikit-image, found without running its code."""
-    spec = find_spec("skimage")
-    places = (spec and spec.submodule_search_locations) or ["skimage"]
-    files = tuple(Path(places[0]) / f"data/{name}.png" for name in PACKAGED)
-    for file in files:
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"{file} is missing from scikit-image; install it again, or name a folder of images"
-            )
-    return files
-
-
-def _folder_files(folder: Path) -> tuple[Path, ...]:
-    """The images in a folder and in those below it, in the order of their names."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"textures: expected a folder of images, but {folder} is none")
-    files = tuple(sorted(images_in(walk(folder))))
-    if not files:
-        raise ValueError(f"textures: expected images in {folder} or below it, found none")
-    return files
-
-
 def distort(picture: Picture, rng: np.random.Generator) -> Picture:
     """Apply `DISTORTIONS` different changes of colour or direction, in drawn order.
 
     Source: the ten and their ranges as in DRAEM's code, which the unofficial code and DiffusionAD
         share; written anew, and each always acts where there some act by chance.
     """
-    for k in rng.permutation(len(CHANGES))[:DISTORTIONS]:
-        picture = CHANGES[k](picture, rng)
+    changes = list(CHANGES.values())
+    for k in rng.permutation(len(changes))[:DISTORTIONS]:
+        picture = changes[k](picture, rng)
     return picture
 
 
@@ -123,15 +109,6 @@ def _gamma(picture: Picture, rng: np.random.Generator) -> Picture:
     return _by_level(picture, *(255 * level ** rng.uniform(0.5, 2.0) for _ in range(3)))
 
 
-def _brightness(picture: Picture, rng: np.random.Generator) -> Picture:
-    return _by_level(picture, np.arange(256) * rng.uniform(0.8, 1.2) + rng.uniform(-30, 30))
-
-
-def _sharpness(picture: Picture, rng: np.random.Generator) -> Picture:
-    sharp = ImageEnhance.Sharpness(Image.fromarray(picture))
-    return np.array(sharp.enhance(rng.uniform(0.1, 1.9)))
-
-
 def _hue_and_saturation(picture: Picture, rng: np.random.Generator) -> Picture:
     hsv = np.array(Image.fromarray(picture).convert("HSV"))
     hue, saturation = rng.integers(-50, 50, size=2, endpoint=True)
@@ -140,26 +117,13 @@ def _hue_and_saturation(picture: Picture, rng: np.random.Generator) -> Picture:
     return np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
 
 
-def _solarize(picture: Picture, rng: np.random.Generator) -> Picture:
-    level, threshold = np.arange(256.0), rng.uniform(32, 128)
+def _solarized(picture: Picture, threshold: float) -> Picture:
+    level = np.arange(256.0)
     return _by_level(picture, np.where(level < threshold, level, 255 - level))
 
 
-def _posterize(picture: Picture, rng: np.random.Generator) -> Picture:
-    bits = int(rng.integers(1, 8, endpoint=True))
-    return picture & np.uint8(256 - 2 ** (8 - bits))
-
-
-def _invert(picture: Picture, rng: np.random.Generator) -> Picture:
-    return 255 - picture
-
-
-def _autocontrast(picture: Picture, rng: np.random.Generator) -> Picture:
-    return np.array(ImageOps.autocontrast(Image.fromarray(picture), cutoff=rng.uniform(0, 20)))
-
-
-def _equalize(picture: Picture, rng: np.random.Generator) -> Picture:
-    return np.array(ImageOps.equalize(Image.fromarray(picture)))
+def _filtered(picture: Picture, change: Callable[[Image.Image], Image.Image]) -> Picture:
+    return np.array(change(Image.fromarray(picture)))
 
 
 def _turn(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -177,5 +141,23 @@ def _turn(picture: Picture, rng: np.random.Generator) -> Picture:
     return np.array(Image.fromarray(wide).transform((w, h), *affine))
 
 
-TONES: tuple[Change, ...] = (_gamma, _brightness, _sharpness, _hue_and_saturation, _solarize)
-CHANGES: tuple[Change, ...] = (*TONES, _posterize, _invert, _autocontrast, _equalize, _turn)
+CHANGES: dict[str, Change] = {
+    "gamma": _gamma,
+    "brightness": lambda picture, rng: _by_level(
+        picture, np.arange(256) * rng.uniform(0.8, 1.2) + rng.uniform(-30, 30)
+    ),
+    "sharpness": lambda picture, rng: _filtered(
+        picture, lambda image: ImageEnhance.Sharpness(image).enhance(rng.uniform(0.1, 1.9))
+    ),
+    "hue and saturation": _hue_and_saturation,
+    "solarize": lambda picture, rng: _solarized(picture, rng.uniform(32, 128)),
+    "posterize": lambda picture, rng: (
+        picture & np.uint8(256 - 2 ** (8 - int(rng.integers(1, 8, endpoint=True))))
+    ),
+    "invert": lambda picture, rng: 255 - picture,
+    "autocontrast": lambda picture, rng: _filtered(
+        picture, lambda image: ImageOps.autocontrast(image, cutoff=rng.uniform(0, 20))
+    ),
+    "equalize": lambda picture, rng: _filtered(picture, ImageOps.equalize),
+    "turn": _turn,
+}

@@ -57,9 +57,8 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         recipe: What to make.
     Attributes:
         foregrounds: What was estimated, by category.
-        notes: What is missing and where its share went, a sentence each.
-        missing: Those of the notes that nobody asked for: there is no seen defect, or one lies
-            outside the frame.
+        missing: What is missing though it was asked for, and where its share went, a sentence
+            each: there is no seen defect, or one lies outside the frame.
     Raises:
         FileNotFoundError: There are no textures.
         ValueError: There is nothing to make anomalies of, a seen image has no mask or shows no
@@ -90,7 +89,7 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         self._of = {name: np.flatnonzero(names == name) for name in normal.categories}
         self._visible, lost = self._look_at_seen() if recipe.seen or recipe.extended else ([], [])
         shares, moved = share_out(recipe, bool(self._visible))
-        self.composition, self.notes = BatchComposition(batch, shares), (*lost, *moved)
+        self.composition = BatchComposition(batch, shares)
         defects = recipe.seen or recipe.extended
         self.missing = (*lost, *(moved if defects and not self._visible else ()))
         made = {kind for kind, share in zip(KINDS, shares, strict=True) if share}
@@ -117,18 +116,18 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
     def make(self, index: int) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
         """The sample as bytes, before it is scaled, and the mask of its anomalous pixels."""
         plan = self.plan(index)
-        seen = (
-            None if plan.seen is None else (self.seen.pixels(plan.seen), self.seen.mask(plan.seen))
-        )
-        if plan.normal is None:
-            assert seen is not None, "a sample is planned with an image"
-            return seen
+        seen = None
+        if plan.seen is not None:
+            seen = self.seen.pixels(plan.seen), self.seen.mask(plan.seen)
+            if plan.normal is None:
+                return seen
+        assert plan.normal is not None, "a sample is planned with an image"
         image = self.normal.pixels(plan.normal)
         if plan.kind == "normal":
             return image, np.zeros(self.size, dtype=bool)
         rng = np.random.default_rng([self.seed, PIXELS, index])
         foreground = self.foreground(plan.normal)
-        if seen:
+        if seen is not None:
             return extended(image, *seen, foreground, rng)
         assert self.textures is not None, "without textures no sample is planned as simulated"
         is_object = self._rule(plan.normal).kind == "object"
@@ -155,15 +154,6 @@ class TrainingSet(Dataset[tuple[Tensor, Tensor]]):
         used = ((self.seen, plan.seen), (self.normal, plan.normal))
         files = [images.references[i].path for images, i in used if i is not None]
         return f"{plan.kind}: {' in '.join(files)}"
-
-    def describe(self) -> str:
-        """A few lines: what a batch holds, what is missing and why, where anomalies may lie."""
-        lines = [self.composition.describe(), *self.notes]
-        if self.textures is not None:
-            lines.append(f"textures: {len(self.textures)}")
-        if self.recipe.foreground:
-            lines += [f"foreground of {n}: {f.describe()}" for n, f in self.foregrounds.items()]
-        return "\n".join(lines)
 
     def foreground(self, i: int) -> Bool[np.ndarray, "h w"]:
         """Where anomalies may lie in normal image i; read-only."""

@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 
 from adlib.data.rendered.builtin import RECIPE, SCENES, load_builtin, render
-from adlib.data.rendered.fields import noise, pixels, turn
-from adlib.data.rendered.marks import outside
-from adlib.data.rendered.optics import Camera
 
 SIZE = 96
 # of RECIPE 1; the same with numpy's AVX2 and AVX-512 code switched off (NPY_DISABLE_CPU_FEATURES)
@@ -87,8 +84,9 @@ def test_half_of_the_test_is_good_and_every_defect_comes() -> None:
         assert test.labels.sum() == 20
         assert {r.defect for r in test.references} == {"good", *SCENES[category][1]}
     assert not data.train.labels.any()
-    assert len(data.categories) == len(SCENES) >= 8
-    assert all(len(kinds) >= 3 for _, kinds in SCENES.values())
+    data = load_builtin(48, train=6, test=6)
+    contents = [sample.image.tobytes() for split in (data.train, data.test) for sample in split]
+    assert len(set(contents)) == len(contents)  # no image both trains and tests
 
 
 @pytest.mark.parametrize("category", ["blister", "label", "tile"])
@@ -102,19 +100,12 @@ def test_a_swap_adds_nothing_and_takes_nothing_away(category: str) -> None:
     assert len(references) > 1
 
 
-def test_no_image_both_trains_and_tests() -> None:
-    data = load_builtin(48, train=12, test=12)
-    contents = [sample.image.tobytes() for split in (data.train, data.test) for sample in split]
-    assert len(set(contents)) == len(contents)
-
-
-@pytest.mark.parametrize("category", SCENES)
 @pytest.mark.parametrize("size", [32, 75])
-def test_the_smallest_and_an_odd_size_can_be_had(category: str, size: int) -> None:
-    sample = load_builtin(size, train=1, test=4, categories=[category]).test[3]
-    assert sample.image.shape == (size, size, 3)
-    assert sample.mask is not None
-    assert sample.mask.any()
+def test_the_smallest_and_an_odd_size_can_be_had(size: int) -> None:
+    for sample in load_builtin(size, train=1, test=2).test:
+        assert sample.image.shape == (size, size, 3)
+        assert sample.mask is not None
+        assert sample.mask.any() == sample.label
 
 
 def test_samples_are_complete_and_pickle() -> None:
@@ -150,48 +141,3 @@ def test_brightness_alone_finds_no_defect() -> None:
 def test_bad_requests_are_explained(options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         load_builtin(**options)
-
-
-@pytest.mark.parametrize("order", [1, 3])
-def test_noise_is_one_field_however_it_is_asked_for(order: int) -> None:
-    y, x = pixels(40)
-    fast = noise(np.random.default_rng(5), (6, 9), y, x, order)
-    slow = noise(np.random.default_rng(5), (6, 9), y + 0 * x, x + 0 * y, order)
-    assert np.allclose(fast, slow, rtol=0, atol=1e-12)
-    lattice = np.random.default_rng(5).standard_normal((6, 9))
-    at_points = noise(
-        np.random.default_rng(5), (6, 9), np.arange(6)[:, None] / 6, np.arange(9)[None] / 9
-    )
-    assert np.allclose(at_points, 1.5 * lattice)  # a line's noise meets its lattice
-    shifted = noise(np.random.default_rng(5), (6, 9), y + 1, x - 2, order)
-    assert np.allclose(fast, shifted, rtol=0, atol=1e-9)  # periodic
-
-
-def test_turn_is_a_rotation() -> None:
-    y, x = pixels(9)
-    across, along = turn(y, x, (0.4, 0.7), 0.3)
-    assert np.allclose(np.hypot(across, along), np.hypot(y - 0.4, x - 0.7))
-    assert np.allclose(turn(y, x, (0.4, 0.7), 0.0)[1], x - 0.7)
-
-
-def test_a_plate_has_straight_sides_and_round_corners() -> None:
-    at = np.linspace(-1, 1, 41)
-    v, u = np.meshgrid(at, at, indexing="ij")
-    distance = outside(v, u, 0.8, 1.2, 0.1)
-    straight = np.abs(u) <= 0.5
-    beyond = straight & (np.abs(v) >= 0.4)
-    assert np.allclose(distance[beyond], np.abs(v)[beyond] - 0.4)
-    corner = np.hypot(np.abs(v) - 0.3, np.abs(u) - 0.5) - 0.1  # from a circle in the corner
-    around = (np.abs(v) > 0.3) & (np.abs(u) > 0.5)
-    assert np.allclose(distance[around], corner[around])
-    assert distance.min() == pytest.approx(-0.4)  # the middle is as deep as the short side is near
-
-
-def test_grain_has_the_stated_strength() -> None:
-    camera = Camera(
-        gain=1.0, balance=(1.0, 1.0, 1.0), falloff=(0.0, 0.0), vignette=0.0, blur=0.5, grain=2.0
-    )
-    levels = np.full((200, 210, 3), 129.0)  # where the strength is one
-    grain = camera.speckle(np.random.default_rng(0), levels)
-    assert grain.std() == pytest.approx(2.0, rel=0.02)
-    assert abs(grain.mean()) < 0.05

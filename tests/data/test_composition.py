@@ -46,12 +46,6 @@ def test_each_kind_is_numbered_without_a_gap_as_a_function_of_the_index_alone() 
     assert composition.kind_of(10**9) == BatchComposition(7, SHARES).kind_of(10**9)
 
 
-def test_what_a_batch_holds_is_said_in_words() -> None:
-    assert BatchComposition(5, (0.5, 0.0, 0.25, 0.25)).describe() == (
-        "a batch of 5: 2.5 normal, 1.25 extended, 1.25 simulated"
-    )
-
-
 @pytest.mark.parametrize(
     ("switches", "seen", "shares", "note"),
     [
