@@ -13,7 +13,7 @@ from tqdm import tqdm
 from adlib.data.dataset import ImageRef, read_files
 from adlib.data.image_io import check_header, has_soft_edges, mask_values, read_mask, thumbnail
 from adlib.data.readers.folders import check_files
-from adlib.data.tools.duplicates import SIDE, alike, both_labels, describe, describe_pairs, repeats
+from adlib.data.tools.duplicates import SIDE, alike, both_labels, describe_pairs, leaks, repeats
 
 WIDE = 4000  # pixels of the longer side from which it is said how large photographs are read; ours
 STRETCH = 1.1  # between a category's widest and narrowest shape, from which it is said; ours
@@ -152,10 +152,8 @@ def look(
     groups, told = alike(files), {*found["uniform"], *(path for pair in pairs for path in pair)}
     same = [group for group in groups if not told.issuperset(group)]
     trained, tested = {r.path for r in (*train, *seen)}, {r.path for r in test}
-    for sentence in describe(same, trained, tested):
-        leak = "also trained on" in sentence
-        (report.problems if leak else report.notes).append(sentence)
-    report.notes += repeats(same, "test", tested)
+    report.problems += leaks(same, trained, tested)
+    report.notes += [*repeats(same, "training", trained), *repeats(same, "test", tested)]
     if files and not groups and not pairs:
         report.fine.append("no image occurs twice")
     return unreadable
@@ -238,11 +236,9 @@ def unscored(categories: Sequence[str], able: Sequence[str]) -> str:
         able: What `scorable` returned.
     """
     lacking = [c for c in categories if c not in able]
-    if not lacking:
-        return ""
+    rest = f"; adlib evaluate scores the others with --categories {shlex.join(able)}" * bool(able)
     said = f"{', '.join(lacking)} cannot be scored, for want of normal or of defective test images"
-    rest = f"; adlib evaluate scores the others with --categories {shlex.join(able)}"
-    return said + rest * bool(able)
+    return f"{said}{rest}" if lacking else ""
 
 
 def use_of(train: Sequence[ImageRef], test: Sequence[ImageRef], seen: Sequence[ImageRef]) -> str:

@@ -43,33 +43,31 @@ def duplicates(data: DataSplits) -> list[str]:
         for mark, reference in zip(images.fingerprints, images.references, strict=True)
     ]
     train = {r.path for images in learns for r in images.references}
-    return describe(_groups(marks), train, {r.path for r in data.test.references})
+    test, groups = {r.path for r in data.test.references}, _groups(marks)
+    return [*leaks(groups, train, test), *repeats(groups, "training", train)]
 
 
-def describe(groups: Sequence[Sequence[str]], train: set[str], test: set[str]) -> list[str]:
-    """Sentences about groups of equal images that a method learns from or is tested on."""
-    leaks = [g for g in groups if train.intersection(g) and test.intersection(g)]
-    if not leaks:
-        return repeats(groups, "training", train)
-    n = sum(len(test.intersection(g)) for g in leaks)
-    one, two = (next(f for f in leaks[0] if f in split) for split in (train, test))
-    leak = (
+def leaks(groups: Sequence[Sequence[str]], train: set[str], test: set[str]) -> list[str]:
+    """A sentence about groups of equal images that a method learns from and is tested on."""
+    both = [g for g in groups if train.intersection(g) and test.intersection(g)]
+    n = sum(len(test.intersection(g)) for g in both)
+    return [
         f"{n} test image{'s are' if n > 1 else ' is'} also trained on, byte by byte, which "
-        f"flatters every score; the first: {two} is the same as {one}"
-    )
-    return [leak, *repeats(groups, "training", train)]
+        f"flatters every score; the first: {next(f for f in g if f in test)} is the same as "
+        f"{next(f for f in g if f in train)}"
+        for g in both[:1]
+    ]
 
 
 def repeats(groups: Sequence[Sequence[str]], kind: str, split: set[str]) -> list[str]:
     """A sentence about images that are in one split more than once, or none."""
-    twice = [g for g in groups if len(split.intersection(g)) > 1]
-    if not twice:
-        return []
-    n = sum(len(split.intersection(g)) - 1 for g in twice)
-    one, two = [f for f in twice[0] if f in split][:2]
+    inside = [[f for f in g if f in split] for g in groups]
+    twice = [files for files in inside if len(files) > 1]
+    n = sum(len(files) - 1 for files in twice)
+    many = "s repeat others" if n > 1 else " repeats another"
     return [
-        f"{n} {kind} image{'s repeat others' if n > 1 else ' repeats another'}, byte by byte; the "
-        f"first: {two} is the same as {one}"
+        f"{n} {kind} image{many}, byte by byte; the first: {two} is the same as {one}"
+        for one, two, *_ in twice[:1]
     ]
 
 
@@ -94,13 +92,11 @@ def contradictions(data: DataSplits) -> list[str]:
 
 def describe_pairs(pairs: Sequence[tuple[str, str]]) -> list[str]:
     """A sentence about images with both labels, or none."""
-    if not pairs:
-        return []
     many = "images are" if len(pairs) > 1 else "image is"
-    good, bad = pairs[0]
     return [
         f"{len(pairs)} {many} called good and defective at once, so delete the wrong one: {good} "
         f"and {bad} show the same"
+        for good, bad in pairs[:1]
     ]
 
 
