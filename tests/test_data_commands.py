@@ -203,6 +203,8 @@ def process(code: str, words: list[str]) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", code, *words, "--accept-licence"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes, env=os.environ | {"OMP_NUM_THREADS": "1"}) as child:
+        assert child.stdout is not None
+        assert code != SLOW or "at work\n" in iter(child.stdout.readline, "")
         yield child
         child.kill()
 
@@ -216,8 +218,6 @@ def test_the_folder_of_a_killed_process_is_removed_and_that_of_a_living_one_is_n
 ) -> None:
     target = tmp_path / "sets/x"
     with process(SLOW, request(archive, target)) as child:
-        assert child.stdout is not None
-        assert "at work\n" in iter(child.stdout.readline, "")
         unpack([archive], target)
         assert len(hidden(target.parent)) == 1
         child.kill()
@@ -229,8 +229,6 @@ def test_the_folder_of_a_killed_process_is_removed_and_that_of_a_living_one_is_n
 
 def test_sigterm_cleans_up_as_an_interrupt_does(archive: Path, tmp_path: Path) -> None:
     with process(SLOW, request(archive, tmp_path / "sets/x")) as child:
-        assert child.stdout is not None
-        assert "at work\n" in iter(child.stdout.readline, "")
         assert len(hidden(tmp_path / "sets")) == 1
         child.send_signal(signal.SIGTERM)
         _, error = child.communicate(timeout=60)

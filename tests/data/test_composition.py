@@ -1,8 +1,6 @@
 """Batches hold the kinds of samples in their shares; what cannot be made gives its share away."""
 
-import json
 from collections import Counter
-from dataclasses import asdict
 from fractions import Fraction
 
 import pytest
@@ -85,10 +83,3 @@ def test_missing_kinds_leave_their_share_to_the_others(
 def test_nonsense_is_refused_where_it_is_written(options: dict, field: str) -> None:
     with pytest.raises(ValueError, match=field):
         AnomalyConfig(**options)
-
-
-def test_it_can_be_saved() -> None:
-    kept = json.loads(json.dumps(asdict(AnomalyConfig(beta=(0.1, 0.5)))))
-    assert AnomalyConfig(
-        **kept | {"beta": tuple(kept["beta"]), "shares": tuple(kept["shares"])}
-    ) == (AnomalyConfig(beta=(0.1, 0.5)))

@@ -90,10 +90,7 @@ def bottle(scene: Rng, size: int, defect: str, flaw: Rng) -> Colour:
 def _windows(ny: Plane, nx: Plane, nz: Plane, lamp: float) -> Plane:
     """The sharp mirror images of two square lamps beside the bottle."""
     light = np.zeros(ny.shape)
-    for turned, low, high, half, power in (
-        (0.0, 0.42, 0.80, 0.42, 1.0),
-        (2.6, 0.30, 0.48, 0.3, 0.6),
-    ):
+    for turned, low, high, half, power in WINDOWS:
         ly, lx = np.sin(lamp + turned), np.cos(lamp + turned)
         along, across = 2 * nz * (ny * ly + nx * lx), 2 * nz * (nx * ly - ny * lx)
         lit = step(along, low, low + 0.05) * (1 - step(along, high - 0.05, high))

@@ -26,15 +26,9 @@ def moved(plane: Plane, dy: float, dx: float) -> Plane:
     return np.roll(plane, (round(dy), round(dx)), axis=(0, 1))
 
 
-def slopes(height: Plane) -> tuple[Plane, Plane]:
-    """Slope of a height in pixels, along y and x."""
-    dy, dx = np.gradient(height)
-    return dy, dx
-
-
 def lambert(height: Plane, azimuth: float, elevation: float) -> Plane:
     """Diffuse light on a relief given in pixels; 1 on a level surface."""
-    dy, dx = slopes(height)
+    dy, dx = np.gradient(height)  # in pixels
     facing = np.sin(azimuth) * dy + np.cos(azimuth) * dx
     lit = (1.0 + facing / np.tan(elevation)) / np.sqrt(1.0 + dy * dy + dx * dx)
     return np.maximum(lit, 0.0)

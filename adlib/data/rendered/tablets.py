@@ -4,7 +4,7 @@ import numpy as np
 
 from adlib.data.rendered.fields import Place, Plane, Rng, fractal, noise, pixels, step, turn
 from adlib.data.rendered.marks import blotch, outside
-from adlib.data.rendered.optics import Colour, blur, lambert, metal, moved, paint, slopes, tint
+from adlib.data.rendered.optics import Colour, blur, lambert, metal, moved, paint, tint
 
 ROWS, COLUMNS = 3, 4
 NIGHT = 3  # the last column holds tablets of another colour
@@ -96,7 +96,7 @@ def _card(scene: Rng, y: Place, x: Place, v: Plane, u: Plane, lamp: float) -> Co
     size = len(y)
     knurls = np.sin(2 * np.pi * 62 * (u + v)) * np.sin(2 * np.pi * 62 * (u - v))
     crumple = noise(scene, (6, 6), y, x, order=3) + 0.4 * noise(scene, (17, 17), y, x, order=3)
-    dy, dx = slopes(0.014 * size * crumple)
+    dy, dx = np.gradient(0.014 * size * crumple)
     fine = noise(scene, (170, 170), y, x)
     ny, nx = 0.9 * dy + 0.05 * knurls + 0.02 * fine, 0.9 * dx + 0.05 * knurls - 0.02 * fine
     shine = metal(ny, nx, np.sqrt(np.maximum(1 - ny * ny - nx * nx, 0.1)), lamp)

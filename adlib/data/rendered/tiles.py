@@ -4,7 +4,7 @@ import numpy as np
 
 from adlib.data.rendered.fields import Plane, Rng, fractal, noise, pixels, step, turn
 from adlib.data.rendered.marks import blotch, grains, line, outside, spot, stroke
-from adlib.data.rendered.optics import Colour, blur, lambert, metal, paint, slopes, tint
+from adlib.data.rendered.optics import Colour, blur, lambert, metal, paint, tint
 
 HALF, ROUND = 0.455, 0.07  # of a tile, and the radius of its corners, in tiles
 GREEN, CREAM = (0.050, 0.185, 0.165), (0.66, 0.62, 0.52)
@@ -52,7 +52,7 @@ def tile(scene: Rng, size: int, defect: str, flaw: Rng) -> Colour:
     swell = 0.045 * step(rim, 0.0, 0.09) - 0.05 * (fv * fv + fu * fu)
     swell = swell + 0.0025 * noise(scene, (11, 11), y, x, order=3)
     swell = swell + 0.0003 * noise(scene, (40, 40), y, x, order=3)
-    dy, dx = slopes(swell / pixel)
+    dy, dx = np.gradient(swell / pixel)
     ny, nx = dy + 0.018 * lies[4][k], dx + 0.018 * lies[5][k]
     norm = np.sqrt(1 + ny * ny + nx * nx)
     shine = metal(-ny / norm, -nx / norm, 1 / norm, lamp)
