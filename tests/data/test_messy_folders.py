@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from adlib.cli import main
 from adlib.command_line import load
 from adlib.data import load_data
 from adlib.data.dataset import DataSplits
@@ -295,6 +296,15 @@ def test_an_image_called_good_and_bad_is_a_contradiction(
     text = said(place)
     assert "PROBLEM  1 image is called good and defective at once" in text
     assert f"{root}/good/3.jpg and {root}/bad/y.{ending} show the same" in text
+
+
+def test_train_names_contradicting_labels(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    resaved(parts / "good/003.jpg", parts / "bad/y.png", "png")
+    (parts.parent / "run").mkdir()
+    (parts.parent / "run/mine").write_text("x")  # so that it stops before it trains
+    assert main(["train", "pro-ad", "--data", str(parts), "--out", str(parts.parent / "run")]) == 2
+    (note,) = (x for x in capsys.readouterr().out.splitlines() if "good and defective" in x)
+    assert f"{parts}/good/003.jpg and {parts}/bad/y.png" in note
 
 
 def test_photographs_of_one_fine_texture_do_not_contradict(tmp_path: Path) -> None:
