@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -194,7 +195,7 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
 
 
 def test_sizes_are_told_by_area_and_unlike_shapes_for_each_category(tmp_path: Path) -> None:
-    def save(file: str, size: tuple[int, int], **options: object) -> None:
+    def save(file: str, size: tuple[int, int], **options: Any) -> None:
         Image.new("RGB", size, (9, 9, 9)).save(made.image(tmp_path / file), **options)
 
     for k, size in enumerate([(40, 30), (80, 60), (42, 30)]):  # width, height

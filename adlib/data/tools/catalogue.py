@@ -46,8 +46,13 @@ def _benchmark(entry: dict[str, Any]) -> Benchmark:
         for category, (train, good, bad) in entry.get("each", {}).items()
     }
     counts = {word: None if n == "unknown" else n for word, n in entry["counts"].items()}
-    known = {"folders": tuple(entry["folders"]), "counts": Counts(**counts), "each": each}
-    return Benchmark(**entry | known | {"categories": tuple(entry.get("categories", each))})
+    known: dict[str, Any] = {
+        "folders": tuple(entry["folders"]),
+        "counts": Counts(**counts),
+        "each": each,
+    }
+    known["categories"] = tuple(entry.get("categories", each))
+    return Benchmark(**entry | known)
 
 
 _TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

@@ -120,8 +120,8 @@ def both_labels(
         good, bad = of[category, False], of[category, True]
         if not good:
             continue
-        thumbs = ([thumbnails[path].ravel() for path in paths] for paths in (good, bad))
-        for i, j in np.argwhere(cdist(*thumbs, "chebyshev").T <= NEAR):
+        a, b = (np.stack([thumbnails[p].ravel() for p in paths]) for paths in (bad, good))
+        for i, j in np.argwhere(cdist(a, b, "chebyshev") <= NEAR):
             path, other = bad[i], good[j]
             done = bool(pairs) and pairs[-1][1] == path
             if not done and _same(structure(other), structure(path)):
