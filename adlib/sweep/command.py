@@ -43,14 +43,4 @@ def sweep(command: Sweep) -> None:
         raise ModuleNotFoundError(
             f"{error}; pip install 'adlib-anomaly[sweep]' brings it"
         ) from error
-    run.run(
-        command.file,
-        command.out or Path("runs") / f"sweep-{command.file.stem}",
-        command.shard,
-        only_check=command.check,
-        sources=command.merge,
-        workers=command.workers,
-        threads=command.threads_per_worker,
-        scheduler=command.scheduler,
-        retries=command.retries,
-    )
+    run.run(**vars(command))

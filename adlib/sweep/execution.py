@@ -27,14 +27,9 @@ from adlib.system.progress import LOG
 
 PAUSE = 0.2  # seconds between two looks at a process
 LAST_LINES = 20  # of a traceback
-KERNEL_REFUSES = (
-    "MPLBACKEND",  # pictures inline
-    "JPY_SESSION_NAME",
-    LOG,  # nobody watches
-    # Dask's, for its workers: memory is given back at once, and training, which asks for it again
-    # at each step, spent half of its time on that.
-    "MALLOC_TRIM_THRESHOLD_",
-)
+# Pictures inline, nobody who moves a slider or watches a log. The last is Dask's, for its workers:
+# memory given back at once cost half the time of training, which asks for it again at each step.
+KERNEL_REFUSES = ("MPLBACKEND", "JPY_SESSION_NAME", LOG, "MALLOC_TRIM_THRESHOLD_")
 KERNEL_ENVIRONMENT = {
     "TQDM_DISABLE": "1",  # a bar is for a person who waits
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a note of the debugger on stderr
@@ -45,25 +40,15 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What all points of a sweep share; of plain values, so that other machines can be sent it.
+    """All that the points of a sweep share; of plain values, to be sent to other machines."""
 
-    Args:
-        out: The sweep's folder, which every worker must see under this path.
-        takes_out: Whether the notebook has a parameter `out`, to be given the point's folder.
-        notebook: The notebook's file name, and its SHA-256, under which it lies in OUT/notebooks.
-        timeout: Seconds that an attempt may take; None for no limit.
-        retries: How often a point that failed is tried again.
-        threads: CPU threads of the kernel's libraries; None leaves them as the worker has them.
-        gpus: CUDA_VISIBLE_DEVICES of each worker of this machine; empty leaves it alone.
-    """
-
-    out: str
-    takes_out: bool
-    notebook: dict[str, str]
-    timeout: float | None = None
-    retries: int = 0
-    threads: int | None = None
-    gpus: tuple[str, ...] = ()
+    out: str  # the sweep's folder, which every worker must see under this path
+    takes_out: bool  # whether the notebook is given the point's folder as its parameter `out`
+    notebook: dict[str, str]  # its file's name, and the SHA-256 under which OUT/notebooks has it
+    timeout: float | None = None  # seconds that an attempt may take
+    retries: int = 0  # of a point that failed
+    threads: int | None = None  # of the kernel's libraries; None leaves them as the worker has them
+    gpus: tuple[str, ...] = ()  # CUDA_VISIBLE_DEVICES of each worker of this machine
 
 
 def attempt(
@@ -92,11 +77,11 @@ def attempt(
         )
     with slot.lock() as log:
         if slot.finished.is_dir():  # asked after the lock: it may have just been released
-            return slot.result() or {}
+            return slot.result()
         if log is None:
             return {"id": point.id, "status": "busy"}
         made = {"adlib": adlib.__version__, "commit": commit(), "notebook": job.notebook}
-        result = slot.begin({"id": point.id, "parameters": point.parameters}, made)
+        result = slot.begin(point, **made)
         started = time.perf_counter()
         outcome = _execute(job, point, slot.work, log, wanted, worker)
         if outcome is None:

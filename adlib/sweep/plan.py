@@ -42,6 +42,7 @@ SHOWN = 12  # problems shown at once
 KINDS = {kind.__name__: kind for kind in (int, float, str, bool, list, dict)}
 Values = dict[str, Any]
 Lines = dict[tuple[Any, ...], int]
+Site = tuple[Any, Any, str]  # a parameter's name, a value for it, the file and line of the value
 
 
 class SweepError(ValueError):
@@ -63,45 +64,30 @@ class Point:
     parameters: Values
 
 
-class Site(NamedTuple):
-    """A value that a file gives a parameter, and the file and line where it stands."""
-
-    name: Any
-    value: Any
-    place: str
-
-
 class Parameter(NamedTuple):
-    """A line of the notebook's cell of parameters.
+    """A line of the notebook's cell of parameters."""
 
-    Args:
-        default: Its value, or UNKNOWN.
-        kind: The type that a value must have; None if nothing is known of it.
-        optional: Whether null is a value: the default is None, or the line's annotation or comment
-            says None.
-    """
-
-    default: Any
-    kind: type | None
-    optional: bool
+    default: Any  # or UNKNOWN
+    kind: type | None  # of its values; None if nothing is known of it
+    optional: bool  # whether null is a value: the default, annotation or comment says None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A sweep's file, read: its points in the file's order, and every value for the check."""
+    """A sweep's file, read and checked; `takes_out` if the notebook has a parameter `out`."""
 
     notebook: Path
     points: tuple[Point, ...]
-    sites: tuple[Site, ...]
+    takes_out: bool
     resources: dict[str, float]
     timeout: float | None
 
 
 def read_plan(path: Path) -> Plan:
-    """Read a sweep's YAML file.
+    """Read a sweep's YAML file, and check names and types of all values against its notebook.
 
     Raises:
-        SweepError: There is no such file, a key is unknown, or its entries contradict one another.
+        SweepError: The file, an entry or a value does not fit; says what was expected and where.
     """
     raw, lines = read_mapping(path)
 
@@ -124,48 +110,46 @@ def read_plan(path: Path) -> Plan:
     notebook = path.parent / raw["notebook"]
     if not is_file(notebook):
         refuse(f"no notebook at {notebook}", "notebook")
-    profile = _read_profile(notebook, raw["profile"], at("profile")) if "profile" in raw else []
-    fixed, grid = raw.get("fixed", {}), raw.get("grid", {})
-    include, exclude = raw.get("include", []), raw.get("exclude", [])
-    sites = [*profile, *(Site(n, v, at("fixed", n)) for n, v in fixed.items())]
-    for n, values in grid.items():
-        if not isinstance(values, list) or not values:
-            refuse(f"{n} must be a list of values, got {reprlib.repr(values)}", "grid", n)
-        if n in fixed:
-            refuse(f"{n} is fixed already, in {at('fixed', n)}", "grid", n)
-        sites += [Site(n, v, at("grid", n, i)) for i, v in enumerate(values)]
-    for key, entries in (("include", include), ("exclude", exclude)):
-        for i, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not entry:
-                refuse(f"expected parameters and values, got {reprlib.repr(entry)}", key, i)
-            sites += [Site(n, v, at(key, i, n)) for n, v in entry.items()]
-    for name, value, place in sites:
-        if not isinstance(name, str) or not name.isidentifier():
-            raise SweepError(f"{place}: {name!r} is no name of a parameter")
-        try:
-            as_json(value)
-        except (ValueError, TypeError) as error:  # infinity, a date
-            raise SweepError(
-                f"{place}: {name} must be made of finite numbers, text, true, false, null, lists "
-                f"and mappings, got {reprlib.repr(value)}; quote what is meant as text"
-            ) from error
-    for name, amount in raw.get("resources", {}).items():
+    resources = raw.get("resources", {})
+    for name, amount in resources.items():
         if type(amount) not in (int, float) or not 0 < amount < math.inf:
             refuse(f"resource {name} must be a number above 0, got {amount!r}", "resources")
         if name == "GPU" and amount > 1 and amount % 1:
             refuse(f"GPU must be whole, or a share below 1, got {amount}", "resources")
 
+    profile = _read_profile(notebook, raw["profile"], at("profile")) if "profile" in raw else []
+    fixed, grid = raw.get("fixed", {}), raw.get("grid", {})
+    sites = [*profile, *((name, value, at("fixed", name)) for name, value in fixed.items())]
+    for name, values in grid.items():
+        if not isinstance(values, list) or not values:
+            refuse(f"{name} must be a list of values, got {reprlib.repr(values)}", "grid", name)
+        if name in fixed:
+            refuse(f"{name} is fixed already, in {at('fixed', name)}", "grid", name)
+        sites += [(name, value, at("grid", name, i)) for i, value in enumerate(values)]
+    for key in ("include", "exclude"):
+        for i, entry in enumerate(raw.get(key, [])):
+            if not isinstance(entry, dict) or not entry:
+                refuse(f"expected parameters and values, got {reprlib.repr(entry)}", key, i)
+            sites += [(name, value, at(key, i, name)) for name, value in entry.items()]
+    known = read_parameters(notebook)
+    problems = [p for p in (_problem(site, known, notebook.name) for site in sites) if p]
+    if problems:
+        rest = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        raise SweepError("\n".join([*problems[:SHOWN], *rest]))
+
+    include = raw.get("include", [])
     count = math.prod(map(len, grid.values())) + len(include)
     if count > MOST_POINTS:
         key = "grid" if grid else "include"
         refuse(f"{key} asks for {count:,} points; at most {MOST_POINTS:,} are taken", key)
     chosen = [dict(zip(grid, c, strict=True)) for c in itertools.product(*grid.values()) if grid]
-    for i, entry in enumerate(exclude):
-        kept = [values for values in chosen if not _pairs(entry) <= _pairs(values)]
+    for i, entry in enumerate(raw.get("exclude", [])):
+        wanted = {(name, as_json(value)) for name, value in entry.items()}
+        kept = [v for v in chosen if wanted - {(name, as_json(v[name])) for name in v}]
         if len(kept) == len(chosen):
             refuse(f"no combination of the grid has {reprlib.repr(entry)}", "exclude", i)
         chosen = kept
-    base = {site.name: site.value for site in profile} | fixed
+    base = {name: value for name, value, _ in profile} | fixed
     points: dict[str, Point] = {}
     for values in [*chosen, *include]:
         point = point_of(notebook, values, base)
@@ -177,8 +161,8 @@ def read_plan(path: Path) -> Plan:
     return Plan(
         notebook=notebook,
         points=tuple(points.values()),
-        sites=tuple(sites),
-        resources={str(name): float(n) for name, n in raw.get("resources", {}).items()},
+        takes_out=OUT in known,
+        resources={str(name): float(amount) for name, amount in resources.items()},
         timeout=float(raw["timeout"]) if "timeout" in raw else None,
     )
 
@@ -222,13 +206,23 @@ def read_mapping(path: Path) -> tuple[Values, Lines]:
     except SweepError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        line = 0 if loader is None else loader.line
-        line = getattr(getattr(error, "problem_mark", None), "line", line) + 1
+        line = getattr(getattr(error, "problem_mark", loader), "line", 0) + 1
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
         raise SweepError(f"{path}, line {line}: it is not YAML: {problem}") from error
     if not isinstance(raw, dict):
         raise SweepError(f"{path} must hold a mapping, got {type(raw).__name__}")
     return raw, lines
+
+
+def _read_profile(notebook: Path, name: str, place: str) -> list[Site]:
+    """Values of profiles/NAME.yml beside the notebook, the files that the book is built from."""
+    path = notebook.parent / "profiles" / f"{name}.yml"
+    raw, lines = read_mapping(path) if path.is_file() else ({}, {})
+    values = raw.get(notebook.stem)
+    if not values or not isinstance(values, dict):
+        raise SweepError(f"{place}: expected values for {notebook.stem} in {path}, found none")
+    where = f"{path}, line {lines[(notebook.stem,)]}"
+    return [(n, value, where) for n, value in values.items()]
 
 
 def point_of(notebook: Path, values: Values, base: Values) -> Point:
@@ -269,21 +263,6 @@ def as_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
-def _pairs(values: Values) -> set[tuple[str, str]]:
-    return {(name, as_json(value)) for name, value in values.items()}
-
-
-def _read_profile(notebook: Path, name: str, place: str) -> list[Site]:
-    """Values of profiles/NAME.yml beside the notebook, the files that the book is built from."""
-    path = notebook.parent / "profiles" / f"{name}.yml"
-    raw, lines = read_mapping(path) if path.is_file() else ({}, {})
-    values = raw.get(notebook.stem)
-    if not values or not isinstance(values, dict):
-        raise SweepError(f"{place}: expected values for {notebook.stem} in {path}, found none")
-    where = f"{path}, line {lines[(notebook.stem,)]}"
-    return [Site(n, v, where) for n, v in values.items()]
-
-
 def read_parameters(notebook: Path) -> dict[str, Parameter]:
     """Read a notebook's cell tagged `parameters`, in the order of its lines.
 
@@ -291,23 +270,23 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
         SweepError: The file is no notebook, it has no such cell, or the cell is not Python.
     """
     try:
-        raw = json.loads(notebook.read_text(encoding="utf-8"))
-        cells = [c for c in raw["cells"] if "parameters" in c["metadata"].get("tags", [])]
-        sources = ["".join(cell["source"]) for cell in cells]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SweepError(f"{notebook} is no notebook of format 4: {error!r}") from error
-    if not sources:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+        source = "".join(tagged[0]["source"]) if tagged else None
+        statements = ast.parse(source or "").body
+    except (SyntaxError, ValueError, LookupError, TypeError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise SweepError(f"{notebook} is no notebook with parameters in Python: {why}") from error
+    except (RecursionError, MemoryError) as error:
+        raise SweepError(f"{notebook} is nested too deeply") from error
+    if source is None:
         raise SweepError(f"{notebook} has no cell tagged `parameters`, so nothing can be swept")
-    try:
-        statements = ast.parse(sources[0]).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise SweepError(f"{notebook}: the parameters cell is not Python: {error}") from error
     found = {}
     for node in statements:
         if not isinstance(node, ast.Assign | ast.AnnAssign):
             continue
         annotation = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else ""
-        comment = sources[0].splitlines()[(node.end_lineno or 1) - 1].partition("#")[2]
+        comment = source.splitlines()[(node.end_lineno or 1) - 1].partition("#")[2]
         try:
             default = ast.literal_eval(node.value) if node.value else UNKNOWN
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
@@ -321,51 +300,29 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     return found
 
 
-def check(plan: Plan) -> dict[str, Parameter]:
-    """Compare names and types of a plan's values with its notebook, and return the notebook's.
-
-    Raises:
-        SweepError: Some do not fit; says which, what was expected and in which line it stands.
-    """
-    known = read_parameters(plan.notebook)
-    problems = [p for p in (_problem(site, known, plan.notebook.name) for site in plan.sites) if p]
-    if problems:
-        rest = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        raise SweepError("\n".join([*problems[:SHOWN], *rest]))
-    return known
-
-
-def fits(parameter: Parameter, value: Any) -> bool:
-    """Whether a value has a type that the parameter may have; an int is a float, a bool neither."""
-    if value is None:
-        return parameter.optional
-    if parameter.kind is None:
-        return True
-    if type(value) is not parameter.kind:
-        return type(value) is int and parameter.kind is float
-    inner = parameter.default
-    if isinstance(value, list) and isinstance(inner, list | tuple) and inner:
-        kinds = {type(item) for item in inner}
-        return all(type(v) in kinds or (type(v) is int and float in kinds) for v in value)
-    return True
-
-
 def _problem(site: Site, known: dict[str, Parameter], notebook: str) -> str | None:
+    """What is wrong with a value: what was expected, what came, and where."""
     name, value, place = site
     if name == OUT:
         return f"{place}: {OUT} is set by the sweep, to the folder of each point"
     if name not in known:
         names = ", ".join(n for n in known if n != OUT) or "none"
-        near = closest(name, known)
+        near = closest(str(name), known)
         return f"{place}: {notebook} has no parameter {name!r}{near}; it has: {names}"
-    parameter = known[name]
-    if fits(parameter, value):
-        return None
-    assert parameter.kind is not None
-    words = parameter.kind.__name__ + (" or null" if parameter.optional else "")
-    default = "" if parameter.default is UNKNOWN else f" (its default is {parameter.default!r})"
+    default, kind, optional = known[name]
     came = "null" if value is None else f"{type(value).__name__} {value!r}"
-    hint = ""
-    if parameter.kind is float and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", str(value)):
-        hint = f"; YAML takes {value} for text, write it with a point and a sign, such as 1.0e-3"
-    return f"{place}: {name} must be {words}{default}, got {came}{hint}"
+    right = kind is None or type(value) is kind or (type(value) is int and kind is float)
+    if isinstance(value, list) and isinstance(default, list | tuple) and default:
+        kinds = {type(item) for item in default}
+        right &= all(type(v) in kinds or (type(v) is int and float in kinds) for v in value)
+    if kind is not None and not (optional if value is None else right):
+        words = kind.__name__ + " or null" * optional
+        known_as = "" if default is UNKNOWN else f" (its default is {default!r})"
+        number = kind is float and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", str(value))
+        hint = f"; YAML takes {value} for text, write it as 1.0e-3 is written" if number else ""
+        return f"{place}: {name} must be {words}{known_as}, got {came}{hint}"
+    try:
+        as_json(value)
+    except (ValueError, TypeError):  # infinity, a date
+        return f"{place}: {name} must be of finite numbers, text and the like, got {came}"
+    return None

@@ -8,20 +8,18 @@ import os
 import reprlib
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from adlib.sweep.plan import SweepError, Values, is_id
+from adlib.sweep.plan import Point, SweepError, Values, is_id
 from adlib.system.disk import locked, remove_leftovers, sync_folder, write_json, write_text
 
 try:
     import fcntl
 except ImportError as error:  # Windows
-    raise SweepError(
-        "a sweep needs the file locks of Linux or macOS; on Windows use WSL"
-    ) from error
+    raise SweepError("a sweep needs the file locks of Linux or macOS; use WSL") from error
 
 OUTCOME = ("status", "seconds", "attempts", "error")  # columns between parameters and metrics
 Result = dict[str, Any]  # the content of point.json
@@ -61,25 +59,25 @@ class Slot:
         with self.lock() as log:
             return log is None
 
-    def result(self) -> Result | None:
-        """How the point finished, else how its last attempt failed, else None."""
-        done = self.finished.is_dir()
-        path = self.finished / "point.json" if done else self.failed
-        return read_json(path, check_result) if done or path.is_file() else None
-
-    def begin(self, point: Values, made: Values) -> Result:
-        """Note an attempt that begins now, and count it; only for the holder of the lock."""
-        self.work.mkdir(exist_ok=True)
-        for path in (self.work / "point.json", self.failed):
-            remove_leftovers(path.parent, f".{path.name}-*", held=True)
-        result = {**point, "status": "begun", "attempts": self.begun() + 1, **made}
-        write_json(self.work / "point.json", result)
-        return result
+    def result(self) -> Result:
+        """How the point finished, else how its last attempt failed, else an empty mapping."""
+        path = self.finished / "point.json" if self.finished.is_dir() else self.failed
+        return check_result(path) if path != self.failed or path.is_file() else {}
 
     def begun(self) -> int:
         """How many attempts were begun in the work folder."""
         path = self.work / "point.json"
         return read_json(path)["attempts"] if path.is_file() else 0
+
+    def begin(self, point: Point, **made: Any) -> Result:
+        """Note an attempt that begins now, and count it; only for the holder of the lock."""
+        self.work.mkdir(exist_ok=True)
+        for path in (self.work / "point.json", self.failed):
+            remove_leftovers(path.parent, f".{path.name}-*", held=True)
+        result = {"id": point.id, "parameters": point.parameters, "status": "begun"}
+        result |= {"attempts": self.begun() + 1} | made
+        write_json(self.work / "point.json", result)
+        return result
 
     def settle(self, result: Result) -> Result:
         """Note how an attempt ended: the work folder becomes the finished one, or stays."""
@@ -100,10 +98,12 @@ class Slot:
 
 def open_folder(out: Path) -> None:
     """Make a sweep's folder, or take the one that is there; SweepError if it is no sweep's."""
-    if out.exists() and not out.is_dir():
-        raise SweepError(f"{out} is a file; expected a folder, or a new name")
-    if out.is_dir() and any(out.iterdir()) and not (out / "points").is_dir():
-        raise SweepError(f"{out} holds something else than a sweep; name another folder")
+    if out.exists() and not (
+        out.is_dir() and ((out / "points").is_dir() or not any(out.iterdir()))
+    ):
+        raise SweepError(
+            f"{out} is a file or holds something else than a sweep; name another folder"
+        )
     for name in ("points", "failed", "logs", "notebooks"):
         (out / name).mkdir(parents=True, exist_ok=True)
 
@@ -119,19 +119,27 @@ def failed_ids(out: Path) -> list[str]:
     return sorted(failed - set(finished_ids(out)))
 
 
-def check_result(value: Any) -> Result:
-    """Return the content of a point.json; ValueError if it is none."""
-    if not isinstance(value, dict) or not isinstance(value.get("parameters"), dict):
-        raise ValueError(f"expected a point with its parameters, got {reprlib.repr(value)}")
-    return value
+def _parse(text: bytes) -> Any:
+    def refuse(word: str) -> None:
+        raise ValueError(f"it holds {word}, which JSON does not have")
+
+    return json.loads(text, parse_constant=refuse)
 
 
-def read_json(path: Path, check: Callable[[Any], Any] = lambda value: value) -> Any:
-    """Read a JSON file; SweepError if it is none, holds NaN, or `check` raises a ValueError."""
+def read_json(path: Path) -> Any:
+    """Read a JSON file; SweepError if it is none, or holds NaN."""
     try:
-        return check(_parse(path.read_bytes()))
+        return _parse(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise SweepError(f"{path} cannot be read: {error}") from error
+
+
+def check_result(path: Path) -> Result:
+    """Read a point.json; SweepError if it holds no point with its parameters."""
+    value = read_json(path)
+    if not isinstance(value, dict) or not isinstance(value.get("parameters"), dict):
+        raise SweepError(f"{path} cannot be read: expected a point, got {reprlib.repr(value)}")
+    return value
 
 
 def read_files(folder: Path) -> Values:
@@ -161,11 +169,11 @@ def write_records(out: Path) -> dict[str, Values]:
     lines, rows = [], {}
     for point in sorted([*finished, *failed_ids(out)]):
         slot = Slot(out, point)
-        result, files = slot.result() or {}, read_files(slot.finished)
+        result, files = slot.result(), read_files(slot.finished)
         if point in finished:
             lines.append(json.dumps({**result, "files": files}, allow_nan=False) + "\n")
         rows[point] = {
-            "parameters": result.get("parameters", {}),
+            "parameters": result["parameters"],
             "outcome": {name: result.get(name) for name in OUTCOME},
             "metrics": metrics_of(files.get("record.json")),
         }
@@ -205,11 +213,10 @@ def merge(out: Path, sources: Sequence[Path]) -> list[str]:
             points = list(_read_lines(source))
         elif source == out or any((source / n).is_dir() for n in ("points", "failed")):
             slots = [Slot(source, point) for point in finished_ids(source)]
-            points = [(slot.finished, slot.result() or {}, None) for slot in slots]
-            failures |= {p: Slot(source, p).result() or {} for p in failed_ids(source)}
+            points = [(slot.finished, slot.result(), None) for slot in slots]
+            failures |= {point: Slot(source, point).result() for point in failed_ids(source)}
         else:
-            expected = f"expected {source}/points, or a records.jsonl"
-            raise SweepError(f"{source} is no sweep's folder; {expected}")
+            raise SweepError(f"{source} is no sweep's folder, with points in it, or records.jsonl")
         for place, result, files in points:
             first = found.setdefault(place.name, (place, result, files))
             if first[1] != result:
@@ -237,21 +244,16 @@ def merge(out: Path, sources: Sequence[Path]) -> list[str]:
     return copied
 
 
-def _parse(text: bytes) -> Any:
-    def refuse(word: str) -> None:
-        raise ValueError(f"it holds {word}, which JSON does not have")
-
-    return json.loads(text, parse_constant=refuse)
-
-
 def _read_lines(path: Path) -> Iterator[tuple[Path, Result, Values]]:
     """The points of a records.jsonl; their place is the path, with the id as its last part."""
     for number, line in enumerate(path.read_bytes().splitlines(), 1):  # bytes: not at U+2028
         try:
-            result = check_result(_parse(line))
-            files, point = result.pop("files", None), str(result.get("id"))
-            if not is_id(point) or result.get("status") != "finished":
-                raise ValueError(f"expected a finished point, got {reprlib.repr(point)}")
+            result = _parse(line)
+            match result:
+                case {"id": str(point), "status": "finished", "parameters": dict()} if is_id(point):
+                    files = result.pop("files", None)
+                case _:
+                    raise ValueError(f"expected a finished point, got {reprlib.repr(result)}")
             if not isinstance(files, dict) or any(Path(n).name != n or n == ".." for n in files):
                 raise ValueError(f"expected files by their names, got {reprlib.repr(files)}")
         except (ValueError, RecursionError) as error:

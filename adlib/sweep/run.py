@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import dask.config
 from dask.system import CPU_COUNT
-from distributed import Client, Future, LocalCluster, Status, as_completed, get_worker
+from distributed import Client, Future, LocalCluster, Status, get_worker
 
 from adlib.sweep.execution import Job, attempt
-from adlib.sweep.plan import OUT, Point, SweepError, as_finished, check, read_plan, take_shard
-from adlib.sweep.results import Result, Slot, finished_ids, merge, open_folder, write_records
+from adlib.sweep.plan import Point, SweepError, as_finished, read_plan, take_shard
+from adlib.sweep.results import Result, Slot, finished_ids, open_folder, write_records
+from adlib.sweep.results import merge as join
 from adlib.system.disk import locked, on_signals, remove_leftovers, write_text
 
 PAUSE = 0.5  # seconds between two looks at the points, and before a busy one is asked for again
@@ -30,49 +30,48 @@ LOCAL = {  # Points take minutes; looking after them each 10 or 20 ms took 5 % o
 
 
 def run(
-    path: Path,
-    out: Path,
-    shard: str | None = None,
+    file: Path,
     *,
-    only_check: bool = False,
-    sources: Sequence[Path] = (),
-    workers: int | None = None,
-    threads: int | None = None,
-    scheduler: str | None = None,
-    retries: int = 0,
+    out: Path | None,
+    check: bool,
+    workers: int | None,
+    threads_per_worker: int | None,
+    scheduler: str | None,
+    shard: str | None,
+    retries: int,
+    merge: Sequence[Path],
 ) -> None:
-    """Check, merge (if there are sources) or run a sweep below `out`; see `adlib sweep --help`.
+    """Check, merge (if there are folders to merge) or run a sweep; see `adlib sweep --help`.
 
     Raises:
         SweepError: The request was wrong; nothing was run or copied.
         RuntimeError: Points failed, or are missing; the others are finished.
         KeyboardInterrupt: Stopped by Ctrl-C or SIGTERM; says what is finished.
     """
-    plan = read_plan(path)
-    known = check(plan)
+    plan, out = read_plan(file), out or Path("runs") / f"sweep-{file.stem}"
     wanted = plan.points if shard is None else take_shard(plan.points, shard)
 
     def found() -> tuple[list[Point], dict[str, Result]]:
         """The points asked for, and the results of those that are finished."""
         ids = set(finished_ids(out))
         points = as_finished(wanted, ids)
-        return points, {p.id: Slot(out, p.id).result() or {} for p in points if p.id in ids}
+        return points, {p.id: Slot(out, p.id).result() for p in points if p.id in ids}
 
     points, done = found()
-    if only_check:
+    if check:
         swept = ", ".join(dict.fromkeys(name for point in points for name in point.values))
         print(
-            f"{path.name} fits {plan.notebook.name}: {len(points)} points over {swept}; "
+            f"{file.name} fits {plan.notebook.name}: {len(points)} points over {swept}; "
             f"{len(done)} of them are finished in {out}"
         )
         print(*(f"  {p.id}{' (finished)' * (p.id in done)}" for p in points), sep="\n")
         return
-    if sources:
-        print(f"{len(merge(out, sources))} points copied into {out}")
+    if merge:
+        print(f"{len(join(out, merge))} points copied into {out}")
         _conclude(found()[0], write_records(out), out)
         return
     share = plan.resources.get("GPU", 0.0)
-    workers, threads, gpus = choose_crew(workers, threads, scheduler, share)
+    workers, threads, gpus = choose_crew(workers, threads_per_worker, scheduler, share)
     open_folder(out)
     source, name = plan.notebook.read_bytes(), plan.notebook.name
     digest = hashlib.sha256(source).hexdigest()
@@ -83,7 +82,7 @@ def run(
             write_text(kept, source.decode())
     job = Job(
         out=str(out.resolve()),
-        takes_out=OUT in known,
+        takes_out=plan.takes_out,
         notebook={"name": name, "sha256": digest},
         timeout=plan.timeout,
         retries=retries,
@@ -122,13 +121,12 @@ def _conclude(points: Sequence[Point], found: dict[str, Result], out: Path) -> N
     """Show the table of a sweep; RuntimeError unless all of its points are finished."""
     from pandas import DataFrame  # not above: it takes a second to import
 
-    rows = []
+    rows, nothing = [], {"outcome": {"status": "not run", "seconds": None}, "metrics": {}}
     for point in points:
-        outcome = {"status": "not run", "seconds": None, "error": None}
-        outcome |= found.get(point.id, {}).get("outcome", {})
-        shown = {key: outcome[key] for key in ("status", "seconds")}
-        shown |= found.get(point.id, {}).get("metrics", {})
-        shown |= {"error": outcome["error"][:WIDTH]} if outcome["error"] else {}
+        row = found.get(point.id, nothing)
+        shown = {key: row["outcome"][key] for key in ("status", "seconds")} | row["metrics"]
+        if error := row["outcome"].get("error"):
+            shown["error"] = error[:WIDTH]
         rows.append({"id": point.id, **point.values, **shown})
     print(DataFrame(rows).to_string(index=False, na_rep=""))
     print(f"table in {out / 'table.csv'}, records in {out / 'records.jsonl'}")
@@ -141,10 +139,10 @@ def _conclude(points: Sequence[Point], found: dict[str, Result], out: Path) -> N
 
 def progress(result: Result, place: str) -> str:
     """Return a line for a point that is settled, such as "2/20 seed=0_3eb48647 finished"."""
-    line = f"{place} {result['id']} {result['status']}"
-    line += "" if result["seconds"] is None else f" in {result['seconds']:.1f} s"
-    line += f", attempt {result['attempts']}" if result["attempts"] > 1 else ""
-    return line + (f": {result['error']}" if result["error"] else "")
+    seconds = "" if result["seconds"] is None else f" in {result['seconds']:.1f} s"
+    again = f", attempt {result['attempts']}" if result["attempts"] > 1 else ""
+    error = f": {result['error']}" if result["error"] else ""
+    return f"{place} {result['id']} {result['status']}{seconds}{again}{error}"
 
 
 def choose_crew(
@@ -162,18 +160,20 @@ def choose_crew(
             raise SweepError(f"--{name}: expected at least 1, got {number}")
     if scheduler is not None:
         if workers is not None:
-            raise SweepError(
-                f"--workers is for this machine; the scheduler {scheduler} has its own"
-            )
+            raise SweepError(f"--workers is for this machine; {scheduler} has its own workers")
         return 0, threads, ()
-    gpus = share_gpus(find_gpus(), share) if share else ()
+    gpus = find_gpus() if share else []
+    if 0 < share < 1:  # several points on a GPU; 1 / (1 / 49) is a little less than 49
+        gpus = [gpu for gpu in gpus for _ in range(int(1 / share + 1e-9))]
+    elif n := int(share):
+        gpus = [",".join(gpus[i : i + n]) for i in range(0, len(gpus) - n + 1, n)]
     if share and len(gpus) < (workers or 1):
         raise SweepError(
             f"GPU {share:g} for each of {workers or 1} points at a time: the GPUs of this machine "
             f"have room for {len(gpus)}"
         )
     workers = workers or len(gpus) or max(1, CPU_COUNT // CORES_A_WORKER)
-    return workers, threads or max(1, CPU_COUNT // workers), gpus
+    return workers, threads or max(1, CPU_COUNT // workers), tuple(gpus)
 
 
 def find_gpus() -> list[str]:
@@ -183,15 +183,6 @@ def find_gpus() -> list[str]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return [str(i) for i in range(count)] if named is None else named.split(",")[:count]
-
-
-def share_gpus(gpus: list[str], share: float) -> tuple[str, ...]:
-    """The GPUs of each worker, joined by commas; a share below 1 lies on one GPU."""
-    if share < 1:
-        each = int(1 / share + 1e-9)  # 1 / (1 / 49) is a little less than 49
-        return tuple(gpu for gpu in gpus for _ in range(each))
-    n = int(share)
-    return tuple(",".join(gpus[i : i + n]) for i in range(0, len(gpus) - n + 1, n))
 
 
 @contextmanager
@@ -231,11 +222,7 @@ def connect(scheduler: str | None, workers: int, resources: dict[str, float]) ->
 
 
 def run_points(
-    client: Client,
-    job: Job,
-    points: Sequence[Point],
-    resources: dict[str, float],
-    came: Sequence[int] = (),
+    client: Client, job: Job, points: Sequence[Point], resources: dict[str, float], came: list[int]
 ) -> Generator[Result]:
     """Run all points, and yield the result of each when it is settled.
 
@@ -246,28 +233,25 @@ def run_points(
         ConnectionError: The scheduler was lost.
         KeyboardInterrupt: `came` holds a signal by now.
     """
-    waiting = as_completed(loop=client.loop)
-    running: dict[Any, Point] = {}
-    again = list(points)
+
+    def submit(point: Point) -> Future:
+        return client.submit(work, job, point, pure=False, resources=resources or None)
+
+    running = {submit(point): point for point in points}
     try:
-        while running or again:
-            for point in again:
-                future = client.submit(work, job, point, pure=False, resources=resources or None)
-                running[future.key] = point
-                waiting.add(future)
-            again = []
+        while running:
             time.sleep(PAUSE)
             if came:
                 raise KeyboardInterrupt
-            for future in waiting.next_batch(block=False):
-                point = running.pop(future.key)
+            for future in [future for future in running if future.done()]:
+                point = running.pop(future)
                 result = _settle(future, job, point)
                 if result["status"] in ("busy", "stopped"):  # or its worker was closed under it
-                    again.append(point)
+                    running[submit(point)] = point
                 else:
                     yield result
     finally:
-        client.cancel(list(waiting.futures))
+        client.cancel(list(running))
         # Attempts that are called off end by themselves; then Dask has nothing to complain of.
         deadline = time.monotonic() + PATIENCE
         for slot in (Slot(Path(job.out), point.id) for point in running.values()):
