@@ -30,6 +30,7 @@ HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 OWNER = re.compile(rf"-{HOST}\.(\d+)\.(\d+)-[^-]*$")  # process and its start, in a temporary name
 UNSEALED = "0" * 64  # in a header, in place of the digest of the file around it
 SEAL = re.compile(rb'"sha256":"([0-9a-f]{64})"')
+FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))  # or a quota, of Unix
 
 
 class BusyError(OSError):
@@ -43,8 +44,9 @@ def free_mib(folder: Path) -> float:
     return shutil.disk_usage(folder).free / 2**20
 
 
-def _prefix(path: Path) -> str:
-    """Return how this process's temporary names for a path begin."""
+def _begin(path: Path) -> str:
+    """Remove what killed processes left for a path; how this process's temporary names begin."""
+    remove_leftovers(path.parent, f".{glob.escape(path.name)}-*")
     me = psutil.Process()
     return f".{path.name}-{HOST}.{me.pid}.{int(me.create_time())}-"
 
@@ -61,21 +63,17 @@ def remove_leftovers(folder: Path, pattern: str, *, held: bool = False) -> None:
     for left in folder.glob(pattern):
         owner = OWNER.search(left.name)
         if held or (owner and not _runs(int(owner[1]), int(owner[2]))):
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                with suppress(OSError):
-                    left.unlink()
+            shutil.rmtree(left, ignore_errors=True)  # does nothing to a file or a link
+            with suppress(OSError):
+                left.unlink(missing_ok=True)
 
 
 def _runs(pid: int, start: int) -> bool:
     """Whether the process still runs that began at `start`, in seconds; a number may be reused."""
     try:
         return abs(psutil.Process(pid).create_time() - start) < 3  # the clock may have been set
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
+    except psutil.Error as error:
+        return isinstance(error, psutil.AccessDenied)
 
 
 @contextmanager
@@ -114,8 +112,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     work = None
     try:
-        remove_leftovers(path.parent, f".{glob.escape(path.name)}-*")
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_begin(path))
         os.close(handle)
         work = Path(name)
         yield work
@@ -189,8 +186,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Any], about: Any = None) -> 
 def read_tensors(path: Path) -> tuple[dict[str, Any], Any, str | None]:
     """Return tensors, the header's JSON and the SHA-256 of a file that `write_tensors` wrote.
 
-    An older adlib wrote no SHA-256; then it is None.
-
     Raises:
         OSError: The file cannot be read.
         ValueError: It is damaged.
@@ -207,10 +202,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], Any, str | None]:
 
 
 def seal(path: Path) -> str:
-    """Write the SHA-256 of a safetensors file into its header, in place of `UNSEALED`.
-
-    It is that of the file with `UNSEALED` in this place. Returns it.
-    """
+    """Write the SHA-256 of a safetensors file, as it is now, over `UNSEALED` in its header."""
     with path.open("r+b") as file:
         found, digest = _digest(file)
         assert found is not None, f"{path} has no place for a digest"
@@ -242,8 +234,7 @@ def _digest(file: BufferedReader | BufferedRandom) -> tuple[re.Match[bytes] | No
     if length > size:
         raise ValueError(f"{size} bytes are no safetensors file: its header claims {length}")
     header = file.read(length)
-    found = SEAL.search(header)
-    if found is None:
+    if (found := SEAL.search(header)) is None:
         return None, ""
     blank = header[: found.start(1)] + UNSEALED.encode() + header[found.end(1) :]
     return found, hashlib.file_digest(file, lambda: hashlib.sha256(start + blank)).hexdigest()
@@ -267,8 +258,8 @@ def check_new(out: Path) -> None:
 def new_folder(out: Path) -> Iterator[Path]:
     """Give a folder to fill that becomes `out` by one rename when all went well, else vanishes.
 
-    With it vanish the folders above it that had to be made and hold nothing else. Ctrl-C and
-    SIGTERM leave nothing behind; what SIGKILL leaves, the next call for the same folder removes.
+    So do the folders above it that were made for it. Ctrl-C and SIGTERM leave nothing behind; what
+    SIGKILL leaves, the next call for the same folder removes.
 
     Raises:
         FileExistsError: `out` exists and is not an empty folder; nothing was touched.
@@ -277,9 +268,8 @@ def new_folder(out: Path) -> Iterator[Path]:
     check_new(out)
     made = [above for above in out.parents if not above.exists()]  # nearest first
     out.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out.parent, f".{glob.escape(out.name)}-*")
     with interruptible():
-        work = Path(tempfile.mkdtemp(dir=out.parent, prefix=_prefix(out)))
+        work = Path(tempfile.mkdtemp(dir=out.parent, prefix=_begin(out)))
         try:
             yield work
             work.chmod(0o755)
@@ -292,19 +282,15 @@ def new_folder(out: Path) -> Iterator[Path]:
             with suppress(OSError):  # one of them holds something by now
                 for above in made:
                     above.rmdir()
-            if _disk_full(error):
+            cause: BaseException | None = error
+            while cause is not None and getattr(cause, "errno", None) not in FULL:
+                cause = cause.__cause__
+            if cause is not None:
                 raise OSError(
                     f"{out} could not be written: the disk is full ({free:,.1f} MiB free there); "
                     "nothing was kept"
                 ) from error
             raise
-
-
-def _disk_full(error: BaseException | None) -> bool:
-    """Whether an error, or the one that it was raised from, says that a disk or quota is full."""
-    known = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))  # Windows has no quotas
-    full = isinstance(error, OSError) and error.errno in known
-    return full or (error is not None and _disk_full(error.__cause__))
 
 
 @contextmanager
@@ -317,12 +303,9 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
     Raises:
         BusyError: Another process holds it, and `wait` is False.
     """
-    lock = FileLock(path, timeout=-1 if wait else 0)
     try:
-        lock.acquire()
+        lock = FileLock(path, timeout=-1 if wait else 0).acquire()
     except Timeout as error:
         raise BusyError(f"another process holds {path}") from error
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()

@@ -43,20 +43,20 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         raise ValueError(f"precision must be one of auto, {known}, got {precision!r}")
     if precision == "fp16" and device.type == "cpu":
         raise ValueError("precision fp16 needs a GPU, got a CPU; bf16 and fp32 run on it")
-    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device)[0] >= 8
     else:
-        intel = "Intel" in str(known.get("cpu_name", ""))
-        native = bool(known.get("amx_bf16") or (known.get("avx512_bf16") and not intel))
-    own = any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))  # the last: ARM's
-    if precision == "bf16" and known and not own:
-        warnings.warn(
-            "this CPU has no bf16 of its own and takes many times as long for it as for fp32, "
-            'which precision "auto" would choose',
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        cpu = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        native = bool(cpu.get("amx_bf16"))
+        native |= bool(cpu.get("avx512_bf16")) and "Intel" not in str(cpu.get("cpu_name", ""))
+        own = native or cpu.get("avx512_bf16") or cpu.get("bf16")  # the last: ARM's
+        if precision == "bf16" and cpu and not own:
+            warnings.warn(
+                "this CPU has no bf16 of its own and takes many times as long for it as for fp32, "
+                'which precision "auto" would choose',
+                RuntimeWarning,
+                stacklevel=3,
+            )
     if precision != "auto":
         return PRECISIONS[precision]
     return torch.bfloat16 if native else torch.float32
@@ -91,10 +91,7 @@ def gathered(value: int) -> list[int]:
 
 
 def make_accelerator(
-    device: torch.device,
-    dtype: torch.dtype,
-    tracker: Any = None,
-    folder: Path | None = None,
+    device: torch.device, dtype: torch.dtype, tracker: Any = None, folder: Path | None = None
 ) -> Any:
     """Return Accelerate's view of the processes at hand.
 
@@ -109,35 +106,29 @@ def make_accelerator(
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
     from accelerate.utils import ProjectConfiguration
 
-    if isinstance(tracker, str):
-        _check_tracker(tracker)
+    if isinstance(tracker, str):  # Accelerate would leave it out without a word
+        if tracker not in LOGGER_TYPE_TO_CLASS:
+            known = ", ".join(LOGGER_TYPE_TO_CLASS)
+            raise ValueError(f"unknown tracker {tracker!r}; known are {known}")
+        if tracker not in map(str, get_available_trackers()):
+            package = tracker.replace("_", "-")
+            raise ModuleNotFoundError(
+                f"the tracker {tracker!r} is not installed: pip install {package}"
+            )
     # Accelerate settles device and precision once a process; a notebook fits with both.
     AcceleratorState._reset_state(reset_partial_state=not launched())
     names = {value: name for name, value in PRECISIONS.items()} | {torch.float32: "no"}
+    logs = None if folder is None else str(folder / "logs")
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=names[dtype],
         device_placement=False,
         log_with=tracker,
-        project_config=ProjectConfiguration(
-            logging_dir=None if folder is None else str(folder / "logs")  # pyright: ignore[reportArgumentType]
-        ),
+        project_config=ProjectConfiguration(logging_dir=logs),  # pyright: ignore[reportArgumentType]
     )
-
-
-def _check_tracker(tracker: str) -> None:
-    """Refuse what Accelerate would leave out without a word."""
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-
-    if tracker not in LOGGER_TYPE_TO_CLASS:
-        known = ", ".join(LOGGER_TYPE_TO_CLASS)
-        raise ValueError(f"unknown tracker {tracker!r}; known are {known}")
-    if tracker not in [str(found) for found in get_available_trackers()]:
-        raise ModuleNotFoundError(
-            f"the tracker {tracker!r} is not installed: pip install {tracker.replace('_', '-')}"
-        )
 
 
 def describe(device: torch.device) -> str:

@@ -31,22 +31,15 @@ def live_kernel() -> bool:
 
 
 def track(
-    items: Iterable[T],
-    label: str,
-    *,
-    total: int | None = None,
-    initial: int = 0,
-    unit: str = "it",
-    show: bool = True,
-) -> "tqdm[T]":
+    items: Iterable[T], label: str, *, total: int | None = None, initial: int = 0,
+    unit: str = "it", show: bool = True,
+) -> "tqdm[T]":  # fmt: skip
     """Iterate with a bar where somebody watches, with lines in a log of the command line.
 
     Args:
-        items: What to go through.
+        items: What to go through, and `total`, their number where it cannot be asked of them.
         label: What is being done.
-        total: Their number, where it cannot be asked of them.
-        initial: How many an earlier run has done.
-        unit: What one is.
+        initial: How many an earlier run has done, of the name `unit`.
         show: False in all processes but the first.
     """
     watched = live_kernel() or sys.stderr.isatty()
