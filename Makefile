@@ -28,10 +28,9 @@ lint: env  ## format, and mend or show what ruff finds
 	@.venv/bin/python -m ruff format .
 
 bench: env  ## measure speed with each file of tests/benchmarks
-	@for file in tests/benchmarks/*.py; do \
-	  test -e "$$file" || { echo "tests/benchmarks holds no file yet"; exit 1; }; \
-	  echo "== $$file"; .venv/bin/python "$$file" || exit 1; \
-	done
+	@failed=0; for file in $$(grep -l __main__ tests/benchmarks/*.py); do \
+	  echo "== $$file"; .venv/bin/python "$$file" || { failed=1; echo "== $$file FAILED"; }; \
+	done; exit $$failed
 
 lab: env  ## open the notebooks in Jupyter Lab
 	@.venv/bin/python -m jupyterlab notebooks

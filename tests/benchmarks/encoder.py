@@ -1,19 +1,15 @@
 """Time of a frozen ViT as timm ships it against ours, and how far bf16 moves its features.
 
-    python tests/benchmarks/encoder.py                         # ViT-S at 392 pixels, a CNN at 256
     python tests/benchmarks/encoder.py --size 224 --batch 8 --threads 1
 
 As timm ships it: all 12 blocks, fp32, attention with its matrix written out. Ours: stop after the
 last level used, scaled-dot-product attention (SDPA), bf16 with guarded rounding. Each is also
-measured alone. All cases take turns for `--rounds` rounds; `x best` compares the best times, `x
-cpu` is the median of the rounds' ratios of processor time, which other work on the machine disturbs
-less. Errors are relative (Frobenius norm of the
-difference over that of the fp32 features): of the two fused groups, and of the worst level. The
-images are of the built-in data set. A benchmark, not a test: it asserts no time.
+measured alone. `x best` compares the best times, `x cpu` is the median of the rounds' ratios of
+processor time. Errors are relative (Frobenius norm of the difference over that of the fp32
+features): of the two fused groups, and of the worst level.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,6 +18,7 @@ import numpy as np
 import timm
 import torch
 from torch import Tensor
+from turns import take_turns
 
 import adlib
 from adlib.data.transform import ImageTransform
@@ -53,8 +50,7 @@ def load(name: str, size: int) -> Encoder:
 def as_shipped(encoder: Encoder) -> Any:
     """Build timm's own model with the same weights, nothing of ours in it."""
     name, state = PRESETS[encoder.name].model, encoder.model.state_dict()
-    options: dict[str, Any] = {"img_size": encoder.size} if name.startswith("vit_") else {}
-    model: Any = timm.create_model(name, pretrained=False, num_classes=0, **options)
+    model: Any = timm.create_model(name, pretrained=False, num_classes=0, img_size=encoder.size)
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)
 
@@ -69,7 +65,7 @@ def run(
     stop: bool = False,
 ) -> Levels:
     """Run timm's model in one way or another."""
-    for block in getattr(model, "blocks", ()) if hasattr(model, "patch_embed") else ():
+    for block in model.blocks:
         block.attn.fused_attn = fused
     with torch.no_grad(), torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
         maps = model.forward_intermediates(
@@ -83,34 +79,21 @@ def ours(encoder: Encoder, x: Tensor, dtype: torch.dtype) -> Levels:
         return encoder(x)
 
 
-def interleave(cases: dict[str, Case], rounds: int) -> dict[str, np.ndarray]:
-    """Return wall and processor seconds (rounds 2) of every case, after a round that warms up."""
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
-    for k in range(rounds + 1):
-        for name, case in cases.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            case()
-            if k:
-                seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
-    return {name: np.array(found) for name, found in seconds.items()}
-
-
-def error(levels: Levels, exact: Levels, fuse: bool) -> tuple[str, str]:
-    """Return the relative errors of the groups, where there are any, and of the worst level."""
+def error(levels: Levels, exact: Levels) -> tuple[str, str]:
+    """Return the relative errors of the groups and of the worst level."""
 
     def relative(a: Tensor, b: Tensor) -> float:
         return ((a.float() - b).norm() / b.norm()).item()
 
     each = [relative(a, b) for a, b in zip(levels, exact, strict=True)]
-    groups = f"{relative(two_groups(levels), two_groups(exact)):.1e}" if fuse else "-"
-    return groups, f"{max(each):.1e}"
+    return f"{relative(two_groups(levels), two_groups(exact)):.1e}", f"{max(each):.1e}"
 
 
-def table(cases: dict[str, Case], rounds: int, batch: int, *, fuse: bool) -> str:
+def table(cases: dict[str, Case], rounds: int, batch: int) -> str:
     """One row a case; the first is what the others are compared with."""
     first, exact = next(iter(cases)), next(iter(cases.values()))()
-    errors = {name: error(case(), exact, fuse) for name, case in cases.items()}
-    seconds = interleave(cases, rounds)
+    errors = {name: error(case(), exact) for name, case in cases.items()}
+    seconds = take_turns(cases, rounds)
     rows = [f"{'':38} s/image best  median  x best  x cpu   groups  worst level"]
     for name, found in seconds.items():
         wall, cpu = found[:, 0], np.median(seconds[first][:, 1] / found[:, 1])
@@ -124,9 +107,7 @@ def table(cases: dict[str, Case], rounds: int, batch: int, *, fuse: bool) -> str
 
 def vit_cases(encoder: Encoder, images: Tensor, dtype: torch.dtype) -> dict[str, Case]:
     shipped, layers = as_shipped(encoder), encoder.layers
-    last = as_shipped(encoder).to(memory_format=torch.channels_last)
     x = (images - encoder.mean[:, None, None]) / encoder.std[:, None, None]
-    nhwc = x.contiguous(memory_format=torch.channels_last)
     low = str(dtype).removeprefix("torch.")
     stop = f"{max(layers) + 1} of {len(shipped.blocks)} blocks"
     go = partial(run, shipped, x, layers)
@@ -135,34 +116,15 @@ def vit_cases(encoder: Encoder, images: Tensor, dtype: torch.dtype) -> dict[str,
         f"  alone: {stop}": partial(go, stop=True),
         "  alone: SDPA": partial(go, fused=True),
         f"  alone: {low}": partial(go, dtype=dtype),
-        "  alone: channels_last": partial(run, last, nhwc, layers),
         f"{stop}, SDPA": partial(ours, encoder, images, torch.float32),
         f"ours: {stop}, SDPA, {low}": partial(ours, encoder, images, dtype),
         f"  without guarded rounding, {low}": partial(go, dtype=dtype, fused=True, stop=True),
-        "  ours, and channels_last": partial(
-            ours, encoder, images.contiguous(memory_format=torch.channels_last), dtype
-        ),
-    }
-
-
-def cnn_cases(encoder: Encoder, images: Tensor, dtype: torch.dtype) -> dict[str, Case]:
-    shipped, layers = as_shipped(encoder), encoder.layers
-    last = as_shipped(encoder).to(memory_format=torch.channels_last)
-    x = (images - encoder.mean[:, None, None]) / encoder.std[:, None, None]
-    nhwc = x.contiguous(memory_format=torch.channels_last)
-    low = str(dtype).removeprefix("torch.")
-    return {
-        "timm: all stages, fp32": partial(run, shipped, x, layers),
-        "  channels_last": partial(run, last, nhwc, layers),
-        f"  {low}": partial(run, shipped, x, layers, dtype=dtype),
-        f"  channels_last, {low}": partial(run, last, nhwc, layers, dtype=dtype),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--encoder", default="dinov2-s-packaged")
-    parser.add_argument("--cnn", default="efficientnet-lite0")
     parser.add_argument("--size", type=int, default=392)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=6)
@@ -176,11 +138,7 @@ def main() -> None:
     encoder = load(args.encoder, args.size)
     images = pictures(args.size, args.batch)
     print(f"\n{args.encoder} at {args.size}, batch {args.batch}, levels {encoder.layers}")
-    print(table(vit_cases(encoder, images, dtype), args.rounds, args.batch, fuse=True))
-
-    cnn, images = load(args.cnn, 256), pictures(256, args.batch)
-    print(f"\n{args.cnn} at 256, batch {args.batch}, levels {cnn.layers}")
-    print(table(cnn_cases(cnn, images, dtype), args.rounds, args.batch, fuse=False))
+    print(table(vit_cases(encoder, images, dtype), args.rounds, args.batch))
 
 
 if __name__ == "__main__":

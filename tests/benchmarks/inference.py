@@ -4,18 +4,14 @@
     python tests/benchmarks/inference.py --size 392 --batches 1 4 16 --threads 1
 
 `predict` is what a user calls: an array goes in, the map comes out at the array's size, one image
-at a time. The rows with a batch are the network alone: framed pixels in, maps and image scores out.
-Methods are at their defaults, untrained and with random encoder weights, which does not change the
-time; a memory is filled from random features of 40 images. All cases of a method take turns for
-`--rounds` rounds; `x fp32` compares the best times with the same case in fp32, `x cpu` is the
-median of the rounds' ratios of processor time, which other work on the machine disturbs less. Extra
-memory is the peak of the resident memory in one call above what it was before (Linux only). A
-benchmark, not a test: it asserts no time.
+at a time. The rows with a batch are the network alone. Methods are untrained and have random
+encoder weights, which does not change the time; a memory is filled from random features of 40
+images. `x fp32` compares the best times, `x cpu` is the median of the rounds' ratios of processor
+time. Extra memory is the peak of the resident memory in one call (Linux only).
 """
 
 import argparse
 import ctypes
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -26,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Subset
+from turns import take_turns
 
 import adlib
 from adlib.methods import METHODS
@@ -92,16 +89,10 @@ def extra_memory(call: Callable[[], Any]) -> float:
 def rows(name: str, method: Any, batches: list[int], rounds: int) -> list[str]:
     chosen = cases(method, batches)
     memory = {key: extra_memory(call) for key, (_, call) in chosen.items()}  # and warms up
-    seconds: dict[Key, list[tuple[float, float]]] = {key: [] for key in chosen}
-    for _ in range(rounds):
-        for key, (_, call) in chosen.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            call()
-            seconds[key].append((time.perf_counter() - wall, time.process_time() - cpu))
+    seconds = take_turns({key: call for key, (_, call) in chosen.items()}, rounds)
     lines = []
     for (what, precision), (images, _) in chosen.items():
-        times = np.array(seconds[what, precision])  # rounds 2
-        exact = np.array(seconds[what, "fp32"])
+        times, exact = seconds[what, precision], seconds[what, "fp32"]  # rounds 2
         best, median = times[:, 0].min() / images, np.median(times[:, 0]) / images
         lines.append(
             f"{name:10} {what:19} {precision:5} {best:12.4f} {median:8.4f} {1 / best:9.1f} "

@@ -5,10 +5,8 @@
 
 Both sides decode the same files, resize them to the encoder's input (Pillow, bilinear) and make a
 float tensor of each; adlib also checks that a file is whole, turns it upright, and gives mask,
-label and path. They take turns for `--rounds` rounds in one process, without workers; files come
-from the disk's cache. Listing is measured in processes of its own, on a folder of links to one
-image: what it adds to the peak of resident memory (Linux), and how long it takes. A benchmark, not
-a test: it asserts no time.
+label and path. Listing is measured in processes of its own, on a folder of links to one image: what
+it adds to the peak of resident memory (Linux), and how long it takes.
 """
 
 import argparse

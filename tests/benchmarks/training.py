@@ -1,22 +1,17 @@
 """A training step from cached features against one that runs the encoder again, for every method.
 
-    python tests/benchmarks/training.py
     python tests/benchmarks/training.py --precision fp32 --threads 1 --rounds 7
 
-Both steps are what `fit` does with a batch: loss, backward, clip, optimiser, schedule, in the
-precision that the device has. One reads the features from a memory-mapped fp16 file, as the cache
-is; the other has the pixels ready in memory (no file is decoded, which favours it) and passes them
-through the frozen encoder first. PRN learns from made anomalies, which no cache holds, and so has
-the second kind of step only. Every method runs at its defaults; the yardstick Dinomaly also at
-the papers' decoder (8 blocks, MLP ratio 4) and 392 pixels with ViT-S. Encoder weights are random:
-they do not change the time. Both kinds of step take turns for `--rounds` rounds; `x best` compares
-the best times, `x cpu` is the median of the rounds' ratios of processor time, which other work on
-the machine disturbs less. A benchmark, not a test: it asserts no time.
+Both steps are what `fit` does with a batch: loss, backward, clip, optimiser, schedule. One reads
+the features from a memory-mapped fp16 file, as the cache is; the other has the pixels ready in
+memory and passes them through the frozen encoder first. PRN learns from made anomalies, which no
+cache holds, and so has the second kind of step only. Every method runs at its defaults; Dinomaly
+also at the papers' decoder. Encoder weights are random: they do not change the time. `x best`
+compares the best times, `x cpu` is the median of the rounds' ratios of processor time.
 """
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Subset
+from turns import take_turns
 
 from adlib.methods import METHODS, DinomalyConfig
 from adlib.system.hardware import choose_dtype
@@ -85,22 +81,18 @@ def measure(method: Any, dtype: torch.dtype, rounds: int) -> dict[str, np.ndarra
         method.fit_prototypes(Subset(features, range(len(features))))
         method.train()
         step = stepper(method, dtype)
-        kinds: dict[str, Callable[[Tensor], None]] = {
-            "cached": lambda chosen: step(features[chosen]),
-            "recomputed": lambda chosen: step(encode(pixels[chosen])),
-        }
-        if method.learns_from_defects:
-            masks = pixels[:, 0] > 0.9
-            kinds = {"recomputed": lambda chosen: step(pixels[chosen], masks[chosen])}
-        seconds: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
-        for k in range(rounds + 1):
-            for kind, run in kinds.items():
-                chosen = torch.randperm(2 * batch, generator=generator)[:batch]
-                wall, cpu = time.perf_counter(), time.process_time()
-                run(chosen)
-                if k:
-                    seconds[kind].append((time.perf_counter() - wall, time.process_time() - cpu))
-    return {kind: np.array(found) for kind, found in seconds.items()}
+
+        def some() -> Tensor:
+            return torch.randperm(2 * batch, generator=generator)[:batch]
+
+        def on_masks() -> None:
+            step(pixels[chosen := some()], pixels[chosen, 0] > 0.9)
+
+        kinds: dict[str, Callable[[], None]] = {"recomputed": on_masks}
+        if not method.learns_from_defects:
+            kinds = {"cached": lambda: step(features[some()])}
+            kinds["recomputed"] = lambda: step(encode(pixels[some()]))
+        return take_turns(kinds, rounds)
 
 
 def row(label: str, method: Any, found: dict[str, np.ndarray]) -> str:
