@@ -84,11 +84,7 @@ def add_notebook(
     parameters: dict[str, object],
     threads: int | None = None,
 ) -> Outcome:
-    """Execute a chapter inside the stage and put its page there; one that fails is not put there.
-
-    Raises:
-        NotebookError: A cell failed, or a parameter is unknown.
-    """
+    """Execute a chapter inside the stage and put its page there, unless it fails."""
     outcome = execute(
         root / notebook,
         parameters,
@@ -111,10 +107,8 @@ def add_notebooks(
 
     Each computes with its share of the cores: two trainings beside each other use two cores better
     than one training does, whose steps are small. At the profile `book`, the first chapter is
-    rendered by itself as soon as it has run.
-
-    Raises:
-        NotebookError: A notebook failed; those that were running are finished before, and kept.
+    rendered by itself as soon as it has run. Where one fails, those that were running are finished
+    before, and kept.
     """
     notebooks, cores = chapters(root), os.cpu_count() or 1
     workers = min(cores, MOST)
@@ -168,12 +162,7 @@ def preview(folder: Path, notebook: Path) -> None:
 
 
 def render(folder: Path, build: Path) -> Path:
-    """Render a stage to `build`/html, each warning an error, lighten it, and pack the site's zip.
-
-    Raises:
-        BookError: The renderer warned or failed; the message holds its warnings.
-        LightenError: The theme's files are not as expected.
-    """
+    """Render a stage to `build`/html, each warning an error, lighten it, and pack its zip."""
     status, log = sphinx(folder, build, "-W", "-n", "--keep-going")
     if status:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -203,7 +192,6 @@ def build(root: Path, profile: str, out: Path | None = None) -> Path:
     Raises:
         BookError: The profile and the table of contents differ, the renderer warned, or a page
             loads something from another host.
-        NotebookError: A notebook failed.
     """
     start, made = time.monotonic(), (root if out is None else out) / "_build"
     folder = made / "stage"

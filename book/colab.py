@@ -50,11 +50,7 @@ def installed() -> dict[str, str]:
 
 
 def make(notebooks: list[Path]) -> None:
-    """Make the environment anew and install adlib as the set-up cells of the notebooks do.
-
-    Raises:
-        SetupError: This Python is not supported, pip failed, or a set-up cell replaced a version.
-    """
+    """Make the environment anew and install adlib as the notebooks' set-up cells do."""
     if not fits(sys.version_info):
         raise SetupError(f"adlib does not support this Python, {sys.version.split()[0]}")
     shutil.rmtree(FOLDER, ignore_errors=True)

@@ -44,11 +44,7 @@ def ask_version(command):
 
 
 def choose_python(ask=ask_version, running=tuple(sys.version_info[:3])):
-    """The running Python if it fits, else the first on PATH, python3.11 to python3.13, that does.
-
-    Raises:
-        SetupError: None fits; the message lists what was tried.
-    """
+    """The running Python if it fits, else the first on PATH that does."""
     if fits(running):
         return sys.executable
     tried = ["{} is {}".format(sys.executable, ".".join(map(str, running)))]
@@ -68,14 +64,7 @@ def choose_python(ask=ask_version, running=tuple(sys.version_info[:3])):
 
 
 def check_disk(free_bytes):
-    """Refuse early what pip would only find out after some minutes.
-
-    Args:
-        free_bytes: what the file system of the tree has left.
-
-    Raises:
-        SetupError: That is less than ADLIB_DISK_GB of the environment asks for, or DISK_GB.
-    """
+    """Refuse early what pip would only find out after some minutes: too little disk."""
     wanted = os.environ.get(DISK_VARIABLE, DISK_GB)
     try:
         needed = float(wanted)
@@ -100,11 +89,7 @@ def fingerprint(root=ROOT):
 
 
 def run_logged(command, log, stage):
-    """Run a command with its output in `log`, showing its last line every ten seconds.
-
-    Raises:
-        SetupError: The command fails; the message has the last lines of its output.
-    """
+    """Run a command with its output in `log`, showing its last line every ten seconds."""
     start = last = time.monotonic()
     tail = []
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "cwd": str(ROOT)}

@@ -25,20 +25,16 @@ import psutil
 import yaml
 from nbformat import NotebookNode
 
+from adlib.sweep.execution import KERNEL_ENVIRONMENT, KERNEL_REFUSES
+
 RECORD_READERS = ("read_results", "results_folder")  # of adlib.report.records
 LAST_LINES = 12  # of an error's traceback
 STALL_SECONDS = 900.0  # a notebook that computes nothing for so long hangs; ours
 LEAST_SHARE = 0.01  # of one core over that time, below which nothing is computed; ours
 POLL_SECONDS = 2.0
 START_SECONDS = 600  # until a kernel must answer: a busy machine takes minutes
-KERNEL_ENVIRONMENT = {
-    "PYTHONHASHSEED": "0",  # sets and dicts of strings come in one order
-    "TQDM_DISABLE": "1",  # a bar is for a person who waits, not for a page
-    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a note of the debugger on stderr
-    "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel, not the home folder's
-}
-# Pictures inline, nobody who moves a slider, no log of progress.
-KERNEL_REFUSES = ("MPLBACKEND", "JPY_SESSION_NAME", "ADLIB_PROGRESS")
+# As a sweep does; and sets and dicts of strings come in one order.
+ENVIRONMENT = KERNEL_ENVIRONMENT | {"PYTHONHASHSEED": "0"}
 
 
 class NotebookError(Exception):
@@ -55,11 +51,7 @@ class Outcome:
 
 
 def read_profile(path: Path) -> dict[str, dict[str, Any]]:
-    """Parameters for each notebook's stem.
-
-    Raises:
-        NotebookError: There is no such profile, or it is not a mapping of mappings.
-    """
+    """Parameters for each notebook's stem; NotebookError if there is no such profile."""
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yml"))) or "none"
         raise NotebookError(f"no profile {path.stem!r} in {path.parent}; there are: {known}")
@@ -86,11 +78,7 @@ def fingerprint(root: Path, notebook: Path, parameters: Mapping[str, Any]) -> st
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    """Refuse a parameter that the notebook has not; papermill itself would run on with defaults.
-
-    Raises:
-        NotebookError: names the parameter, and those that there are.
-    """
+    """Refuse a parameter that the notebook lacks; papermill itself would run on with defaults."""
     known = set(papermill.inspect_notebook(str(notebook)))
     if unknown := sorted(set(parameters) - known):
         raise NotebookError(
@@ -116,8 +104,7 @@ def execute(
         root: the tree, whose `adlib` and `constraints.txt` count as input.
         cache: folder for executed notebooks and their stamps.
         cwd: where its relative paths begin, and where it may write.
-        threads: that it computes with, unless OMP_NUM_THREADS says so already; None: all cores.
-
+        threads: that it computes with, unless OMP_NUM_THREADS says so; None: all cores.
     Raises:
         NotebookError: A cell failed, with its number, source and error. What was executed until
             then is kept as `NAME.failed.ipynb`, never as the result.
@@ -133,7 +120,7 @@ def execute(
     check_parameters(notebook, parameters)
     for old in (stamp, done, failed):
         old.unlink(missing_ok=True)
-    kernel = {k: v for k, v in os.environ.items() if k not in KERNEL_REFUSES} | KERNEL_ENVIRONMENT
+    kernel = {k: v for k, v in os.environ.items() if k not in KERNEL_REFUSES} | ENVIRONMENT
     if threads is not None:
         kernel = {"OMP_NUM_THREADS": str(threads)} | kernel
     order = {"input_path": str(notebook), "output_path": str(failed), "cwd": str(cwd)}
@@ -175,12 +162,8 @@ def wait_while_it_computes(child: subprocess.Popen, stall: float = STALL_SECONDS
     A run that makes progress uses the processor, on a busy machine as well. What spins without end
     is not noticed.
 
-    Args:
-        child: the process.
-        stall: seconds without progress after which it is ended.
-
     Returns:
-        Its exit status; None if it stood still.
+        Its exit status; None if it stood still for `stall` seconds and was ended.
     """
     seen, since = 0.0, time.monotonic()
     while True:
@@ -199,13 +182,7 @@ def wait_while_it_computes(child: subprocess.Popen, stall: float = STALL_SECONDS
 
 
 def describe(notebook: Path, executed: Path, stalled: bool = False) -> str:
-    """Name the cell that failed or stood still, and show its source and the end of its error.
-
-    Args:
-        notebook: the source, for its name.
-        executed: what papermill wrote until then; may be absent.
-        stalled: whether it was ended because it computed nothing.
-    """
+    """Name the cell that failed or stood still, and show its source and the end of its error."""
     try:
         cells = nbformat.read(executed, as_version=4).cells
     except (OSError, ValueError):  # not written yet, or in part

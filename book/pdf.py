@@ -55,11 +55,7 @@ class PrintError(Exception):
 
 
 def find_browser() -> str:
-    """Path of the Chromium to print with: the variable's, else the first on PATH.
-
-    Raises:
-        PrintError: There is none.
-    """
+    """Path of the Chromium to print with: the variable's, else the first on PATH."""
     named = os.environ.get(BROWSER_VARIABLE)
     found = [path for name in ([named] if named else BROWSERS) if (path := shutil.which(name))]
     if not found:
@@ -71,23 +67,10 @@ def find_browser() -> str:
     return found[0]
 
 
-def anchor(document: str, fragment: str = "") -> str:
-    """Name in the one page for an anchor of a page of the book."""
-    return f"{document}--{fragment}" if fragment else document
-
-
-def resolve(document: str, address: str) -> str:
-    """A page's relative address as it is from the top of the site."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(document), address))
-
-
 def article(html: Path, document: str, known: set[str]) -> Tag:
     """One page's text, its links, ids and pictures fit for a file that lies beside `html`.
 
-    Args:
-        html: the rendered site.
-        document: the page, without ending, from `html`; with "/" on every system.
-        known: all pages of the book: links to them stay links, those to other files become text.
+    Links to the pages that are `known` stay links, those to other files become text.
 
     Raises:
         PrintError: The page is missing, or holds no text.
@@ -104,19 +87,24 @@ def article(html: Path, document: str, known: set[str]) -> Tag:
         tag["open"] = ""
     for tag in text.select("[id]"):
         if not str(tag["id"]).startswith(OWN_NAME):
-            tag["id"] = anchor(document, str(tag["id"]))
+            tag["id"] = f"{document}--{tag['id']}"
     move(text, html, document)
     for tag in text.select("a[href]"):
         link, fragment = urldefrag(str(tag["href"]))
         if urlsplit(link).scheme:
             continue
-        target = resolve(document, link) if link else f"{document}.html"
-        if (name := target.removesuffix(".html")) in known:
-            tag["href"] = f"#{anchor(name, fragment)}"
+        name = (resolve(document, link) if link else document).removesuffix(".html")
+        if name in known:
+            tag["href"] = f"#{name}--{fragment}" if fragment else f"#{name}"
         else:
             tag.unwrap()
-    text["id"] = anchor(document)
+    text["id"] = document
     return text
+
+
+def resolve(document: str, address: str) -> str:
+    """A page's relative address as it is from the top of the site."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(document), address))
 
 
 def move(text: Tag, html: Path, document: str) -> None:
@@ -132,7 +120,7 @@ def contents(root: Path, titles: dict[str, str]) -> str:
 
     def listed(entries: list[dict]) -> str:
         items = [
-            f'<li><a href="#{anchor(entry["file"])}">{escape(titles[entry["file"]])}</a>'
+            f'<li><a href="#{entry["file"]}">{escape(titles[entry["file"]])}</a>'
             f"{listed(entry.get('sections', []))}</li>"
             for entry in entries
         ]
@@ -157,11 +145,7 @@ def head(html: Path, document: str) -> str:
 
 
 def one_page(root: Path, html: Path) -> str:
-    """All pages of the site `html` as one, to be written beside it.
-
-    Raises:
-        PrintError: A page of the table of contents is missing.
-    """
+    """All pages of the site `html` as one, to be written beside it."""
     names = documents(root)
     texts = {name: article(html, name, set(names)) for name in names}
     site = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
@@ -204,7 +188,7 @@ def print_page(page: Path, pdf: Path, browser: str) -> None:
 
 
 def main(html: Path = ROOT / "_build/html", pdf: Path = ROOT / "_build/adlib.pdf") -> None:
-    """Print what `make book` has rendered."""
+    """Print the site that `make book` has rendered."""
     start = time.monotonic()
     try:
         browser = find_browser()

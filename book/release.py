@@ -11,12 +11,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from book.offline import NAME
 
 ROOT = Path(__file__).resolve().parent.parent
+NAMING = ("adlib/__init__.py", "CITATION.cff", "CHANGELOG.md")
 ENTRY = re.compile(r"^## \[(\d+\.\d+\.\d+)\] - (\S+)$", re.MULTILINE)
 TAGGED = re.compile(r"adlib-project/adlib(?:@|/(?:blob|tree|raw|releases/tag)/)v(\d+\.\d+\.\d+)")
 
@@ -25,40 +25,27 @@ class ReleaseError(Exception):
     """The tree cannot be released as it stands; the message says why."""
 
 
-def versions(root: Path) -> Iterator[tuple[str, str]]:
-    """(Place, version) of each place that names the version of this tree, the code first."""
-
-    def text(name: str) -> str:
-        return (root / name).read_text(encoding="utf-8")
-
-    said = {"adlib/__init__.py": r'^__version__ = "(.+)"', "CITATION.cff": r"^version: (.+)"}
-    for name, pattern in said.items():
-        yield from ((name, found) for found in re.findall(pattern, text(name), re.MULTILINE))
-    top = ENTRY.search(text("CHANGELOG.md"))
-    yield "CHANGELOG.md", top[1] if top else "no entry '## [VERSION] - DAY'"
+def wrong_versions(root: Path) -> tuple[str, list[str]]:
+    """The version of the code, and each place that says another one or lacks a day or a tag."""
+    text = {name: (root / name).read_text(encoding="utf-8") for name in NAMING}
+    version = re.findall(r'^__version__ = "(.+)"', text["adlib/__init__.py"], re.MULTILINE)[0]
+    cited = re.findall(r"^version: (.+)", text["CITATION.cff"], re.MULTILINE)
+    said = [("CITATION.cff", words) for words in cited]
+    top = ENTRY.search(text["CHANGELOG.md"])
+    said.append(("CHANGELOG.md", top[1] if top else "no entry '## [VERSION] - DAY'"))
     pages = [*root.glob("README.md"), *root.glob("book/**/*.md"), *root.glob("notebooks/*.ipynb")]
     for path in sorted(pages):
-        name = str(path.relative_to(root))
-        tags = TAGGED.findall(text(name)) or ["no tag"] * (path.suffix == ".ipynb")  # for Colab
-        yield from ((name, tag) for tag in dict.fromkeys(tags))
-
-
-def wrong_versions(root: Path) -> list[str]:
-    """What differs from the version of the code, and a top entry of the changelog without a day."""
-    (_, version), *others = versions(root)
-    found = [f"{place} says {v}, adlib {version}" for place, v in others if v != version]
-    top = ENTRY.search((root / "CHANGELOG.md").read_text(encoding="utf-8"))
+        tags = TAGGED.findall(path.read_text(encoding="utf-8"))
+        tags = tags or ["no tag"] * (path.suffix == ".ipynb")  # which Colab needs
+        said += [(str(path.relative_to(root)), tag) for tag in dict.fromkeys(tags)]
+    found = [f"{place} says {words}, adlib {version}" for place, words in said if words != version]
     if top and not re.fullmatch(r"\d{4}-\d\d-\d\d", top[2]):
         found.append(f"CHANGELOG.md says '{top[2]}' where the day of {top[1]} belongs")
-    return found
+    return version, found
 
 
 def git(root: Path, *arguments: str) -> str:
-    """What git prints.
-
-    Raises:
-        ReleaseError: git fails.
-    """
+    """What git prints; ReleaseError if it fails."""
     command = ["git", *arguments]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -79,11 +66,7 @@ def wrong_state(root: Path, version: str) -> list[str]:
 
 
 def call(name: str, command: list[str], cwd: Path) -> None:
-    """Run one step, with its output on the terminal.
-
-    Raises:
-        ReleaseError: It fails.
-    """
+    """Run one step, with its output on the terminal; ReleaseError if it fails."""
     print(f"== {name}", flush=True)
     start = time.monotonic()
     if code := subprocess.call(command, cwd=cwd):
@@ -92,15 +75,7 @@ def call(name: str, command: list[str], cwd: Path) -> None:
 
 
 def build_packages(root: Path, folder: Path) -> list[Path]:
-    """Build the sdist, the wheel from the sdist, and use the wheel in an environment of its own.
-
-    Args:
-        root: the tree.
-        folder: emptied; sdist and wheel are left in its `dist`.
-
-    Raises:
-        ReleaseError: A step fails; the message names it.
-    """
+    """Build sdist and wheel in `folder`/dist, and use the wheel in an environment of its own."""
     shutil.rmtree(folder, ignore_errors=True)
     (dist := folder / "dist").mkdir(parents=True)
     python, pins = str(folder / "venv/bin/python"), ["-c", str(root / "constraints.txt")]
@@ -136,17 +111,13 @@ def publishing(version: str, files: list[Path], text: Path) -> list[str]:
 
 
 def release(root: Path, quick: bool) -> None:
-    """Check everything; print the commands that publish.
-
-    Args:
-        root: the tree.
-        quick: stop before the steps that take minutes.
+    """Check everything, or with `quick` what takes no time; print the commands that publish.
 
     Raises:
         ReleaseError: Something is missing; all quick findings come together.
     """
-    version = next(versions(root))[1]
-    if found := [*wrong_versions(root), *wrong_state(root, version)]:
+    version, found = wrong_versions(root)
+    if found := [*found, *wrong_state(root, version)]:
         raise ReleaseError("not ready\n" + "\n".join(f"- {line}" for line in found))
     print(f"adlib {version}: versions, changelog and tree agree")
     if quick:

@@ -51,7 +51,6 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def test_a_ready_tree_passes_and_its_notes_are_those_of_its_version(tree: Path) -> None:
-    assert len(list(release.versions(tree))) == 5
     release.release(tree, quick=True)
     assert release.notes(tree, "0.2.0") == "### Added\n\n- b\n"
 
@@ -104,7 +103,6 @@ def test_a_failed_step_is_named_and_publishing_is_said_and_not_done(tmp_path: Pa
 
 
 def test_this_tree_says_one_version_and_each_notebook_its_tag() -> None:
-    assert [w for w in release.wrong_versions(ROOT) if "unreleased" not in w] == []
-    named = {place for place, _ in release.versions(ROOT)}
-    assert {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")} <= named
-    assert release.notes(ROOT, next(release.versions(ROOT))[1]).startswith("### Added")
+    version, found = release.wrong_versions(ROOT)
+    assert [words for words in found if "unreleased" not in words] == []
+    assert release.notes(ROOT, version).startswith("### Added")
