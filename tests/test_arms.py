@@ -14,7 +14,7 @@ ARM = {"name": "any", "method": "inp-former", "batch": 2, "prototypes": 3, "weig
 
 @pytest.fixture(scope="module")
 def data() -> DataSplits:
-    return adlib.load_data("builtin", train=4, test=4)
+    return adlib.load_data("builtin", train=4, test=4, categories=["screw", "tile"])
 
 
 def test_looking_on_the_way_changes_nothing(data: DataSplits, tmp_path: Path) -> None:

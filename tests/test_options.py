@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import adlib
+from adlib.cli import main
 from adlib.engine import TrainOptions
 from adlib.methods import ProAD
 from tests.conftest import tiny_config
@@ -72,20 +73,25 @@ def test_a_tracker_that_is_not_there_is_named(folder: Folder) -> None:
 
 
 def launch(start: list[str], data: Path, out: Path, *words: str) -> tuple[list[float], str]:
-    """Train 20 steps of batch 4 by the command line, in processes of their own."""
+    """Train 20 steps of batch 4 by the command line: here, or where `start` starts processes."""
     words = ("train", "pro-ad", "--data", str(data), *TINY, "--batch", "4", *words)
-    done = subprocess.run(
-        [sys.executable, "-m", *start, *words, "--steps", "20", "--out", str(out)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "ADLIB_CACHE": str(out) + "-cache"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    words, shown = (*words, "--steps", "20", "--out", str(out)), ""
+    if start:
+        done = subprocess.run(
+            [sys.executable, "-m", *start, *words],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "ADLIB_CACHE": str(out) + "-cache"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        shown = done.stdout
+    else:
+        assert main(list(words)) == 0
     losses = json.loads((out / "run.json").read_text())["losses"]
     assert len(losses) == 20
-    return losses, done.stdout
+    return losses, shown
 
 
 @pytest.mark.parametrize(
@@ -99,7 +105,7 @@ def test_two_processes_train_as_one(
     # The option has its launcher start two processes; without a GPU they talk by gloo.
     two = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines"]
     two += ["1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    one, _ = launch(["adlib"], data, tmp_path / "one", *words)
+    one, _ = launch([], data, tmp_path / "one", *words)
     both, shown = launch([*two, "-m", "adlib"], data, tmp_path / "two", *words)
     saved = json.loads((tmp_path / "two" / "run.json").read_text())
     assert saved["provenance"]["processes"] == 2
@@ -110,6 +116,6 @@ def test_two_processes_train_as_one(
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
 def test_compiled_training_loses_as_plain(folder: Folder, tmp_path: Path) -> None:
     data, words = folder(good=12), ("--precision", "fp32", "--dropout", "0")
-    plain, _ = launch(["adlib"], data, tmp_path / "plain", *words)
+    plain, _ = launch([], data, tmp_path / "plain", *words)
     compiled, _ = launch(["adlib"], data, tmp_path / "compiled", *words, "--compile")
     np.testing.assert_allclose(compiled, plain, rtol=0, atol=1e-4)
