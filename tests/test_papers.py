@@ -51,12 +51,12 @@ def test_a_loop_trains_each_category() -> None:
 def test_words_are_those_of_what_differs() -> None:
     assert flags(PatchCoreConfig()) == []
     changed = dataclasses.replace(
-        PatchCoreConfig(), normalise=False, reweight=True, size=(98, 196), weights=Path("a b.pth")
+        PatchCoreConfig(), normalise=False, size=(98, 196), weights=Path("a b.pth")
     )
     with pytest.raises(ValueError, match=r"weights .*a b\.pth.* has no plain word for the command"):
         flags(changed)
     words = flags(dataclasses.replace(changed, weights="random"))
-    assert words == ["--weights", "random", "--size", "98", "196", "--no-normalise", "--reweight"]
+    assert words == ["--weights", "random", "--size", "98", "196", "--no-normalise"]
     recipe = PRNConfig().recipe
     with pytest.raises(ValueError, match="recipe AnomalyConfig"):
         flags(PRNConfig(recipe=dataclasses.replace(recipe, simulated=False)))

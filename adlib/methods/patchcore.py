@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Subset
 
@@ -60,10 +60,6 @@ class PatchCoreConfig:
     """Patches that `memory` is chosen from, at least as many as that."""
     projection: Annotated[int, Origin("read", "PatchCore")] = 128
     """Numbers to which a patch is reduced while choosing. Raise it for a more faithful choice."""
-    reweight: Annotated[bool, Origin("read", "PatchCore's code, where it is off")] = False
-    """Raise the score of images whose nearest patch of the memory is a rare one."""
-    neighbours: Annotated[int, Origin("ours", "free in PatchCore")] = 9
-    """Patches of the memory that `reweight` looks at, from 2 on."""
     top: Annotated[float, Origin("read", "PatchCore")] = 0.0
     """Share of an image's pixels, the most suspicious ones, whose mean is the score of the image;
     0 takes the largest alone."""
@@ -79,8 +75,6 @@ class PatchCoreConfig:
             shares=("top",),
             even_blocks=False,
         )
-        if self.neighbours < 2:  # the factor of a patch that is its own only neighbour is 0
-            raise ValueError(f"neighbours must be at least 2, got {self.neighbours}")
         if self.patch < 1 or self.patch % 2 == 0:
             raise ValueError(f"patch must be odd, with a token in its centre, got {self.patch}")
         if self.candidates < self.memory:
@@ -104,10 +98,8 @@ class PatchCoreConfig:
         )
 
 
-def nearest_rows(
-    x: Float[Tensor, "n c"], memory: Float[Tensor, "m c"]
-) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
-    """Return the distance of each row from the nearest of the memory, and which that is.
+def nearest_rows(x: Float[Tensor, "n c"], memory: Float[Tensor, "m c"]) -> Float[Tensor, " n"]:
+    """Return the distance of each row from the nearest of the memory.
 
     Found by matrix products, `ROWS` of the memory at a time (2 n m c FLOPs), and then measured by
     subtraction, so that equal rows are at distance 0 to the last bit.
@@ -119,7 +111,7 @@ def nearest_rows(
         indices.append(found.indices + k * ROWS)
     best = torch.stack(distances).argmin(dim=0, keepdim=True)  # 1 n
     j = torch.stack(indices).gather(0, best).squeeze(0)  # n
-    return (x - memory[j]).norm(dim=1), j
+    return (x - memory[j]).norm(dim=1)
 
 
 class PatchCore(TokenDetector):
@@ -217,32 +209,10 @@ class PatchCore(TokenDetector):
             x = F.normalize(x, dim=2)
         return x.flatten(1, 2).mT / 2**0.5  # b n D
 
-    def rarity(
-        self, x: Float[Tensor, "b n D"], d: Float[Tensor, "b n"], j: Int[Tensor, "b n"]
-    ) -> Float[Tensor, " b"]:
-        r"""Return the paper's factor on the score of each image.
-
-        With x* the image's most distant patch and m* the nearest of the memory to it:
-
-        $$w = 1 - e^{\lVert x^* - m^* \rVert} \Big/ \sum_{m \in N} e^{\lVert x^* - m \rVert}$$
-
-        N are the memory's nearest of m*, itself among them (inferred: so that w lies in [0, 1)).
-        The more distant the neighbourhood, the rarer m* is among the normal, and the larger w.
-        """
-        worst = d.argmax(dim=1, keepdim=True)  # b 1
-        x_star = x.gather(1, worst.unsqueeze(2).expand(-1, -1, x.shape[2])).squeeze(1)  # b D
-        m_star = self.memory[j.gather(1, worst).squeeze(1)]  # b D
-        k = min(self.config.neighbours, self.memory.shape[0])
-        from_m = torch.cdist(m_star, self.memory, compute_mode=BY_PRODUCTS)  # b m
-        around = self.memory[from_m.topk(k, dim=1, largest=False).indices]  # b k D
-        from_x = (x_star.unsqueeze(1) - around).norm(dim=2)  # b k
-        return 1 - ((x_star - m_star).norm(dim=1) - from_x.logsumexp(dim=1)).exp()
-
     def distances(self, groups: Float[Tensor, "b 2 n c"]) -> Float[Tensor, "b 1 n"]:
-        """Return each patch's distance from the memory, re-weighted if the config says so.
+        """Return each patch's distance from the memory.
 
-        The paper has the factor for the score of an image, made at its most distant patch. Here it
-        multiplies all distances of that image, since scores are made of maps alone.
+        The factor by which the paper weighs the score of an image is left out, as in its code.
 
         Raises:
             ValueError: The memory is empty.
@@ -251,11 +221,8 @@ class PatchCore(TokenDetector):
             raise ValueError("patchcore's memory is empty: fit it, or load a run, first")
         with torch.autocast(groups.device.type, enabled=False):  # in bf16, near ones are all alike
             x = self.patches(groups)
-            d, j = nearest_rows(x.flatten(0, 1), self.memory)
-            d, j = d.unflatten(0, (-1, x.shape[1])), j.unflatten(0, (-1, x.shape[1]))  # b n
-            if self.config.reweight:
-                d = d * self.rarity(x, d, j).unsqueeze(1)
-        return d.unsqueeze(1)
+            d = nearest_rows(x.flatten(0, 1), self.memory)
+        return d.unflatten(0, (-1, 1, x.shape[1]))
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kw: Any) -> None:
         """Take a memory of any length, which torch would refuse."""

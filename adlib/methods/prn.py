@@ -35,7 +35,7 @@ from adlib.methods.detector import Detector
 from adlib.nn.convolution import Convolution, draw_convolutions, resize
 from adlib.nn.encoder import find_preset
 from adlib.nn.fusion import Fusion
-from adlib.nn.patch_attention import BLOCKS, Scaling
+from adlib.nn.patch_attention import SplitBlock
 from adlib.nn.prototype_maps import PrototypeMaps, Residual, cluster_means, gram_matrices, kmeans
 from adlib.nn.segmentation_loss import focal_loss, smooth_l1_loss
 from adlib.nn.stable_adamw import warmup_cosine
@@ -116,20 +116,19 @@ class PRNConfig:
     """What the network sees of the difference from the nearest typical image: its square, the
     square divided by the usual variance, its absolute value, or nothing (off)."""
     fusion: Annotated[
-        Literal["own", "shared", "off"],
+        Literal["own", "off"],
         Origin(
             "inferred",
             '"separately" in the caption of Fig. 3; one for both in the unofficial code',
         ),
     ] = "own"
-    """Exchange between coarse and fine maps: one exchange for features and another for
-    differences, one shared by both, or none."""
+    """Exchange between coarse and fine maps: one for features and another for differences (own), or
+    none (off)."""
     patch_attention: Annotated[
-        Literal["g", "u", "off"],
+        Literal["g", "off"],
         Origin("ours", "after PyDeepFakeDet; all channels for each size in the unofficial code"),
     ] = "g"
-    """Attention between parts of the image: in groups of channels (g), with all channels (u), or
-    none."""
+    """Attention between parts of the image: in groups of channels (g), or none (off)."""
     blocks: Annotated[int, Origin("ours", "for CPUs; 3 in the unofficial code")] = 1
     """Blocks of attention between parts of the image, one after another. Use 3 on a GPU."""
 
@@ -255,40 +254,24 @@ class PRN(Detector):
         self.prototypes = nn.ModuleList()
         if config.residuals != "off":
             self.prototypes.extend(PrototypeMaps(s, config.residuals) for s in self.shapes[:-1])
-        residual = len(self.prototypes) > 0
-        skips = [2 * c for c in widths] if residual else widths
-        fused, separate = config.fusion != "off", config.fusion == "own" and residual
-        self.fusion = nn.ModuleList(
-            Fusion(widths, grids) if fused else nn.Identity() for _ in range(1 + separate)
-        )  # of F and of D, or of both
+        sources = 2 if self.prototypes else 1  # F, and D beside it
+        skips = [sources * c for c in widths]
+        fuse = (lambda *_: nn.Identity()) if config.fusion == "off" else Fusion
+        self.fusion = nn.ModuleList(fuse(widths, grids) for _ in range(sources))
+        blocks = 0 if config.patch_attention == "off" else config.blocks
         self.attention = nn.ModuleList(
-            self._attention(c, grid) for c, grid in zip(skips, grids, strict=True)
+            nn.Sequential(*(SplitBlock(c, grid, config.patches) for _ in range(blocks)))
+            for c, grid in zip(skips, grids, strict=True)
         )
-        self.refusion = Fusion(skips, grids) if fused else nn.Identity()
+        self.refusion = fuse(skips, grids)
         below = self.shapes[-1][0]
         self.decoder = Decoder(widths, skips, below, config.size, config.enlarge)
         self.reset_parameters(torch.Generator().manual_seed(0))
 
-    def _attention(self, width: int, grid: tuple[int, int]) -> nn.Module:
-        """Return the blocks of one scale."""
-        form, patches = self.config.patch_attention, self.config.patches
-        if form == "off":
-            return nn.Identity()
-        block: Any = BLOCKS[form]
-        blocks = range(self.config.blocks)
-        return nn.Sequential(*(block(width, grid, patches) for _ in blocks))
-
     def reset_parameters(self, generator: torch.Generator) -> None:
-        """Draw all trainable weights anew, and forget the prototypes.
-
-        By torch's own laws, as in the unofficial code; a stage that is trained starts as the
-        encoder's.
-        """
+        """Draw all trainable weights anew by torch's own laws, and forget the prototypes."""
         for part in (self.fusion, self.attention, self.refusion, self.decoder):
             draw_convolutions(part, generator)
-            for module in part.modules():
-                if isinstance(module, Scaling):
-                    module.reset_parameters(generator)
         for part in self.prototypes:
             part.p = part.p[:0]
         self.seed = int(torch.randint(2**62, (), generator=generator))  # of `fit_prototypes`

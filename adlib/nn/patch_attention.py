@@ -1,21 +1,17 @@
 r"""Multi-size self-attention: the tokens of a map are its patches, of several sizes at once.
 
 For each size r the map is cut into patches; a patch's values in a row are one token, and the tokens
-attend to each other. Of c channels a token has width $d = c\,r^2$, and of a head's share of them,
-as form G has it, so much less. A convolution merges what the sizes found. That
-much the paper's Fig. 3 has; two forms of the inside are here, both reconstructions:
-
-- `SplitBlock`, form G: the channels are split, each head has its share of them and a size of its
-  own (the same laboratory's PyDeepFakeDet). 30 c² weights at c channels.
-- `WholeBlock`, form U: each size sees all channels (`unofficial code`). 49 c² weights and more.
+attend to each other. A convolution merges what the sizes found. That much the paper's Fig. 3 has.
+The inside is reconstructed after the same laboratory's PyDeepFakeDet: the channels are split, and
+each head has its share of them and a size of its own. The unofficial code gives all channels to
+each size.
 
 A size is given as how many patches a side there are. One patch is one token, which can only read
 itself: softmax over it is 1, so queries and keys are left out. So is a bias of the keys: it is the
 same for all patches, and softmax takes it out.
 """
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -106,7 +102,7 @@ class SplitAttention(nn.Module):
 
 
 class SplitBlock(nn.Module):
-    r"""Form G.
+    r"""One block: attention and two convolutions, each beside a residual; 30 c² weights.
 
     $$y = x + \mathrm{C}(\mathrm{A}(x)),\qquad z = y + \mathrm{C}(\mathrm{C}_2(y))$$
 
@@ -125,62 +121,3 @@ class SplitBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         x = x + self.merge(self.attention(x))
         return x + self.feed(x)
-
-
-class Scaling(nn.Module):
-    """A factor and a shift for each element of a token."""
-
-    def __init__(self, width: int, shift: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width)) if shift else None
-
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        return x * self.weight if self.bias is None else torch.addcmul(self.bias, x, self.weight)
-
-    @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        """Draw uniformly in ±1: the law of a convolution with one input."""
-        for weights in self.parameters():
-            weights.uniform_(-1, 1, generator=generator)
-
-
-class WholeAttention(nn.Module):
-    """Attention between patches of one size, over all channels; softmax(q kᵀ / d) v."""
-
-    def __init__(self, width: int, grid: Grid, parts: int) -> None:
-        super().__init__()
-        self.grid, self.size = grid, patch_size(grid, parts)
-        d = width * self.size[0] * self.size[1]
-        compared = self.size != grid
-        self.q = Scaling(d) if compared else None
-        self.k = Scaling(d, shift=False) if compared else None
-        self.v = Scaling(d)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        t = to_patches(x, self.size)
-        v = self.v(t)
-        if self.q is not None and self.k is not None:
-            v = attend(self.q(t), self.k(t), v, 1 / t.shape[2])
-        return from_patches(v, self.size, self.grid)
-
-
-class WholeBlock(nn.Module):
-    """Form U: the sizes side by side, then a residual block; no way around for the block's input.
-
-    The residual block is ResNet's: two 3 x 3 convolutions beside a 1 x 1 one.
-    """
-
-    def __init__(self, width: int, grid: Grid, patches: Sequence[int]) -> None:
-        super().__init__()
-        self.attentions = nn.ModuleList(WholeAttention(width, grid, parts) for parts in patches)
-        found = len(patches) * width
-        self.merge = nn.Sequential(Convolution(found, width), Convolution(width, width, slope=1.0))
-        self.shortcut = Convolution(found, width, side=1, slope=1.0)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        found = torch.cat([attention(x) for attention in self.attentions], dim=1)
-        return F.relu(self.merge(found) + self.shortcut(found))
-
-
-BLOCKS: Mapping[str, type[nn.Module]] = MappingProxyType({"g": SplitBlock, "u": WholeBlock})

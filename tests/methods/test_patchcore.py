@@ -65,9 +65,6 @@ def test_normalised_distances_are_cosine_distances() -> None:
     torch.testing.assert_close((x - y).square().sum(dim=1), 2 * (1 - cosines))
 
 
-# Coreset
-
-
 # Distances
 
 
@@ -75,11 +72,8 @@ def test_normalised_distances_are_cosine_distances() -> None:
 def test_distances_are_those_of_brute_force(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patchcore, "ROWS", rows)
     x, memory = random(30, 8), random(50, 8, seed=1)
-    d, j = nearest_rows(x, memory)
-    for i in range(30):
-        gaps = [math.dist(x[i].tolist(), row) for row in memory.tolist()]
-        assert d[i].item() == pytest.approx(min(gaps), abs=1e-5)
-        assert j[i].item() == gaps.index(min(gaps))
+    gaps = [min(math.dist(a, b) for b in memory.tolist()) for a in x.tolist()]
+    assert nearest_rows(x, memory).tolist() == pytest.approx(gaps, abs=1e-5)
 
 
 def test_the_images_in_a_full_memory_are_at_distance_zero() -> None:
@@ -89,20 +83,13 @@ def test_the_images_in_a_full_memory_are_at_distance_zero() -> None:
 
 
 def slow_distances(method: PatchCore, image: Tensor) -> list[float]:
-    """Distances of one image from the memory, with the paper's factor if asked for."""
+    """Distances of one image from the memory."""
     memory = method.memory.double().tolist()
     x = slow_patches(image, method.config.patch, method.config.normalise).tolist()
-    d = [min(math.dist(row, m) for m in memory) for row in x]
-    if method.config.reweight:
-        worst = max(range(15), key=lambda i: d[i])
-        nearest = min(memory, key=lambda m: math.dist(x[worst], m))
-        around = sorted(memory, key=lambda m: math.dist(nearest, m))[: method.config.neighbours]
-        total = sum(math.exp(math.dist(x[worst], m)) for m in around)
-        d = [value * (1 - math.exp(d[worst]) / total) for value in d]
-    return d
+    return [min(math.dist(row, m) for m in memory) for row in x]
 
 
-@pytest.mark.parametrize("changes", [{}, {"reweight": True, "neighbours": 4}, {"normalise": False}])
+@pytest.mark.parametrize("changes", [{}, {"normalise": False}])
 def test_a_map_enlarges_distances_from_the_memory(changes: dict) -> None:
     method, _ = fitted(**changes)
     groups = random(3, 2, 15, 192, seed=5)
@@ -116,20 +103,8 @@ def test_a_map_enlarges_distances_from_the_memory(changes: dict) -> None:
     assert torch.equal(scores, heat.flatten(1).max(dim=1).values)
 
 
-def test_the_factor_is_smaller_where_the_memory_is_dense() -> None:
-    method = build("patchcore", neighbours=3)
-    dense, sparse = torch.zeros(384), torch.full((384,), 2.0)
-    around = [dense, dense + 1e-3, dense - 1e-3, sparse, sparse + 0.5, sparse - 0.5]
-    method.memory = torch.stack(around)
-    x = torch.stack([dense, sparse]).unsqueeze(1).repeat(1, 2, 1)  # two images of two patches
-    x[:, 1, 0] += 0.1  # the second, as far from its nearest in the one as in the other
-    w = method.rarity(x, torch.tensor([[0, 0.1], [0, 0.1]]), torch.tensor([[1, 0], [4, 3]]))
-    assert w[0].item() == pytest.approx(2 / 3, abs=0.01)  # three neighbours equally far
-    assert 0.99 < w[1].item() < 1
-
-
 def test_bf16_does_not_touch_distances() -> None:
-    method, features = fitted(memory=60, reweight=True)
+    method, features = fitted(memory=60)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(method.distances(features), torch.zeros(4, 1, 15))
 

@@ -17,7 +17,8 @@ from adlib.data.split import supervise
 from adlib.methods import PRN, PRNConfig, prn
 from adlib.methods.prn import ALPHA, GAMMA, LAMBDA, NO_CLIP
 from adlib.nn.fusion import Fusion
-from adlib.nn.prototype_maps import kmeans
+from adlib.nn.patch_attention import SplitBlock
+from adlib.nn.prototype_maps import PrototypeMaps, kmeans
 from adlib.nn.segmentation_loss import focal_loss
 from tests.methods.small import batch, build, cached, fitted, pictures, seeded, show
 from tests.nn.tensors import random
@@ -124,33 +125,23 @@ def test_the_forward_pass_is_fig_3() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "prototypes", "fusions"),
+    ("changes", "prototypes", "fusions", "blocks"),
     [
-        ({"residuals": "off", "fusion": "off", "patch_attention": "off"}, 0, 0),
-        ({"fusion": "off", "patch_attention": "off"}, 3, 0),
-        ({"patch_attention": "off"}, 3, 3),
-        ({"fusion": "off"}, 3, 0),
-        ({}, 3, 3),
-        ({"patch_attention": "u"}, 3, 3),
-        ({"fusion": "shared"}, 3, 2),
+        ({"residuals": "off", "fusion": "off", "patch_attention": "off"}, 0, 0, 0),
+        ({"residuals": "off"}, 0, 2, 3),
+        ({"patch_attention": "off"}, 3, 3, 0),
+        ({"fusion": "off"}, 3, 0, 3),
+        ({"blocks": 2}, 3, 3, 6),
     ],
 )
 def test_an_arm_leaves_out_its_part_and_nothing_else(
-    changes: dict[str, Any], prototypes: int, fusions: int
+    changes: dict[str, Any], prototypes: int, fusions: int, blocks: int
 ) -> None:
-    def weights(method: Any) -> int:
-        return sum(p.numel() for p in method.attention.parameters())
-
-    method, full = build("prn", **changes), build("prn")
-    assert len(method.prototypes) == prototypes
-    assert sum(isinstance(part, Fusion) for part in method.modules()) == fusions
-    form = changes.get("patch_attention", "g")
-    if form == "u":
-        assert weights(method) > weights(full)
-    else:
-        assert weights(method) == (0 if form == "off" else weights(full))
-    if changes.get("fusion") == "shared":
-        assert method.fusion[0] is method.fusion[-1]
+    parts = list(build("prn", **changes).modules())
+    found = [
+        sum(isinstance(m, kind) for m in parts) for kind in (PrototypeMaps, Fusion, SplitBlock)
+    ]
+    assert found == [prototypes, fusions, blocks]
 
 
 def test_the_loss_is_its_two_parts() -> None:
@@ -281,8 +272,7 @@ def test_made_samples_fit_the_loss(folder: Callable[..., Path]) -> None:
 # The papers' size
 
 
-@pytest.mark.parametrize(("form", "millions"), [("g", 30.97), ("u", 72.5)])
-def test_the_papers_size_has_the_weights_of_its_arithmetic(form: Any, millions: float) -> None:
+def test_the_papers_size_has_the_weights_of_its_arithmetic() -> None:
     """Less what a single patch does not need, nor any key: see `adlib.nn.patch_attention`."""
 
     class Shell(PRN):  # draws no weights
@@ -290,17 +280,11 @@ def test_the_papers_size_has_the_weights_of_its_arithmetic(form: Any, millions: 
             pass
 
     with torch.device("meta"):
-        method = Shell(replace(PRNConfig.paper(), weights="random", patch_attention=form))
+        method = Shell(replace(PRNConfig.paper(), weights="random"))
     found = sum(p.numel() for p in method.attention.parameters())
-    unused = 0
-    for c, h, w in method.shapes[:3]:
-        d = 2 * c
-        if form == "g":
-            unused += 3 * 2 * (d * d // 4)  # one head's queries and keys
-        else:
-            tokens = [d * (h // r) * (w // r) for r in (1, 2, 4, 8)]
-            unused += 3 * (4 * tokens[0] + sum(tokens[1:]))  # of one patch; shifts of keys
-    assert (found + unused) / 1e6 == pytest.approx(millions, rel=0.005)
+    # three blocks, in each of which one head needs no queries and keys
+    unused = sum(3 * 2 * ((2 * c) ** 2 // 4) for c, _, _ in method.shapes[:3])
+    assert (found + unused) / 1e6 == pytest.approx(30.97, rel=0.005)
     normals, batch = 209, PRNConfig.paper().batch  # of `bottle`; half of a batch are normal
     assert PRNConfig.paper().steps == 700 * (2 * normals // batch)
 

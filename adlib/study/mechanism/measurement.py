@@ -37,14 +37,11 @@ def token_distances(method: Method, groups: Float[Tensor, "b g n c"]) -> Float[T
     Of PatchCore it is the same, from the nearest of its memory and after averaging neighbours.
 
     Raises:
-        ValueError: A PatchCore whose distances are no cosines: re-weighted or not normalised.
+        ValueError: A PatchCore whose distances are no cosines, for they are not normalised.
     """
     memory = isinstance(method, PatchCore)
-    if memory and (method.config.reweight or not method.config.normalise):
-        raise ValueError(
-            "patchcore's distances are cosines with normalise=True and reweight=False only, got "
-            f"{method.config.normalise} and {method.config.reweight}"
-        )
+    if memory and not method.config.normalise:
+        raise ValueError("patchcore's distances are cosines with normalise=True only, got False")
     method.eval()
     d = method.distances(groups)
     d = d.square() / 2 if memory else d  # its patches have length 1
