@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
-# what Pillow decodes by itself: whatever a file is called, its content must be one of these, for a
-# file of another kind may start another program (PostScript starts Ghostscript)
+# Pillow decodes these by itself. The content decides, not the ending: a file of another kind may
+# start another program (PostScript starts Ghostscript).
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
 _READ = ".png .jpg .jpeg .jpe .jfif .bmp .tif .tiff .webp .pgm .ppm .pnm"
 ENDINGS = frozenset(_READ.split())  # in any case; a file without an ending is looked into
@@ -23,22 +23,25 @@ GRAY_OR_COLOUR = frozenset({"L", "LA", "RGB", "RGBA"})
 MASK_MODES = GRAY_OR_COLOUR | {"1", "P", "PA", "I", "I;16", "I;16B", "I;16L"}
 LOSSY = frozenset({"JPEG", "MPO", "WEBP"})  # formats whose zero may come back as 1 or 2
 
-# what Pillow raises on bytes it cannot follow; an OSError with an errno is the system's, not ours
+# raised by Pillow on damaged bytes; an OSError with an errno comes from the system
 UNDECODABLE = (OSError, SyntaxError, TypeError, ValueError, EOFError, struct.error, zlib.error,
                Image.DecompressionBombError)  # fmt: skip
 CURES = {"CMYK": "convert it to RGB with its colour profile", "1": "convert it to 8-bit gray"}
-TO_8_BIT = "scale it to 8 bit; which range of values matters is yours to say"
 _ONE_AT_A_TIME = threading.Lock()  # standard error belongs to the whole process
 _T = Image.Transpose
-# what turns an image of EXIF orientation 2 to 8 upright
+# turns an image of EXIF orientation 2 to 8 upright
 UPRIGHT = dict(enumerate((_T.FLIP_LEFT_RIGHT, _T.ROTATE_180, _T.FLIP_TOP_BOTTOM, _T.TRANSPOSE,
                           _T.ROTATE_270, _T.TRANSVERSE, _T.ROTATE_90), start=2))  # fmt: skip
+
+
+class _RefusedError(ValueError):
+    """A readable file that is not used, with the reason."""
 
 
 def is_image(path: Path) -> bool:
     """True for a visible file with one of the image endings, or with none and an image inside.
 
-    A link that leads nowhere counts: whoever reads it is told, and no image is lost without a word.
+    A link that leads nowhere counts, so that its reader reports it and no image is lost in silence.
     """
     ending = path.suffix.lower()
     if path.name.startswith(".") or (ending and ending not in ENDINGS):
@@ -66,7 +69,7 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
             or another mode, transparent pixels, several pages, a side below 16 pixels, or more
             pixels than Pillow opens (twice `PIL.Image.MAX_IMAGE_PIXELS`, 179 million).
     """
-    return np.array(_decode(path, GRAY_OR_COLOUR).convert("RGB"))
+    return np.array(_decode(path, GRAY_OR_COLOUR)[0].convert("RGB"))
 
 
 def read_mask(path: str | os.PathLike[str], *, soft: bool = False) -> Bool[np.ndarray, "h w"]:
@@ -78,8 +81,7 @@ def read_mask(path: str | os.PathLike[str], *, soft: bool = False) -> Bool[np.nd
 
     Args:
         path: 1-bit, 8-bit, palette or 16-bit gray.
-        soft: Where the file holds values on both sides of its middle and those below are no classes
-            of a label map (`has_soft_edges`), only values above the middle count; ours.
+        soft: Count only values above the middle where edges are soft (`has_soft_edges`); ours.
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: As for `read_image`.
@@ -98,10 +100,10 @@ def has_soft_edges(values: np.ndarray) -> bool:
     dark = (values > 0) & (values <= middle)  # h w
     if not dark.any() or values.max() <= middle:
         return False
-    flat = np.ones(values[1:-1, 1:-1].shape, dtype=bool)
+    (h, w), inner = values.shape, values[1:-1, 1:-1]
+    flat = np.ones(inner.shape, dtype=bool)
     for dy, dx in np.ndindex(3, 3):
-        shifted = values[dy : values.shape[0] - 2 + dy, dx : values.shape[1] - 2 + dx]
-        flat &= shifted == values[1:-1, 1:-1]
+        flat &= values[dy : h - 2 + dy, dx : w - 2 + dx] == inner
     return bool((flat & dark[1:-1, 1:-1]).sum() < dark.sum() / 2)
 
 
@@ -110,8 +112,8 @@ def mask_values(path: str | os.PathLike[str]) -> tuple[np.ndarray, bool, bool]:
 
     Of a colour file they are the largest of the channels.
     """
-    picture = _decode(path, MASK_MODES)
-    lossy = picture.info["adlib_lossy"]
+    picture, form = _decode(path, MASK_MODES)
+    lossy = form in LOSSY
     if picture.mode.startswith("I"):
         values = np.array(picture).clip(0, 2**16 - 1)
         return values.astype(np.uint16 if values.max() > 255 else np.uint8), True, lossy
@@ -136,19 +138,13 @@ def read_header(path: str | os.PathLike[str], *, mask: bool = False) -> tuple[in
         ValueError: As for `read_image`.
     """
     modes = MASK_MODES if mask else GRAY_OR_COLOUR
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            reason = _objection(picture, modes)
-            transparent = picture.mode in ("LA", "RGBA", "PA") or "transparency" in picture.info
-            turn = _orientation(picture)
-            width, height = picture.size[::-1] if turn >= 5 else picture.size
-            form = picture.format or ""
-    except UNDECODABLE as error:
-        raise _undecodable(path, error) from error
-    if reason is not None:
-        raise ValueError(f"{os.fspath(path)}: {reason}")
+    with _opened(path, modes) as picture:
+        transparent = picture.mode in ("LA", "RGBA", "PA") or "transparency" in picture.info
+        turn = _orientation(picture)
+        width, height = picture.size[::-1] if turn >= 5 else picture.size
+        form = picture.format or ""
     if transparent or not _ends_well(path, form):
-        width, height = _decode(path, modes).size
+        width, height = _decode(path, modes)[0].size
     return height, width, turn
 
 
@@ -158,7 +154,7 @@ def thumbnail(path: str | os.PathLike[str], side: int) -> Float32[np.ndarray, "s
     Raises:
         ValueError: As for `read_image`.
     """
-    picture = _decode(path, GRAY_OR_COLOUR, least=8 * side).convert("L").convert("F")
+    picture = _decode(path, GRAY_OR_COLOUR, least=8 * side)[0].convert("L").convert("F")
     return np.array(picture.resize((side, side), Image.Resampling.BILINEAR))
 
 
@@ -171,40 +167,49 @@ def _orientation(picture: Image.Image) -> int:
     return value if isinstance(value, int) and value in UPRIGHT else 1
 
 
-def _decode(
-    path: str | os.PathLike[str], modes: frozenset[str], least: int | None = None
-) -> Image.Image:
-    """Decode a file; with `least`, a JPEG only to a size that is at least this on both sides."""
+@contextmanager
+def _opened(path: str | os.PathLike[str], modes: frozenset[str]) -> Iterator[Image.Image]:
+    """Open a file of known format and mode; an error, also one inside, names the file."""
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            reason, lossy = _objection(picture, modes), picture.format in LOSSY
-            if reason is None:
-                turn = UPRIGHT.get(_orientation(picture))
-                if least is not None:
-                    picture.draft(None, (least, least))
-                with _silent_libtiff() if picture.format == "TIFF" else nullcontext():
-                    picture.load()
-                if "transparency" in picture.info or picture.mode == "PA":
-                    picture = picture.convert("RGBA")
-                if picture.mode in ("LA", "RGBA"):
-                    least_alpha = picture.getchannel("A").getextrema()[0]
-                    if least_alpha != 255:
-                        reason = (
-                            f"expected an opaque image, got transparent pixels (least alpha "
-                            f"{least_alpha} of 255); flatten it onto the background you want"
-                        )
-                picture = picture if turn is None else picture.transpose(turn)
+            if reason := _objection(picture, modes):
+                raise _RefusedError(reason)
+            yield picture
+    except _RefusedError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
     except UNDECODABLE as error:
         raise _undecodable(path, error) from error
-    if reason is not None:
-        raise ValueError(f"{os.fspath(path)}: {reason}")
-    picture.info["adlib_lossy"] = lossy
-    return picture
+
+
+def _decode(
+    path: str | os.PathLike[str], modes: frozenset[str], least: int | None = None
+) -> tuple[Image.Image, str]:
+    """Decode a file; with `least`, a JPEG only to a size that is at least this on both sides.
+
+    Returns:
+        The upright picture, and the format of the file.
+    """
+    with _opened(path, modes) as picture:
+        turn, form = UPRIGHT.get(_orientation(picture)), picture.format or ""
+        if least is not None:
+            picture.draft(None, (least, least))
+        with _silent_libtiff() if form == "TIFF" else nullcontext():
+            picture.load()
+        if "transparency" in picture.info or picture.mode == "PA":
+            picture = picture.convert("RGBA")
+        if picture.mode in ("LA", "RGBA"):
+            alpha = picture.getchannel("A").getextrema()[0]
+            if alpha != 255:
+                raise _RefusedError(
+                    f"expected an opaque image, got transparent pixels (least alpha {alpha} of "
+                    "255); flatten it onto the background you want"
+                )
+        return (picture if turn is None else picture.transpose(turn)), form
 
 
 @contextmanager
 def _silent_libtiff() -> Iterator[None]:
-    """Keep what libtiff writes to standard error, in C and without the file's name, off it."""
+    """Hide the lines that libtiff writes to standard error, in C and without a file's name."""
     with _ONE_AT_A_TIME, Path(os.devnull).open("w") as nothing:
         try:
             before = os.dup(2)
@@ -220,43 +225,42 @@ def _silent_libtiff() -> Iterator[None]:
 
 
 def _undecodable(path: str | os.PathLike[str], error: Exception) -> Exception:
+    name = os.fspath(path)
     if isinstance(error, FileNotFoundError) and leads_nowhere(Path(path)):
-        where = Path(path).readlink()
-        return FileNotFoundError(f"{os.fspath(path)} -> {where} is a link that leads nowhere")
+        return FileNotFoundError(f"{name} -> {Path(path).readlink()} is a link that leads nowhere")
+    if isinstance(error, OSError) and error.errno is not None:
+        return OSError(error.errno, error.strerror, name)  # the system says it best
     if isinstance(error, Image.DecompressionBombError):  # its words: size, limit, then a suspicion
         sizes = str(error).partition(",")[0]
-        return ValueError(
-            f"{os.fspath(path)}: the image is too large: {sizes}; shrink it or crop it"
-        )
+        return ValueError(f"{name}: the image is too large: {sizes}; shrink it or crop it")
     if isinstance(error, UnidentifiedImageError):
         return ValueError(
-            f"{os.fspath(path)}: expected a whole image file, but its content is none that is read "
+            f"{name}: expected a whole image file, but its content is none that is read "
             f"({', '.join(FORMATS)}); export it as PNG or JPEG"
         )
-    if isinstance(error, OSError) and error.errno is not None:
-        # not there, not ours to read, a folder: the system says it best
-        return OSError(error.errno, error.strerror, os.fspath(path))
     return ValueError(
-        f"{os.fspath(path)}: expected a whole image file, but decoding stopped: {error}; "
-        "copy or export the file again"
+        f"{name}: expected a whole image file, but decoding stopped: {error}; copy or export the "
+        "file again"
     )
 
 
 def _objection(picture: Image.Image, modes: frozenset[str]) -> str | None:
     """Why a file is refused by its header alone, or None."""
-    width, height = picture.size
+    (width, height), mode = picture.size, picture.mode
     if min(width, height) < SMALLEST:
         return f"expected at least {SMALLEST} pixels a side, got {width} x {height}; leave it out"
     # Pillow reads 16-bit colour as 8-bit without a word; only the raw mode still shows it
     deep = any(";16" in str(tile[3]) for tile in getattr(picture, "tile", []))
-    wide_mask = picture.mode in modes and picture.mode not in GRAY_OR_COLOUR
-    if (deep or picture.mode[:1] in ("I", "F")) and not wide_mask:
-        deeper = "16-bit" if deep or picture.mode.startswith("I;16") else "more than 8-bit"
-        return f"expected 8-bit gray or RGB, got {deeper} pixels (mode {picture.mode}); {TO_8_BIT}"
-    if picture.mode not in modes:
-        kind = "palette image " if picture.mode in ("P", "PA") else ""
-        cure = CURES.get(picture.mode, f"convert {'the palette' if kind else 'it'} to RGB")
-        return f"expected 8-bit gray or RGB, got {kind}mode {picture.mode}; {cure}"
+    if (deep or mode[:1] in ("I", "F")) and not (mode in modes and mode not in GRAY_OR_COLOUR):
+        bits = "16-bit" if deep or mode.startswith("I;16") else "more than 8-bit"
+        return (
+            f"expected 8-bit gray or RGB, got {bits} pixels (mode {mode}); scale it to 8 bit; "
+            "which range of values matters is yours to say"
+        )
+    if mode not in modes:
+        kind = "palette image " if mode in ("P", "PA") else ""
+        cure = CURES.get(mode, f"convert {'the palette' if kind else 'it'} to RGB")
+        return f"expected 8-bit gray or RGB, got {kind}mode {mode}; {cure}"
     pages = getattr(picture, "n_frames", 1)
     if pages > 1 and picture.format != "MPO":  # a phone's JPEG with a preview behind the photograph
         return f"expected one picture, got {pages} pages or frames; save one of them by itself"
@@ -266,15 +270,11 @@ def _objection(picture: Image.Image, modes: frozenset[str]) -> str | None:
 def _ends_well(path: str | os.PathLike[str], form: str) -> bool:
     """Whether the file ends as a whole one of its format does; False where that says nothing."""
     with Path(path).open("rb") as file:
-        length = file.seek(0, os.SEEK_END)
+        head, length = file.read(8), file.seek(0, os.SEEK_END)
         file.seek(max(0, length - 12))
         tail = file.read()
-        file.seek(0)
-        head = file.read(8)
-    if form == "JPEG":
-        return tail.endswith(b"\xff\xd9")  # end of image
-    if form == "PNG":
-        return tail[4:8] == b"IEND"
     if form == "WEBP":
         return length >= 8 + int.from_bytes(head[4:8], "little")  # RIFF: the size of what follows
-    return False
+    return (form == "JPEG" and tail.endswith(b"\xff\xd9")) or (
+        form == "PNG" and tail[4:8] == b"IEND"
+    )

@@ -10,11 +10,12 @@ from pathlib import Path
 from adlib.data.image_io import ENDINGS, is_image, leads_nowhere
 from adlib.system.disk import is_file
 
-# what desktops, network disks and archive tools leave in folders, besides what begins with a dot
+# left in folders by desktops, network disks and archive tools, besides names that begin with a dot
 SYSTEM = re.compile(
-    r"\..*|~\$.*|@eadir|@(recycle|recently-snapshot|sharebin|tmp)|#(recycle|snapshot)"
-    r"|\$recycle\.bin|recycler|recycled|found\.\d+|lost\+found|system volume information|__macosx"
-    r"|network trash folder|temporary items|icon\r|(eh)?thumbs\.db|desktop\.ini",
+    r"\..*|~(\$.*|snapshot)|@(eadir|recycle|recently-snapshot|sharebin|tmp|__thumb)"
+    r"|#(recycle|snapshot)|\$(recycle\.bin|extend)|recycle(r|d|\.bin)|found\.\d+|lost(\+found|\.dir)"
+    r"|system volume information|__macosx|_gsdata_|network trash folder|temporary items|icon\r"
+    r"|(eh)?thumbs\.db|desktop\.ini",
     re.IGNORECASE,
 )
 # folders that hold masks, and no photographs
@@ -30,27 +31,26 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
-def _is_dir(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # links in a circle, of which who reads the file tells
-        return False
-
-
-def is_left_out(name: str) -> bool:
-    """True for the name of a hidden file or folder, or of one that a system left there."""
-    return SYSTEM.fullmatch(name) is not None
-
-
 def nfc(name: str | os.PathLike[str]) -> str:
     """A name in Unicode form C: archives made on a Mac hold another form of the same letters."""
     return unicodedata.normalize("NFC", os.fspath(name))
 
 
+def _entries(folder: Path) -> Iterable[tuple[str, bool, bool]]:
+    """Name, whether it is a folder, and whether a link, of all that counts in a folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not SYSTEM.fullmatch(entry.name):
+                try:
+                    is_folder = entry.is_dir()
+                except OSError:  # links in a circle: the reader of the file reports them
+                    is_folder = False
+                yield entry.name, is_folder, entry.is_symlink()
+
+
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders right in a folder that count, links to folders included, sorted."""
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if not is_left_out(e.name) and _is_dir(e))
+    return sorted(name for name, is_folder, _ in _entries(folder) if is_folder)
 
 
 def walk(
@@ -76,16 +76,11 @@ def walk(
             continue
         read.add((about.st_dev, about.st_ino))
         names: list[str] = []
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if is_left_out(entry.name):
-                    continue
-                if not _is_dir(entry):
-                    names.append(entry.name)
-                elif (depth is None or level < depth) and enter(folder / entry.name):
-                    (links if entry.is_symlink() else folders).append(
-                        (folder / entry.name, level + 1)
-                    )
+        for name, is_folder, is_link in _entries(folder):
+            if not is_folder:
+                names.append(name)
+            elif (depth is None or level < depth) and enter(folder / name):
+                (links if is_link else folders).append((folder / name, level + 1))
         found.append((folder.parts, sorted(names), folder))
     return [folder / name for _, names, folder in sorted(found) for name in names]
 
@@ -106,31 +101,25 @@ def images_in(files: Iterable[Path], others: list[Path] | None = None) -> list[P
     return images
 
 
-def passed_over(files: Iterable[Path]) -> list[str]:
-    """A sentence that counts the files that are no images, by their ending, or none."""
-    endings = (p.suffix.lower() for p in files if not is_image(p))
-    others = Counter(ending or "without an ending" for ending in endings)
-    if not others:
+def passed_over(others: Iterable[Path]) -> list[str]:
+    """A sentence that counts files that are no images by their ending; none without files."""
+    counts = Counter(path.suffix.lower() or "without an ending" for path in others)
+    if not counts:
         return []
-    pictures = sorted(ending for ending in others if PICTURES.fullmatch(ending))
-    counted = sorted(others.items(), key=lambda item: (item[0] not in pictures, item[0]))
+    pictures = sorted(ending for ending in counts if PICTURES.fullmatch(ending))
+    counted = sorted(counts.items(), key=lambda item: (item[0] not in pictures, item[0]))
     listed = ", ".join(f"{count:,} {ending}" for ending, count in counted)
     cure = f"; convert {' and '.join(pictures)} to JPEG or PNG" if pictures else ""
     return [f"passed over, since they are no images that adlib reads: {listed}{cure}"]
 
 
-def instead(files: Iterable[Path]) -> str:
-    """What a folder without images holds, and the endings that were expected."""
-    held = "; ".join(passed_over(files)) or "it is empty"
-    return f"{held}; expected files ending in {' '.join(sorted(ENDINGS))}"
-
-
-def refuse_lost(images: list[Path], folder: Path) -> None:
-    """Refuse links to images that lead nowhere.
-
-    Raises:
-        FileNotFoundError: Counts them and names the first.
-    """
+def check_links(images: list[Path], others: list[Path], folder: Path) -> None:
+    """Raise FileNotFoundError where a folder has no image, or links to images that lead nowhere."""
+    if not images:
+        held = "; ".join(passed_over(others)) or "it is empty"
+        raise FileNotFoundError(
+            f"no images in {folder}: {held}; expected files ending in {' '.join(sorted(ENDINGS))}"
+        )
     if lost := [p for p in images if leads_nowhere(p)]:
         raise FileNotFoundError(
             f"{len(lost)} of {len(images)} images in {folder} are links that lead nowhere, the "

@@ -14,12 +14,11 @@ from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, hash_fi
 from adlib.data.image_io import read_header, read_mask
 from adlib.data.readers.files import (
     MASK_FOLDERS,
+    check_links,
     expanded,
     images_in,
-    instead,
     nfc,
     passed_over,
-    refuse_lost,
     subfolders,
     walk,
 )
@@ -28,13 +27,17 @@ from adlib.system.printable import closest
 
 BAD, MASKS = "bad", "masks"
 TRAIN, TEST, TRUTH = "train", "test", "ground_truth"
-# words for folders and labels, in small letters without blanks and dashes
-NORMAL = re.compile("good|ok|normal|fine|pass(ed)?|sound|intact|healthy")
-DEFECTIVE = re.compile(
-    "bad|ng|nok|(not?|un)(ok|good)|defects?|defective|anomal(y|ies|ous)|abnormal|faulty?|fail(ed)?"
-    "|reject(s|ed)?|broken|damaged"
+# words for folders and labels, as `word` spells them
+NORMAL = re.compile(
+    "good(parts?|images?)?|ok|io|normal|fine|pass(ed)?|sound|intact|healthy|clean|flawless"
+    "|(non?|un|without)(defects?|defective|anomal(y|ies|ous)|faulty?|damaged)"
+    "|(defect|anomaly|fault)free"
 )
-VALIDATION = re.compile("val(id|idation)?")
+DEFECTIVE = re.compile(
+    "bad(parts?|images?)?|ng|nok|nio|(not?|un)(ok|good|normal)|defects?|defective"
+    "|anomal(y|ies|ous)|abnormal|faulty?|fail(ed)?|reject(s|ed)?|broken|damaged"
+)
+VALIDATION = re.compile("(val(id|idation)?|dev)(set|images|data)?")
 LAYOUTS = (
     "expected FOLDER/good/*.png (and FOLDER/bad/*.png where there are any), or the MVTec AD layout "
     "FOLDER/CATEGORY/train/good/*.png, FOLDER/CATEGORY/test/DEFECT/*.png"
@@ -43,9 +46,7 @@ read_own = partial(read_files, soft=True)  # masks that people draw may have sof
 
 
 def load_folder(
-    path: str | os.PathLike[str],
-    categories: Sequence[str] | None = None,
-    holdout: float = 0.2,
+    path: str | os.PathLike[str], categories: Sequence[str] | None = None, holdout: float = 0.2
 ) -> DataSplits:
     """Reads the layout of a folder and checks the header of every image and mask in it.
 
@@ -77,9 +78,7 @@ def load_folder(
 
 
 def list_folder(
-    path: str | os.PathLike[str],
-    categories: Sequence[str] | None = None,
-    holdout: float = 0.2,
+    path: str | os.PathLike[str], categories: Sequence[str] | None = None, holdout: float = 0.2
 ) -> DataSplits:
     """As `load_folder`, but opens no image: names and places are checked, and nothing inside."""
     if not 0 < holdout < 1:
@@ -92,21 +91,22 @@ def list_folder(
     notes: list[str] = []
     found: list[Gathered] = []
     for name, folder in folders.items():
-        normal, tested = (
-            _mvtec(folder, name, found, notes)
-            if (folder / TRAIN / GOOD).is_dir()
-            else _plain(folder, name, found, holdout)
-        )
+        if (folder / TRAIN / GOOD).is_dir():
+            normal, tested = _mvtec(folder, nfc(name), found, notes)
+        else:
+            normal, tested = _plain(folder, nfc(name), found, holdout)
         train += normal
         test += tested
-    places = [root, *(folder for folder in folders.values() if folder != root)]
-    loose = [p for place in places for p in walk(place, depth=0)]
-    notes += beside(found) + passed_over([*loose, *(p for each in found for p in each.others)])
+    others = [path for each in found for path in each.others]
+    loose = images_in((p for f in {root, *folders.values()} for p in walk(f, depth=0)), others)
+    if loose:
+        are = "images lie" if len(loose) > 1 else "image lies"
+        notes.append(f"{len(loose)} {are} in no folder of the layout, such as {min(loose)}")
     return DataSplits(
         name=root.name,
         train=ImageDataset(train, read_own, hash_files),
         test=ImageDataset(test, read_own, hash_files),
-        notes=tuple(notes),
+        notes=(*notes, *beside(found), *passed_over(others)),
     )
 
 
@@ -126,17 +126,18 @@ def choose(wanted: Sequence[str] | None, known: Sequence[str], where: str) -> tu
         ValueError: One is unknown, or none is named; says where it was looked for.
     """
     names = known if wanted is None else [wanted] if isinstance(wanted, str) else wanted
-    unknown = [name for name in names if name not in known]
+    spelled = {nfc(name) for name in names}
+    unknown = [name for name in names if nfc(name) not in map(nfc, known)]
     if unknown or not names:
         asked = repr(unknown[0]) if unknown else "(none named)"
         hint = closest(unknown[0], known) if unknown else ""
         raise ValueError(f"no category {asked} in {where}; there are: {', '.join(known)}{hint}")
-    return tuple(name for name in known if name in names)
+    return tuple(name for name in known if nfc(name) in spelled)
 
 
 def word(name: str) -> str:
-    """A name in small letters, without blanks and dashes."""
-    return re.sub(r"[ _-]", "", name.lower())
+    """A name in small letters, without blanks, dashes and full stops."""
+    return re.sub(r"[ _.-]", "", name.lower())
 
 
 def _meant(name: str, expected: Sequence[str]) -> str:
@@ -156,24 +157,27 @@ def _category_folders(root: Path, wanted: Sequence[str] | None) -> dict[str, Pat
         siblings = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
         raise FileNotFoundError(f"no folder {root}{closest(root.name, siblings)}")
     if not root.is_dir():
-        raise ValueError(f"{root} is a file; expected a folder of images")
+        raise ValueError(
+            f"{root} is a file; expected a folder of images, or a table that ends in .csv, .tsv or "
+            ".parquet"
+        )
     inside = subfolders(root)
-    if GOOD in inside or TRAIN in inside:
-        known = {root.name: root}
-    else:
-        known = {name: root / name for name in inside}
-    able = [name for name, folder in known.items() if _is_category(folder)]
-    if not able and root not in known.values():
+    alone = GOOD in inside or TRAIN in inside
+    known = {root.name: root} if alone else {name: root / name for name in inside}
+    able = [
+        name
+        for name, folder in known.items()
+        if (folder / GOOD).is_dir() or (folder / TRAIN / GOOD).is_dir()
+    ]
+    if not able and not alone:
         _refuse_loose(root)
         if not inside:
             raise FileNotFoundError(f"{root} holds no image and no folder; {LAYOUTS}")
-        hints = {
-            name: _meant(name, (GOOD, BAD)).partition("mean ")[2].strip("?") for name in inside
-        }
-        named = {name: new for name, new in hints.items() if new and new != repr(name)}
-        cures = " and ".join(f"rename {name!r} to {new}" for name, new in named.items())
+        meant = {name: _meant(name, (GOOD, BAD)).partition("mean ")[2][:-1] for name in inside}
+        cures = [f"rename {n!r} to {new}" for n, new in meant.items() if new not in ("", repr(n))]
         raise FileNotFoundError(
-            f"no folder {GOOD!r} under {root}, only {', '.join(inside)}; {cures or LAYOUTS}"
+            f"no folder {GOOD!r} under {root}, only {', '.join(inside)}; "
+            f"{' and '.join(cures) or LAYOUTS}"
         )
     known = {name: known[name] for name in choose(wanted, list(known), str(root))}
     for name in known.keys() - able:
@@ -186,10 +190,6 @@ def _category_folders(root: Path, wanted: Sequence[str] | None) -> dict[str, Pat
     return known
 
 
-def _is_category(folder: Path) -> bool:
-    return (folder / GOOD).is_dir() or (folder / TRAIN / GOOD).is_dir()
-
-
 def _refuse_loose(folder: Path, places: str = "") -> None:
     """Refuses images beside, and not in, the folders where they belong."""
     if count := len(images_in(walk(folder, depth=0))):
@@ -200,19 +200,36 @@ def _refuse_loose(folder: Path, places: str = "") -> None:
         )
 
 
-def _gather(folder: Path, found: list[Gathered]) -> Gathered:
-    """The photographs below a folder; refuses one without, and folders that belong elsewhere."""
-    strange = DEFECTIVE if folder.name == GOOD else NORMAL
+def _references(folder: Path, found: list[Gathered], category: str, defect: str) -> list[ImageRef]:
+    """The photographs below a folder; a folder inside `bad` is the kind of defect.
+
+    Refuses a folder without photographs, folders that belong elsewhere, and a good photograph whose
+    mask marks a defect.
+    """
     each = gather(folder)
+    strange = DEFECTIVE if folder.name == GOOD else NORMAL
     for inner in sorted({path.parent for path in each.images}):
         for name in inner.relative_to(folder).parts:
             if name in (TRAIN, TEST) or strange.fullmatch(word(name)):
                 raise ValueError(f"{folder} holds a folder {name!r}, which belongs beside it")
-    refuse_lost([*each.images, *each.masks.values()], folder)
+    check_links([*each.images, *each.masks.values()], each.others, folder)
     found.append(each)
-    if not each.images:
-        raise FileNotFoundError(f"no images in {folder}: {instead(each.others)}")
-    return each
+    made = []
+    for path in each.images:
+        mask, kind = each.masks.get(path), defect
+        if mask and defect == GOOD:
+            check_black(mask, str(path))
+        if defect == BAD and path.parent != folder:
+            kind = nfc(path.relative_to(folder).parts[0])
+        file = str(mask) if mask and kind != GOOD else None
+        made.append(ImageRef(path=str(path), category=category, defect=kind, mask=file))
+    return made
+
+
+def check_black(mask: Path, image: str) -> None:
+    """Raise ValueError where the mask of a good image marks a defect."""
+    if read_mask(mask, soft=True).any():
+        raise ValueError(f"{image} is called good, but {mask} marks a defect; one is wrong")
 
 
 def _check_names(folder: Path, expected: Sequence[str], *, strict: bool) -> list[str]:
@@ -237,7 +254,7 @@ def _mvtec(
         notes.append(f"the folder {folder / name} is passed over{why}")
     _check_names(train, (GOOD,), strict=True)
     _refuse_loose(train, f"images into {train / GOOD}")
-    normal = _references(_gather(train / GOOD, found), category, GOOD)
+    normal = _references(train / GOOD, found, category, GOOD)
     if not tests.is_dir():
         raise FileNotFoundError(f"no folder {tests}; expected {tests}/DEFECT/*.png")
     _refuse_loose(tests, f"images into {tests / GOOD} and {tests}/DEFECT")
@@ -245,7 +262,9 @@ def _mvtec(
     for defect in subfolders(tests):
         if MASK_FOLDERS.fullmatch(defect):
             raise ValueError(f"{tests} holds a folder {defect!r}; put masks into {truth}/DEFECT")
-        tested += _references(_gather(tests / defect, found), category, defect)
+        if defect != GOOD and NORMAL.fullmatch(word(defect)):
+            raise ValueError(f"{tests} holds a folder {defect!r}; did you mean {GOOD!r}?")
+        tested += _references(tests / defect, found, category, nfc(defect))
     if not tested:
         raise FileNotFoundError(f"no images under {tests}; expected {tests}/DEFECT/*.png")
     return normal, pair(tested, tests, truth, found, every=True) if truth.is_dir() else tested
@@ -257,12 +276,12 @@ def _plain(
     """Train and test references of one folder of good, and maybe bad, images."""
     _check_names(folder, (GOOD, BAD, MASKS), strict=True)
     _refuse_loose(folder)
-    good = _references(_gather(folder / GOOD, found), category, GOOD)
+    good = _references(folder / GOOD, found, category, GOOD)
     names = [nfc(r.path[len(str(folder / GOOD)) + 1 :]).replace(os.sep, "/") for r in good]
     held = held_names(names, holdout)
     bad: list[ImageRef] = []
     if (folder / BAD).is_dir():
-        bad = _references(_gather(folder / BAD, found), category, BAD)
+        bad = _references(folder / BAD, found, category, BAD)
     if (folder / MASKS).is_dir():
         bad = pair(bad, folder / BAD, folder / MASKS, found, every=False)
     both = list(zip(good, names, strict=True))
@@ -270,31 +289,17 @@ def _plain(
     return train, [r for r, name in both if name in held] + bad
 
 
-def _references(each: Gathered, category: str, defect: str) -> list[ImageRef]:
-    """References of photographs; of those in `bad`, the folder inside it is the kind of defect."""
-    made = []
-    for path in each.images:
-        mask, kind = each.masks.get(path), defect
-        if mask and defect == GOOD and read_mask(mask, soft=True).any():
-            raise ValueError(f"{path} is called good, but {mask} marks a defect; one is wrong")
-        if defect == BAD and path.parent != each.root:
-            kind = path.relative_to(each.root).parts[0]
-        file = str(mask) if mask and kind != GOOD else None
-        made.append(ImageRef(path=str(path), category=category, defect=kind, mask=file))
-    return made
-
-
 def checked(data: DataSplits) -> DataSplits:
     """Return the data after all their files were opened, with a note on turned images."""
     shown = tqdm(data.references, desc="checking images", delay=2, leave=False)
     turned = [reference.path for reference in shown if check_files(reference)]
+    if not turned:
+        return data
     note = (
         f"EXIF turns {len(turned)} of the defective images and not their masks: look whether they "
         f"fit the upright images, such as {turned[0]}"
-        if turned
-        else ""
     )
-    return replace(data, notes=(*data.notes, note)) if note else data
+    return replace(data, notes=(*data.notes, note))
 
 
 def check_files(reference: ImageRef) -> bool:

@@ -4,37 +4,40 @@ import csv
 import difflib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, hash_files
-from adlib.data.readers.files import expanded, respelled
+from adlib.data.readers.files import expanded, nfc, respelled
 from adlib.data.readers.folders import (
     BAD,
     DEFECTIVE,
     NORMAL,
     VALIDATION,
+    check_black,
     checked,
     choose,
     held_names,
     read_own,
     word,
 )
+from adlib.data.readers.masks import gather
 from adlib.system.disk import is_file
 from adlib.system.printable import closest
 
-ENDINGS = frozenset({".csv", ".parquet"})
-COLUMNS = {  # and what other programs call them
-    "path": "image_path image img img_path image_file file filename file_name filepath file_path",
+ENDINGS = frozenset({".csv", ".tsv", ".parquet"})
+COLUMNS = {  # and other programs' names for them, as `word` spells them
+    "path": "imagepath image img imgpath imagefile imagename file filename filepath uri",
     "split": "subset partition set",
-    "label": "target class is_anomaly anomaly anomalous defective is_defective",
-    "mask": "mask_path mask_file mask_filename ground_truth gt gt_path",
-    "category": "object product object_name class_name",
-    "defect": "defect_type defect_class anomaly_type anomaly_class kind",
+    "label": "target class isanomaly anomaly anomalous defective isdefective result classification",
+    "mask": "maskpath maskfile maskfilename groundtruth gt gtpath",
+    "category": "object product objectname classname",
+    "defect": "defecttype defectclass anomalytype anomalyclass kind",
 }
 MOST_COLUMNS = 1000  # a head with more is no table of images; ours
-EMPTY = frozenset({"nan", "none", "null", "na", "n/a", "<na>"})  # what programs write for nothing
+# written by programs for nothing
+EMPTY = frozenset({"nan", "none", "null", "na", "n/a", "n.a.", "<na>", "nil", "-", "[]", "\\n"})
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,6 @@ class _Row:
     written: str  # the path as it stands in the table, alike on every machine
     split: str  # train, test, or "" for the hold-out to decide
     reference: ImageRef
-    lost: tuple[str, ...]  # files that are not there
 
 
 def is_manifest(path: Path) -> bool:
@@ -52,9 +54,7 @@ def is_manifest(path: Path) -> bool:
 
 
 def load_manifest(
-    path: str | os.PathLike[str],
-    categories: Sequence[str] | None = None,
-    holdout: float = 0.2,
+    path: str | os.PathLike[str], categories: Sequence[str] | None = None, holdout: float = 0.2
 ) -> DataSplits:
     """Reads the table and checks the header of every image and mask that it names.
 
@@ -70,47 +70,37 @@ def load_manifest(
     - defect: the kind of defect; "bad", where there is none.
 
     Defective images of the training split become `seen`: methods that learn from normal images
-    alone do not get them. Values are separated by commas, semicolons or tabs, as the first line is.
-    "nan", "none" and "null" count as empty.
+    alone do not get them. Values are separated by commas, semicolons, tabs or bars, as the first
+    line is. "nan", "none", "null" and "-" count as empty. The mask of a normal image is black.
 
     Args:
-        path: A .csv file in UTF-8, or a .parquet file, for which pandas needs pyarrow.
+        path: A .csv or .tsv file in UTF-8, or a .parquet file, for which pandas needs pyarrow.
         categories: Names of those to read; all by default.
         holdout: As above; 0.2 is ours.
     Raises:
         FileNotFoundError: The table, an image or a mask is not there; names the line.
-        ModuleNotFoundError: What reads Parquet is not installed.
+        ModuleNotFoundError: The package that reads Parquet is not installed.
         ValueError: A column or value is wrong, or an image twice in the table; names the line.
     """
     return checked(list_manifest(path, categories, holdout))
 
 
 def list_manifest(
-    path: str | os.PathLike[str],
-    categories: Sequence[str] | None = None,
-    holdout: float = 0.2,
+    path: str | os.PathLike[str], categories: Sequence[str] | None = None, holdout: float = 0.2
 ) -> DataSplits:
-    """As `load_manifest`, but opens no image."""
+    """As `load_manifest`, but opens no image of a defect."""
     if not 0 < holdout < 1:
         raise ValueError(f"holdout must lie in (0, 1), got {holdout}")
     table = Path(os.path.abspath(expanded(path)))  # noqa: PTH100
     if not table.is_file():
         raise FileNotFoundError(f"no manifest {table}")
-    rows = list(_rows(table))
-    notes = []
+    lost: list[tuple[str, Path]] = []  # files that are not there, and their lines
+    rows = list(_rows(table, lost))
     masks = {row.reference.mask: row.where for row in rows if row.reference.mask}
     for row in rows:
         if row.reference.path in masks:
             mask = masks[row.reference.path]
             raise ValueError(f"{row.where}: {row.written} is an image here, and a mask in {mask}")
-    shared = [m for m, n in Counter(r.reference.mask for r in rows).items() if m and n > 1]
-    if shared:
-        notes.append(
-            f"{len(shared)} of the masks in {table} belong to several images each, such as "
-            f"{shared[0]}: make sure that their defects are the same"
-        )
-    if not rows:
-        raise ValueError(f"{table} names no image; expected a line for each below the head")
     kept = choose(categories, sorted({row.reference.category for row in rows}), str(table))
     rows = [row for row in rows if row.reference.category in kept]
     held: set[str] = set()
@@ -125,55 +115,78 @@ def list_manifest(
         splits["seen" if split == "train" and bad else split].append(row.reference)
     if not splits["train"]:
         raise ValueError(f"{table} names no normal image to train on: label good, split train")
-    if lost := [(row.where, file) for row in rows for file in row.lost]:
+    if lost:
         where, file = lost[0]
-        are = "s that {} names are" if len(lost) > 1 else " that {} names is"
-        raise FileNotFoundError(
-            f"{len(lost)} file{are.format(table)} not there, the first is {file} ({where})"
-        )
+        are = f"s that {table} names are" if len(lost) > 1 else f" that {table} names is"
+        raise FileNotFoundError(f"{len(lost)} file{are} not there, the first is {file} ({where})")
+    shared = [m for m, n in Counter(r.reference.mask for r in rows).items() if m and n > 1]
+    note = (
+        f"{len(shared)} of the masks in {table} belong to several images each, such as "
+        f"{'/'.join(shared[:1])}: make sure that their defects are the same"
+    )
     images = {k: ImageDataset(v, read_own, hash_files) for k, v in splits.items()}
     seen = images["seen"] if splits["seen"] else None
-    return DataSplits(
-        table.stem, train=images["train"], test=images["test"], seen=seen, notes=tuple(notes)
-    )
+    notes = (note,) if shared else ()
+    return DataSplits(table.stem, images["train"], images["test"], seen=seen, notes=notes)
 
 
 def list_paths(table: Path) -> list[Path]:
     """The images that a table names; of its columns only `path` is read.
 
     Raises:
-        ModuleNotFoundError: What reads Parquet is not installed.
-        ValueError: It is no table, lacks the column, or names no image.
+        ModuleNotFoundError: The package that reads Parquet is not installed.
+        ValueError: It is no table, lacks the column, names no image, or names a mask as one.
     """
     names: dict[Path, dict[str, str]] = {}
-    paths = [_place(table, v["path"], names) for _, v in _values(table, ("path",)) if v["path"]]
-    if not paths:
+    paths = {_place(table, v["path"], names): w for w, v in _values(table, ("path",)) if v["path"]}
+    _refuse_masks(table, paths)
+    return list(paths)
+
+
+def _refuse_masks(table: Path, images: dict[Path, str]) -> None:
+    """Refuse a table without images, and one that names the mask of an image as an image."""
+    if not images:
         raise ValueError(f"{table} names no image; expected a line for each below the head")
-    return list(dict.fromkeys(paths))
+    for image, mask in gather(table.parent, list(filter(is_file, images))).masks.items():
+        raise ValueError(
+            f"{images[mask]}: {mask} is the mask of {image}, by its name and content; name it in "
+            "the column 'mask' of its image"
+        )
 
 
-def _rows(table: Path) -> Iterator[_Row]:
-    lines: dict[str, str] = {}
+def _rows(table: Path, lost: list[tuple[str, Path]]) -> Iterator[_Row]:
+    """What each line says; `lost` takes files that are not there."""
+    lines: dict[Path, str] = {}
     names: dict[Path, dict[str, str]] = {}
+    rows: list[_Row] = []
     for where, values in _values(table, ("path", "label")):
-        row = _row(table, where, values, names)
-        first = lines.setdefault(row.reference.path, where)
+        path = _place(table, values["path"], names) if values["path"] else table
+        row = _row(table, where, values, path, names)
+        first = lines.setdefault(path, where)
         if first != where:
             raise ValueError(f"{where}: {values['path']} is named already, in {first}")
-        yield row
+        files = [path] if row.reference.mask is None else [path, Path(row.reference.mask)]
+        lost += [(where, file) for file in files if not is_file(file)]
+        rows.append(row)
+    _refuse_masks(table, lines)
+    yield from rows
 
 
 def _values(table: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Place and values of each line, by column."""
-    return (_parquet if table.suffix.lower() == ".parquet" else _csv)(table, needed)
+    """Place and values of each line, by column; values that mean nothing are empty."""
+    read = _parquet if table.suffix.lower() == ".parquet" else _csv
+    for where, values in read(table, needed):
+        yield (
+            where,
+            {k: "" if v.lower() in EMPTY and k != "label" else v for k, v in values.items()},
+        )
 
 
 def _csv(table: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    rows = None
     with table.open(encoding="utf-8-sig", newline="") as file:
+        rows = None
         try:
-            head = file.readline()
-            separator = max(",;\t", key=head.count)
+            separator = max(",;\t|", key=file.readline().count)
             file.seek(0)
             rows = csv.reader(file, delimiter=separator, strict=True)
             names = _check_columns(table, next(rows, []), needed)
@@ -214,7 +227,7 @@ def _check_columns(table: Path, names: list[str], needed: Sequence[str]) -> list
         raise ValueError(
             f"{table}: expected a table with a line for each image, got {len(names):,} columns"
         )
-    plain = [name.strip().lower() for name in names]
+    plain = [word(name.strip()) for name in names]
     for name, others in COLUMNS.items():
         twice = [other for other in plain if other == name]
         hits = twice or [other for other in plain if other in others.split()]
@@ -240,52 +253,39 @@ def _check_columns(table: Path, names: list[str], needed: Sequence[str]) -> list
 
 
 def _row(
-    table: Path, where: str, values: Mapping[str, str], names: dict[Path, dict[str, str]]
+    table: Path, where: str, values: dict[str, str], path: Path, names: dict[Path, dict[str, str]]
 ) -> _Row:
-    def get(column: str) -> str:
-        value = values.get(column, "")
-        return "" if value.lower() in EMPTY else value
-
-    def place(written: str) -> str:
-        path = _place(table, written, names)
-        if not is_file(path):
-            lost.append(str(path))
-        return str(path)
-
-    lost: list[str] = []
-    split, mask, defect = get("split").lower(), get("mask"), get("defect")
-    label = values["label"].lower()
-    bad = label in ("1", "1.0", "true") or DEFECTIVE.fullmatch(word(label)) is not None
-    if not (bad or label in ("0", "0.0", "false") or NORMAL.fullmatch(word(label))):
+    written, label = values["path"], values["label"].lower()
+    split, mask = values.get("split", "").lower(), values.get("mask")
+    defect = nfc(values.get("defect", ""))
+    number = float(label) if label.replace(".", "", 1).isdecimal() else None
+    bad = number == 1 or label == "true" or DEFECTIVE.fullmatch(word(label)) is not None
+    if not (bad or number == 0 or label == "false" or NORMAL.fullmatch(word(label))):
         raise ValueError(
             f"{where}: expected a label good or bad (or ok and ng, normal and anomalous, 0 and 1), "
             f"got {values['label']!r}; the kind of defect has a column of its own, 'defect'"
         )
     split = {"training": "train", "testing": "test"}.get(split, split)
     if split not in ("train", "test", ""):
-        cure = "; there are no validation images: say train or test" * bool(
-            VALIDATION.fullmatch(split)
-        )
+        no_validation = "; there are no validation images: say train or test"
+        cure = no_validation if VALIDATION.fullmatch(word(split)) else ""
         raise ValueError(
             f"{where}: expected the split train or test, got {values['split']!r}{cure}"
         )
-    if not get("path"):
-        raise ValueError(
-            f"{where}: expected the path of an image, got {values['path'] or 'nothing'}"
-        )
-    if mask and not bad:
-        raise ValueError(
-            f"{where}: {values['path']} is {values['label']} and has a mask {mask}; one is wrong"
-        )
-    if NORMAL.fullmatch(word(defect)):
-        defect = ""
+    if not written:
+        raise ValueError(f"{where}: expected the path of an image, got nothing")
+    place = _place(table, mask, names) if mask else None
+    if place and not bad:
+        if is_file(place):
+            check_black(place, f"{where}: {written}")
+        place = None
     reference = ImageRef(
-        path=place(values["path"]),
-        category=get("category") or table.stem,
-        defect=(defect or BAD) if bad else GOOD,
-        mask=place(mask) if mask else None,
+        path=str(path),
+        category=nfc(values.get("category") or table.stem),
+        defect=GOOD if not bad else BAD if NORMAL.fullmatch(word(defect)) else defect or BAD,
+        mask=str(place) if place else None,
     )
-    return _Row(where, values["path"], split, reference, tuple(lost))
+    return _Row(where, written, split, reference)
 
 
 def _place(table: Path, written: str, names: dict[Path, dict[str, str]]) -> Path:

@@ -9,11 +9,16 @@ import numpy as np
 
 from adlib.data.dataset import ImageRef
 from adlib.data.image_io import check_header, mask_values
-from adlib.data.readers.files import MASK_FOLDERS, images_in, instead, nfc, refuse_lost, walk
+from adlib.data.readers.files import MASK_FOLDERS, check_links, images_in, nfc, walk
 
-_WORD = r"(?:masks?|gts?|ground[ _-]?truth|seg(?:m|mentation)?|labels?|anno(?:tation)?s?)"
-# "000_mask", "000-GT", "000_label 2", "000mask" and "mask_000" are masks of "000"
-MARK = re.compile(rf"(.+?)[ _.-]?{_WORD}(?:[ _-]?\d+)?|{_WORD}[ _.-](.+)", re.IGNORECASE)
+_WORD = (
+    r"(?:masks?|maske|msk|gts?|ground[ _-]?truth|seg(?:m|map|mentation)?|labels?"
+    r"|anno(?:tation)?s?|overlay|heat[ _-]?map)"
+)
+# "000_mask", "000-GT", "000_label 2", "000mask", "000(mask)", "mask_000", "mask000": all of "000"
+MARK = re.compile(
+    rf"(.*[^ _.(-])[ _.(-]*{_WORD}(?:[ _-]?\d+|[_)])?|{_WORD}(?:[ _.-]|(?=\d))(.+)", re.IGNORECASE
+)
 ONLY_EXTREMES = 0.9  # of a mask's pixels are black or white at least, soft edges included; ours
 
 
@@ -30,8 +35,9 @@ class Gathered:
 def gather(root: Path, files: Sequence[Path] | None = None) -> Gathered:
     """Tell the photographs below a folder from the masks among them.
 
-    A mask is named after a photograph in its folder (`MARK`, or the same name with another ending),
-    has its size, and is black and white. It may lie in a folder of masks inside that folder.
+    A mask's name is a photograph's name in its folder, or holds it (`MARK`, or another word before
+    or behind it). A mask has the photograph's size, and is black and white. It may lie in a folder
+    inside that folder, or in one beside it that is called after it ("bad_masks" beside "bad").
 
     Args:
         root: The folder.
@@ -42,27 +48,39 @@ def gather(root: Path, files: Sequence[Path] | None = None) -> Gathered:
     found = Gathered(root)
     files = walk(root) if files is None else files
     named = [(path, nfc(path.stem), path.parent) for path in images_in(files, found.others)]
+    apart = {f: f != root and MASK_FOLDERS.fullmatch(f.name) is not None for _, _, f in named}
+    near = {f: [f.parent, *map(f.with_name, _owners(f.name))] if f != root else [] for f in apart}
     photographs: dict[tuple[Path, str], list[Path]] = {}
     for path, stem, folder in named:
-        if not _in_mask_folder(folder, root):
+        if not apart[folder]:
             photographs.setdefault((folder, stem), []).append(path)
+
+    def first(places: Sequence[Path], names: Sequence[str]) -> list[Path]:
+        hits = (photographs.get((place, name)) for place in places for name in names)
+        return next(filter(None, hits), [])
+
     for path, stem, folder in named:
-        apart, owner = _in_mask_folder(folder, root), _owner(stem)
-        home = folder.parent if apart else folder
-        same = [p for p in photographs.get((home, stem), []) if p != path]
-        marked = photographs.get((home, owner), []) if owner else []
-        if not (apart or marked):
-            looks = (owner or same) and looks_like_mask(path)
-            if looks and not same:
-                raise ValueError(
-                    f"{path} looks like a mask, but no photograph {owner}.* lies beside it; name "
-                    "it after its photograph, or remove it"
-                )
-            if not looks:
-                found.images.append(path)
-                continue
-        candidates = same if apart and same else marked or same
-        photograph = _photograph_of(path, candidates, apart or bool(marked), apart)
+        owners, marked = _owners(stem), MARK.fullmatch(stem) is not None
+        if apart[folder]:
+            owned = first([folder.parent], [stem, *owners])
+        else:
+            same = [p for p in photographs[folder, stem] if p != path]
+            owned = first([folder], owners)
+            if not (marked and owned):
+                inside = first(near[folder], [stem, *owners])
+                owned = same or owned or inside
+                if not ((owned or marked) and looks_like_mask(path)):
+                    found.images.append(path)
+                    continue
+                if not owned:
+                    raise ValueError(
+                        f"{path} looks like a mask, but no photograph {owners[0]}.* lies beside "
+                        "it; name it after its photograph, or remove it"
+                    )
+                if not same and all(map(looks_like_mask, owned)):  # dark photographs
+                    found.images.append(path)
+                    continue
+        photograph = _photograph_of(path, owned, marked=marked, apart=apart[folder])
         if twice := found.masks.get(photograph):
             raise ValueError(f"{photograph} has two masks, {twice} and {path}; remove one")
         found.masks[photograph] = path
@@ -77,14 +95,14 @@ def beside(found: Sequence[Gathered]) -> list[str]:
     return [f"{len(masks)} file{are}, such as {masks[0]}"] if masks else []
 
 
-def _in_mask_folder(folder: Path, root: Path) -> bool:
-    return MASK_FOLDERS.fullmatch(folder.name) is not None and folder != root
-
-
-def _owner(stem: str) -> str:
-    """The name of the photograph that the name of a mask tells, or an empty string."""
+def _owners(stem: str) -> list[str]:
+    """Names that a photograph may have whose mask is called `stem`, the likeliest first."""
     hit = MARK.fullmatch(stem)
-    return (hit[1] or hit[2]) if hit else ""
+    cuts = [cut.span() for cut in re.finditer(r"[ _.()-]+", stem)]
+    heads = [(stem[:start], stem[end:]) for start, end in reversed(cuts)]
+    tails = [(stem[end:], stem[:start]) for start, end in cuts]
+    words = [name for name, rest in heads + tails if name and re.search(r"[^\W\d]", rest)]
+    return [hit[1] or hit[2], *words] if hit else words
 
 
 def looks_like_mask(path: Path) -> bool:
@@ -95,27 +113,25 @@ def looks_like_mask(path: Path) -> bool:
         return False
     white = np.iinfo(values.dtype).max
     margin = white // 32  # what lossy formats make of black and white
-    black = values <= margin
-    extreme = float((black | (values >= white - margin)).mean())
+    extreme = float(((values <= margin) | (values >= white - margin)).mean())
     return extreme >= ONLY_EXTREMES or (gray and float((values == 0).mean()) >= 0.5)
 
 
-def _photograph_of(mask: Path, candidates: Sequence[Path], named: bool, apart: bool) -> Path:
+def _photograph_of(mask: Path, owned: list[Path], *, marked: bool, apart: bool) -> Path:
     """The photograph of a mask that is called after it, or lies apart, where that is certain."""
-    if len(candidates) > 1:
-        candidates = [path for path in candidates if not looks_like_mask(path)]
-    if len(candidates) != 1:
+    if len(owned) > 1:
+        owned = [path for path in owned if not looks_like_mask(path)]
+    if len(owned) != 1:
         raise ValueError(f"{mask} lies among masks, but no one photograph beside them has its name")
-    photograph = candidates[0]
-    sure = apart or (looks_like_mask(mask) and (named or not looks_like_mask(photograph)))
-    if not apart and sure:
-        sizes = [sorted(check_header(p, mask=True)) for p in (mask, photograph)]
-        sure = sizes[0] == sizes[1]
-    if not sure:
-        raise ValueError(
-            f"{mask} may be a photograph, or the mask of {photograph} by its name; rename it, or "
-            "put masks into a folder of their own"
-        )
+    photograph = owned[0]
+    if not apart:
+        sure = looks_like_mask(mask) and (marked or not looks_like_mask(photograph))
+        sizes = [sorted(check_header(p, mask=True)) for p in (mask, photograph) if sure]
+        if not sure or sizes[0] != sizes[1]:
+            raise ValueError(
+                f"{mask} may be a photograph, or the mask of {photograph} by its name; rename it, "
+                "or put masks into a folder of their own"
+            )
     return photograph
 
 
@@ -134,10 +150,8 @@ def pair(
         FileNotFoundError: A mask has no image, or with `every` a defective image no mask.
         ValueError: Two masks fit one image, or one mask two images.
     """
-    masks = images_in(files := walk(truth), found[-1].others)
-    refuse_lost(masks, truth)
-    if not masks:
-        raise FileNotFoundError(f"no images in {truth}: {instead(files)}")
+    masks = images_in(walk(truth), found[-1].others)
+    check_links(masks, found[-1].others, truth)
     unused: dict[str, Path] = {}
     owned: dict[str, list[str]] = {}  # key of a photograph -> keys of its masks
     for mask in masks:
@@ -145,7 +159,8 @@ def pair(
         if unused.setdefault(key, mask) != mask:
             raise ValueError(f"{mask} and {unused[key]} are masks of one name")
         folder, _, stem = key.rpartition("/")
-        for name in filter(None, (_owner(stem), stem)):
+        hit = MARK.fullmatch(stem)
+        for name in (hit[1] or hit[2], stem) if hit else (stem,):
             owned.setdefault(f"{folder}/{name}".lstrip("/"), []).append(key)
     near = {photograph: mask for each in found for photograph, mask in each.masks.items()}
     paired, missing = [], []
@@ -154,20 +169,19 @@ def pair(
         key = _key(Path(image.path), base)
         if key not in owned and not every:
             key = key.rpartition("/")[2]
-        keys = [k for k in owned.get(key, []) if k in unused]
-        beside = near.get(Path(image.path))
         if image.label and key in taken and (key in owned or every):
             raise ValueError(
                 f"{taken[key]} and {image.path} have one name, so a mask fits both; rename one"
             )
         taken[key] = image.path
-        mine = [str(unused.pop(k)) for k in keys] + ([str(beside)] if beside else [])
+        mine = [unused.pop(k) for k in owned.get(key, []) if k in unused]
+        mine += [near[Path(image.path)]] if Path(image.path) in near else []
         if len(mine) > 1:
             raise ValueError(f"{image.path} has two masks, {mine[0]} and {mine[1]}; remove one")
         if image.label and not mine:
-            missing.append(str(truth / f"{key}_mask.png"))
+            missing.append(truth / f"{key}_mask.png")
         # a normal image's mask, which some sets have, says nothing: all False is known already
-        paired.append(replace(image, mask=mine[0]) if mine and image.label else image)
+        paired.append(replace(image, mask=str(mine[0])) if mine and image.label else image)
     if missing and every:
         defective = sum(image.label for image in images)
         raise FileNotFoundError(

@@ -35,43 +35,46 @@ def list_pictures(
     """
     if isinstance(images, ImageDataset):
         return images
-    if isinstance(images, np.ndarray):
-        return [images]
-    if isinstance(images, str | Path):
-        path = Path(images)
-        if is_manifest(path):
-            return [*list_paths(path)]
-        if path.is_file() or leads_nowhere(path):  # whoever reads it says where it leads
-            return [path]
-        if not path.exists():
-            raise FileNotFoundError(f"no file or folder {path}")
-        found = _photographs(path)
-        if not found.images:
-            raise FileNotFoundError(
-                f"no images in {path}, nor in the folders inside it; hidden ones, folders of masks "
-                f"and earlier results are passed over{'; '.join(['', *passed_over(found.others)])}"
-            )
-        return [*sorted(found.images)]
-    return list(images) if isinstance(images, Iterable) else [images]
+    if not isinstance(images, str | Path):
+        several = isinstance(images, Iterable) and not isinstance(images, np.ndarray)
+        return list(images) if several else [images]
+    path = Path(images)
+    if is_manifest(path):
+        return [*list_paths(path)]
+    if path.is_file() or leads_nowhere(path):  # its reader reports where the link leads
+        return [path]
+    if not path.exists():
+        raise FileNotFoundError(f"no file or folder {path}")
+    found, _ = _photographs(path)
+    if not found.images:
+        raise FileNotFoundError(
+            f"no images in {path}, nor in the folders inside it; hidden ones, folders of masks "
+            f"and earlier results are passed over{'; '.join(['', *passed_over(found.others)])}"
+        )
+    return [*sorted(found.images)]
 
 
 def notes_on(images: Path) -> list[str]:
     """Sentences about what `list_pictures` passes over in a folder."""
     if not images.is_dir():
         return []
-    found = _photographs(images)
-    return beside([found]) + passed_over(found.others)
+    found, masks = _photographs(images)
+    name = f"folder{'s' * (len(masks) > 1)} of masks passed over, such as"
+    folders = [f"{len(masks)} {name} {masks[0]}"] if masks else []
+    return beside([found]) + folders + passed_over(found.others)
 
 
-def _photographs(folder: Path) -> Gathered:
-    """The photographs in a folder and the folders inside it that may hold some."""
-    return gather(folder, walk(folder, enter=_may_hold_photographs))
+def _photographs(folder: Path) -> tuple[Gathered, list[Path]]:
+    """The photographs in a folder and those inside it, and the folders of masks left out."""
+    masks: list[Path] = []
 
+    def may_hold_photographs(inner: Path) -> bool:
+        if MASK_FOLDERS.fullmatch(inner.name):
+            masks.append(inner)
+            return False
+        return not ((inner / "predictions.csv").is_file() and (inner / "overlays").is_dir())
 
-def _may_hold_photographs(folder: Path) -> bool:
-    if MASK_FOLDERS.fullmatch(folder.name):
-        return False
-    return not ((folder / "predictions.csv").is_file() and (folder / "overlays").is_dir())
+    return gather(folder, walk(folder, enter=may_hold_photographs)), sorted(masks)
 
 
 def check_pictures(
