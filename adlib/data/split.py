@@ -41,12 +41,25 @@ def supervise(data: DataSplits, seen: int = SEEN, seed: int = 0) -> DataSplits:
         raise ValueError(f"{data.name} is split already: it has {len(data.seen)} seen defects")
     if seen < 0:
         raise ValueError(f"seen counts defects of each category, from 0 on; got {seen}")
-    drawn: list[int] = []
+    out: list[int] = []
     for category in data.test.categories if seen else ():
-        mine = _draw(data, category, seen, seed)
-        _check_drawn(data, category, seen, mine)
-        drawn += mine
-    return _split(data, drawn, (seen, seed))
+        drawn = _draw(data, category, seen, seed)
+        defects = [r.path for r in data.test.references if r.label and r.category == category]
+        if len(defects) > 1 and not drawn:
+            raise ValueError(
+                f"{data.name}/{category}: learning from defects needs their masks, and none of "
+                f"{len(defects)} has one, such as {defects[0]}; with seen=0 a method learns from "
+                "made anomalies alone"
+            )
+        if len(drawn) < seen:
+            warnings.warn(
+                f"{data.name}/{category} has {len(defects)} defects in its test set, too few to "
+                f"take {seen} with a mask and leave some to test on: {len(drawn)} are taken",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        out += drawn
+    return _split(data, out, (seen, seed))
 
 
 def without_seen(
@@ -186,26 +199,9 @@ def _draw(data: DataSplits, category: str, seen: int, seed: int) -> list[int]:
     ]
     turns = max(map(len, piles), default=0)
     in_turn: list[int] = [pile[t] for t in range(turns) for pile in piles if t < len(pile)]
-    wanted = seen if len(defects) > seen else len(defects) // 2
-    return list(islice((i for i in in_turn if _has_mask(data.test, i)), wanted))
-
-
-def _check_drawn(data: DataSplits, category: str, seen: int, drawn: Sequence[int]) -> None:
-    """Refuse a category none of whose defects could be drawn; warn of one with too few."""
-    defects = [r.path for r in data.test.references if r.label and r.category == category]
-    if len(defects) > 1 and not drawn:
-        raise ValueError(
-            f"{data.name}/{category}: learning from defects needs their masks, and none of "
-            f"{len(defects)} has one, such as {defects[0]}; with seen=0 a method learns from made "
-            "anomalies alone"
-        )
-    if len(drawn) < seen:
-        warnings.warn(
-            f"{data.name}/{category} has {len(defects)} defects in its test set, too few to take "
-            f"{seen} with a mask and leave some to test on: {len(drawn)} are taken",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+    # what is rendered has a mask, and no file for it
+    masked = (i for i in in_turn if references[i].mask or data.test[i].mask is not None)
+    return list(islice(masked, seen if len(defects) > seen else len(defects) // 2))
 
 
 def _split(data: DataSplits, out: Sequence[int], drawn: tuple[int, int] | None) -> DataSplits:
@@ -214,11 +210,6 @@ def _split(data: DataSplits, out: Sequence[int], drawn: tuple[int, int] | None) 
     taken = {prints[i] for i in out}
     left = data.test.select([i for i, mark in enumerate(prints) if mark not in taken])
     return replace(data, test=left, seen=chosen if data.seen is None else data.seen, drawn=drawn)
-
-
-def _has_mask(images: ImageDataset, i: int) -> bool:
-    """Whether a defect has a mask; what is rendered has one and no file for it."""
-    return images.references[i].mask is not None or images[i].mask is not None
 
 
 def _together(parts: Mapping[str, ImageDataset]) -> ImageDataset:

@@ -1,7 +1,7 @@
 """Public benchmarks by name, read from where they lie on this machine by one reader."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def locate(name: str, root: str | os.PathLike[str] | None = None) -> Path:
     Raises:
         FileNotFoundError: It is not there; says where it was looked for, and what is there instead.
     """
-    benchmark = BENCHMARKS[name]
+    benchmark, home = BENCHMARKS[name], os.environ.get(HOME, "")
     if root is not None:
         folder = expanded(root)
         if not folder.is_dir():
@@ -105,17 +105,14 @@ def locate(name: str, root: str | os.PathLike[str] | None = None) -> Path:
             f"{folder} does not look like {benchmark.title}: expected "
             f"{expected.format(category=benchmark.categories[0])}{other_than(name, found)}"
         )
-    home = os.environ.get(HOME, "")
-    tried = [expanded(home) / f for f in (name, *benchmark.folders)] if home else []
-    for folder in tried:
+    for folder in [expanded(home) / f for f in (name, *benchmark.folders)] if home else []:
         if folder.is_dir() and name in (found := recognise(folder)):
             return found[name][0]
     as_named = f"it is not in {home}, as {name} or {benchmark.folders[0]}"
-    where = as_named if home else f"{HOME} is not set"
     raise FileNotFoundError(
-        f"{benchmark.title} was not found: {where}; name its folder (`adlib data check {name} "
-        f"FOLDER`, in Python root=...), or set {HOME} to the folder that holds it (`adlib data get "
-        f"{name}` says how to come by it)"
+        f"{benchmark.title} was not found: {as_named if home else f'{HOME} is not set'}; name its "
+        f"folder (`adlib data check {name} FOLDER`, in Python root=...), or set {HOME} to the "
+        f"folder that holds it (`adlib data get {name}` says how to download it)"
     )
 
 
@@ -134,10 +131,13 @@ def recognise(folder: Path) -> dict[str, tuple[Path, int]]:
     Looks into the folder, and two levels below it. The most complete comes first.
     """
     best: dict[str, tuple[Path, int]] = {}
-    for place in _places(folder, 2):
+    level, places = [folder], [folder]
+    for _ in range(2):  # of a folder of many, the first hundred: data sets have fewer; ours
+        level = [place / name for place in level for name in subfolders(place)][:100]
+        places += level
+    for place in places:  # nearest first
         for name, marks in MARKS.items():
-            categories = BENCHMARKS[name].categories
-            count = sum(_marked(place, marks, category) for category in categories)
+            count = sum(_marked(place, marks, c) for c in BENCHMARKS[name].categories)
             if count > best.get(name, (place, 0))[1]:
                 best[name] = (place, count)
     share = {name: count / len(BENCHMARKS[name].categories) for name, (_, count) in best.items()}
@@ -165,20 +165,8 @@ def not_own(folder: Path) -> str:
 
 
 def _marked(place: Path, marks: tuple[str, ...], category: str) -> bool:
-    for mark in marks:
-        path = mark.format(category=category)
-        if (place / path).exists() if "*" not in path else any(place.glob(path)):
-            return True
-    return False
-
-
-def _places(folder: Path, depth: int) -> Iterator[Path]:
-    """The folder and those below it, nearest first; of a folder of many, the first hundred."""
-    level = [folder]
-    for _ in range(depth + 1):
-        yield from level
-        # data sets have fewer; ours
-        level = [place / name for place in level for name in subfolders(place)][:100]
+    paths = [mark.format(category=category) for mark in marks]
+    return any(any(place.glob(p)) if "*" in p else (place / p).exists() for p in paths)
 
 
 def _first(problems: list[str], what: str) -> str:

@@ -86,23 +86,14 @@ LAYOUTS: dict[str, Layout] = {
 
 @dataclass
 class Found:
-    """What a folder holds of a benchmark.
+    """What a folder holds of a benchmark."""
 
-    Attributes:
-        train: Normal images to train on.
-        test: Images to test on.
-        seen: Defective images of the training split.
-        missing: Files that should be there and are not.
-        wrong: Sentences about what contradicts itself.
-        strays: Image files that have no place in the layout, or masks without an image.
-    """
-
-    train: list[ImageRef] = field(default_factory=list)
+    train: list[ImageRef] = field(default_factory=list)  # normal images to train on
     test: list[ImageRef] = field(default_factory=list)
-    seen: list[ImageRef] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    strays: list[str] = field(default_factory=list)
+    seen: list[ImageRef] = field(default_factory=list)  # defective images of the training split
+    missing: list[str] = field(default_factory=list)  # files that should be there and are not
+    wrong: list[str] = field(default_factory=list)  # sentences about contradictions
+    strays: list[str] = field(default_factory=list)  # images without a place, masks without image
 
     @property
     def all(self) -> list[ImageRef]:
@@ -126,62 +117,51 @@ def scan(layout: Layout, root: Path, categories: tuple[str, ...]) -> Found:
         categories: Only these; others are passed over.
     """
     found = Found()
-    only = "{category}" not in layout.image  # the set is one category
     image, masks = _pattern(layout, layout.image), [_pattern(layout, m) for m in layout.masks]
-    pictures: list[tuple[str, dict[str, str]]] = []
+    pictures: list[tuple[Path, dict[str, str]]] = []
     # fields -> file, one for each template
-    places: list[dict[tuple[str, ...], str]] = [{} for _ in masks]
-    for file in images_in(walk(root, depth=3)):  # the deepest template has three folders
-        path = file.relative_to(root).as_posix()
-        stem = nfc(file.relative_to(root).with_suffix("").as_posix())
+    places: list[dict[tuple[str, ...], Path]] = [{} for _ in masks]
+    for path in images_in(walk(root, depth=3)):  # the deepest template has three folders
+        stem = nfc(path.relative_to(root).with_suffix("").as_posix())
         hits = [m.fullmatch(stem) for m in masks]
         for place, hit in zip(places, hits, strict=True):
             if hit and hit.groupdict().get("category", categories[0]) in categories:
                 twin = place.setdefault(tuple(hit.groupdict().values()), path)
                 if twin != path:
-                    found.wrong.append(f"{root / twin} and {root / path} are masks of one name")
+                    found.wrong.append(f"{twin} and {path} are masks of one name")
         if hit := image.fullmatch(stem):
-            fields = {"category": categories[0]} | hit.groupdict() if only else hit.groupdict()
+            fields = {"category": categories[0]} | hit.groupdict()  # a set may be one category
             if fields["category"] in categories:
                 pictures.append((path, fields))
         elif not any(hits):
-            found.strays.append(str(root / path))
-    used: dict[str, str] = {}
+            found.strays.append(str(path))
+    used: dict[Path, Path] = {}
     for path, fields in pictures:
         keys = [tuple(fields[name] for name in m.groupindex) for m in masks]
         hits = [place[key] for place, key in zip(places, keys, strict=True) if key in place]
         if len(set(hits)) > 1:
-            found.wrong.append(
-                f"{root / path} has two masks, {root / hits[0]} and {root / hits[1]}"
-            )
+            found.wrong.append(f"{path} has two masks, {hits[0]} and {hits[1]}")
         mask = hits[0] if hits else None
         if layout.label == "folder":
-            defect = GOOD if fields.get("defect", layout.good) == layout.good else fields["defect"]
+            defect = fields.get("defect", GOOD)
+            defect = GOOD if defect == layout.good else defect
         elif layout.label == "mask" or mask is None:
             defect = BAD if mask else GOOD
         else:
-            defect = _content(root / mask, found)
+            defect = _content(mask, found)
         if mask and defect != GOOD and mask in used:
             found.wrong.append(
-                f"{root / used[mask]} and {root / path} have one name, so the mask {root / mask} "
-                "fits both"
+                f"{used[mask]} and {path} have one name, so the mask {mask} fits both"
             )
         used |= dict.fromkeys(hits, path)
         wanted = layout.label == "content" or (layout.label == "folder" and defect != GOOD)
         if wanted and mask is None:
             first = layout.masks[0].format(**fields)
-            found.missing.append(f"{root / first}{layout.ending} (the mask of {root / path})")
-        found.add(
-            fields.get("split", "train"),
-            ImageRef(
-                path=str(root / path),
-                category=fields["category"],
-                defect=defect,
-                mask=str(root / mask) if mask and defect != GOOD else None,
-            ),
-        )
-    lost = {path for place in places for path in place.values()} - used.keys()
-    found.strays += sorted(str(root / path) for path in lost)
+            found.missing.append(f"{root / first}{layout.ending} (the mask of {path})")
+        file = str(mask) if mask and defect != GOOD else None
+        reference = ImageRef(path=str(path), category=fields["category"], defect=defect, mask=file)
+        found.add(fields.get("split", "train"), reference)
+    found.strays += sorted(str(p) for place in places for p in {*place.values()} - used.keys())
     found.missing += _named(layout, root, {(f["category"], f.get("split")) for _, f in pictures})
     return found
 

@@ -3,7 +3,6 @@
 import csv
 import json
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from adlib.data.dataset import GOOD, ImageRef
 from adlib.data.readers.layouts import Found
@@ -23,15 +22,14 @@ def read_visa(root: Path, categories: tuple[str, ...]) -> Found:
         return found
     try:
         with listed.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file))
+            head, *rows = [*csv.reader(file)] or [[]]
     except (ValueError, csv.Error) as error:
         found.wrong.append(f"{listed}: expected a table in UTF-8, but {error}")
         return found
-    head = rows[0] if rows else []
     if head != VISA_COLUMNS:
         found.wrong.append(f"{listed}: expected the columns {VISA_COLUMNS}, got {head}")
         return found
-    for line, row in enumerate(rows[1:], 2):
+    for line, row in enumerate(rows, 2):
         if row and len(row) != len(head):
             found.wrong.append(
                 f"{listed}, line {line}: expected {len(head)} values, got {len(row)}"
@@ -74,10 +72,10 @@ def read_real_iad(
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             found.wrong.append(f"{listed}: expected lists 'train' and 'test', but {error!r}")
             continue
-        there = [root / size / category for size in sizes if (root / size / category).is_dir()]
-        base = there[0] if there else root / sizes[0] / category
-        if not there:
-            found.missing.append(f"{base} (the images that {listed} lists)")
+        places = [root / size / category for size in sizes]
+        base = next((place for place in places if place.is_dir()), None)
+        if base is None:
+            found.missing.append(f"{places[0]} (the images that {listed} lists)")
             continue
         for split, i, row in rows:
             try:
@@ -88,13 +86,12 @@ def read_real_iad(
             if not all(isinstance(text, str) for text in (defect, image, mask or "")):
                 found.wrong.append(f"{listed}: {split}[{i}] must hold texts, got {row!r:.100}")
                 continue
-            defect = GOOD if defect == normal else defect
-            _add(found, base, split, category, defect, image, mask)
+            _add(found, base, split, category, GOOD if defect == normal else defect, image, mask)
     return found
 
 
 def _add(
-    found: Found, base: Path, split: str, category: str, defect: str, image: str, mask: Any
+    found: Found, base: Path, split: str, category: str, defect: str, image: str, mask: str | None
 ) -> None:
     """Add a listed image, unless something of it is wrong or not there."""
     for path in map(PurePosixPath, [image, mask] if mask else [image]):
@@ -103,12 +100,12 @@ def _add(
             return
     if split not in ("train", "test"):
         found.wrong.append(f"{base / image}: expected the split train or test, got {split!r}")
-        return
-    if not is_file(base / image):
+    elif not is_file(base / image):
         found.missing.append(f"{base / image} (a listed image)")
-        return
-    if mask and not is_file(base / mask):
-        found.missing.append(f"{base / mask} (the mask of {base / image})")
-        mask = None
-    file = str(base / mask) if mask and defect != GOOD else None
-    found.add(split, ImageRef(path=str(base / image), category=category, defect=defect, mask=file))
+    else:
+        file = str(base / mask) if mask and defect != GOOD else None
+        if mask and not is_file(base / mask):
+            found.missing.append(f"{base / mask} (the mask of {base / image})")
+            file = None
+        reference = ImageRef(path=str(base / image), category=category, defect=defect, mask=file)
+        found.add(split, reference)
