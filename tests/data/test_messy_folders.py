@@ -79,69 +79,79 @@ def said(root: Path) -> str:
     return "\n".join(check_own(root).lines())
 
 
+def judged(root: Path) -> list[str]:
+    """Names of the pictures that predict takes of a folder or a table."""
+    pictures = list_pictures(root)
+    assert isinstance(pictures, list)
+    return sorted(Path(str(p)).name for p in pictures)
+
+
 @pytest.mark.parametrize("layout", ["plain", "mvtec"])
 @pytest.mark.parametrize(
     "name",
     ["010_mask.png", "010_GT.png", "010_gt.bmp", "010-seg.PNG", "010_label.png", "mask_010.png",
-     "010 mask.png", "010Mask.png", "010_groundtruth.png", "010_mask_0.png", "010.png"],
+     "010 mask.png", "010Mask.png", "010_groundtruth.png", "010_mask_0.png", "010.png",
+     "010.mask.tif", "010_gt_mask.png", "010_anomaly_mask.png", "mask010.png", "010(mask).png",
+     "010_msk.png", "010_binary.png", "010_m.png", "masks/010.png", "GT/010_gt.png",
+     "bad_masks/010.png", "labels/010_mask.png"],
 )  # fmt: skip
 def test_a_mask_beside_its_photograph_is_no_photograph(parts: Path, layout: str, name: str) -> None:
     root = mvtec(parts) if layout == "mvtec" else parts
-    bad = root / ("test/bad" if layout == "mvtec" else "bad")
-    mask(bad / name)
+    mask(root / ("test/bad" if layout == "mvtec" else "bad") / name)
     data = load_data(root)
     assert areas(data) == {"010.jpg": 100, "011.jpg": None}
-    assert name not in names(data)
+    assert Path(name).name not in names(data)
     assert any("1 file beside a photograph" in note and name in note for note in data.notes)
-    pictures = list_pictures(root)
-    assert isinstance(pictures, list)
-    assert len(pictures) == (8 if layout == "mvtec" else 7)
-    assert name not in {Path(str(p)).name for p in pictures}
-    assert any(name in note for note in notes_on(root))
+    assert judged(root) == names(data)
+    assert any(name.split("/")[0] in note for note in notes_on(root))
+
+
+@pytest.mark.parametrize("folder", ["masks", "Ground Truth", "bad_masks", "gt_bad"])
+def test_predict_judges_no_mask_in_a_folder_beside_the_photographs(
+    parts: Path, folder: str
+) -> None:
+    expected = judged(parts)
+    mask(parts / folder / "010_mask.png")
+    assert judged(parts) == expected
+    assert any(folder in note for note in notes_on(parts))
 
 
 def test_black_masks_of_good_photographs_are_left_out_and_others_are_refused(parts: Path) -> None:
     mask(parts / "good/000_mask.png", None)
     mask(parts / "good/001.png", None)
-    data = load_data(parts)
-    assert names(data) == [f"{k:03}.jpg" for k in (0, 1, 2, 3, 4, 10, 11)]
+    assert names(load_data(parts)) == [f"{k:03}.jpg" for k in (0, 1, 2, 3, 4, 10, 11)]
     mask(parts / "good/000_mask.png")
     with pytest.raises(ValueError, match=r"good/000\.jpg is called good, but .*000_mask\.png"):
         load_data(parts)
 
 
-@pytest.mark.parametrize("where", ["good", "bad"])
+@pytest.mark.parametrize("where", ["good/000", "bad/010"])
 def test_what_may_be_a_mask_is_refused_with_both_names(parts: Path, where: str) -> None:
-    first = "000" if where == "good" else "010"
-    photograph(parts / where / f"{first}_label.png", 50)  # a photograph of the label, or an overlay
-    words = rf"{where}/{first}_label\.png may be a photograph, or the mask of .*/{first}\.jpg"
-    for read in (load_data, list_pictures):
-        with pytest.raises(ValueError, match=words):
-            read(parts)
-    (parts / where / f"{first}_label.png").unlink()
-    mask(parts / where / "777_GT.png")
+    for name in (f"{where}_label.png", f"{where}_overlay.jpg"):
+        photograph(parts / name, 50)  # a photograph of the label, or of no use
+        words = rf"{name} may be a photograph, or the mask of .*/{where}\.jpg"
+        for read in (load_data, list_pictures):
+            with pytest.raises(ValueError, match=words):
+                read(parts)
+        (parts / name).unlink()
+    Image.new("L", (W // 2, H // 2)).save(parts / f"{where}_mask.png")  # of another size
+    with pytest.raises(ValueError, match=rf"{where}_mask\.png may be .* of .*/{where}\.jpg"):
+        load_data(parts)
+    (parts / f"{where}_mask.png").unlink()
+    mask(parts / "bad/777_GT.png")
     with pytest.raises(ValueError, match=r"777_GT\.png looks like a mask, but no photograph 777\."):
         load_data(parts)
 
 
-def test_two_photographs_of_one_name_stay_photographs(parts: Path) -> None:
+def test_photographs_of_like_names_stay_photographs(parts: Path) -> None:
     photograph(parts / "bad/010.png", 12)
     photograph(parts / "bad/part_label.jpg", 13)  # no photograph is called "part"
-    assert len(areas(load_data(parts))) == 4
-
-
-def test_folders_of_masks_inside_the_photographs(parts: Path) -> None:
-    mask(parts / "bad/masks/010.png")
-    mask(parts / "bad/GT/011_gt.png", (0, 0, 5, 5))
-    assert areas(load_data(parts)) == {"010.jpg": 100, "011.jpg": 25}
-    root = mvtec(parts)
-    shutil.rmtree(root / "test/bad/masks")
-    shutil.rmtree(root / "test/bad/GT")
-    mask(root / "test/masks/010.png")
-    with pytest.raises(
-        ValueError, match=r"test holds a folder 'masks'; put masks into .*ground_tr"
-    ):
-        load_data(root)
+    photograph(parts / "bad/010_left.jpg", 14)
+    mask(parts / "bad/011_2.png")  # a number makes no mask
+    for name in ("dark.png", "dark_left.png"):
+        mask(parts / "bad" / name)  # black for the most part, both of them
+    assert set(areas(load_data(parts)).values()) == {None}
+    assert len(names(load_data(parts))) == 13
 
 
 FORMATS = {"a.jfif": "JPEG", "b.JPE": "JPEG", "c.pgm": "PPM", "d.PPM": "PPM", "e.pnm": "PPM",
@@ -157,17 +167,14 @@ def test_what_pillow_decodes_is_read_by_its_content(parts: Path) -> None:
     assert set(FORMATS) < set(names(data))
     assert data.notes == ()
     assert all(sample.image.shape == (H, W, 3) for sample in data.train)
-    pictures = list_pictures(parts / "good")
-    assert isinstance(pictures, list)
-    assert {Path(str(p)).name for p in pictures} > set(FORMATS)
+    assert set(judged(parts / "good")) > set(FORMATS)
 
 
 def test_other_files_are_counted_by_their_ending_in_every_command(parts: Path) -> None:
     for name in ("good/a.HEIC", "bad/b.heic", "good/c.gif", "good/notes.txt", "README", "good/raw"):
         (parts / name).write_bytes(b"no image")
     words = "1 .gif, 2 .heic, 1 .txt, 2 without an ending; convert .gif and .heic to JPEG or PNG"
-    data = load_data(parts)
-    assert [note.split(": ")[1] for note in data.notes] == [words]
+    assert [note.split(": ")[1] for note in load_data(parts).notes] == [words]
     assert words in said(parts)
     assert any(words in note for note in notes_on(parts))
     shutil.rmtree(parts / "good")
@@ -177,16 +184,27 @@ def test_other_files_are_counted_by_their_ending_in_every_command(parts: Path) -
         load_data(parts)
 
 
+def test_images_beside_the_folders_of_a_layout_are_told(parts: Path) -> None:
+    root = mvtec(parts)
+    photograph(root / "loose.jpg", 60)
+    (note,) = load_data(root).notes
+    assert note == f"1 image lies in no folder of the layout, such as {root}/loose.jpg"
+    photograph(root.parent / "more.jpg", 61)
+    (note,) = load_data(root.parent).notes
+    assert note.startswith("2 images lie in no folder of the layout, such as ")
+
+
 SYSTEM = [
     "@eaDir", "#recycle", "$RECYCLE.BIN", ".Trash-1000", ".Trashes", "__MACOSX", ".thumbnails",
     "lost+found", "System Volume Information", "@Recycle", ".@__thumb", "RECYCLER", "found.000",
+    "LOST.DIR", "@__thumb", "~snapshot", "_gsdata_", "RECYCLE.BIN",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("layout", ["plain", "mvtec"])
 def test_what_systems_leave_behind_is_not_read(parts: Path, layout: str) -> None:
     root = mvtec(parts) if layout == "mvtec" else parts
-    expected = names(load_data(root)), list_pictures(root)
+    expected = names(load_data(root)), judged(root)
     places = [p for p in (root, *root.rglob("*")) if p.is_dir()]
     for place in places:
         for name in SYSTEM:
@@ -195,7 +213,7 @@ def test_what_systems_leave_behind_is_not_read(parts: Path, layout: str) -> None
         for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._000.jpg", "~$x.jpg"):
             (place / name).write_bytes(b"x")
     data = load_data(root)
-    assert (names(data), list_pictures(root)) == expected
+    assert (names(data), judged(root)) == expected
     assert data.notes == ()
     assert "PROBLEM" not in said(root)
 
@@ -211,9 +229,7 @@ def test_links_to_folders_are_followed_and_circles_end(parts: Path, tmp_path: Pa
     assert len(names(data)) == len(set(names(data))) == 9
     assert {r.defect for r in data.test.references if r.label} == {"bad", "more"}
     (parts / "linked").symlink_to(tmp_path / "disk/day")
-    pictures = list_pictures(parts)
-    assert isinstance(pictures, list)
-    assert len(pictures) == 10  # each is judged once
+    assert len(judged(parts)) == 10  # each is judged once
 
 
 def test_links_in_a_circle_and_what_is_no_file_are_told(parts: Path) -> None:
@@ -255,11 +271,9 @@ def test_folders_inside_good_and_bad_are_kinds(parts: Path) -> None:
     assert kinds == {"bad": "bad", "deep": "scratch", "dent": "dent"}
     marked = {s.path: int(s.mask.sum()) for s in data.test if s.label and s.mask is not None}
     assert marked == {str(parts / "bad/scratch/deep/a.jpg"): 12, str(parts / "bad/011.jpg"): 100}
-    for wrong in ("good/defective", "bad/ok", "bad/good", "good/test"):
+    for wrong in ("good/defective", "bad/ok", "bad/good", "good/test", "bad/non-defective"):
         photograph(parts / wrong / "0.jpg", 30)
-        with pytest.raises(
-            ValueError, match=rf"{wrong[:3]}.* holds a folder '{wrong.split('/')[1]}'"
-        ):
+        with pytest.raises(ValueError, match=f"holds a folder '{wrong.split('/')[1]}', which bel"):
             load_data(parts)
         shutil.rmtree(parts / wrong)
 
@@ -326,24 +340,25 @@ def masks_of(parts: Path, draw: Callable[[np.ndarray], np.ndarray]) -> str:
     return said(parts)
 
 
-def test_masks_that_cannot_be_right_are_counted_and_named(parts: Path) -> None:
-    name = parts / "masks/010.png"
-    assert " mask is " not in masks_of(parts, lambda m: m)
-    for draw in (lambda m: 255 - m, lambda m: np.full_like(m, 255)):
-        text = masks_of(parts, draw)
-        assert "1 mask is white over more than half of the image" in text
-        assert f"exchanged: {name}" in text
-    assert "1 mask is all black" in masks_of(parts, np.zeros_like)
-
-
-@pytest.mark.parametrize("draw", [lambda m: 255 - m, np.ones_like, np.zeros_like])
-def test_train_and_evaluate_name_wrong_masks(
-    parts: Path, capsys: pytest.CaptureFixture[str], draw: Callable[[np.ndarray], np.ndarray]
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda m: 255 - m, "white over more than half of the image"),
+        (np.ones_like, "white over more than half of the image"),
+        (np.zeros_like, "all black"),
+    ],
+)
+def test_masks_that_cannot_be_right_are_named_by_check_and_train(
+    parts: Path,
+    capsys: pytest.CaptureFixture[str],
+    draw: Callable[[np.ndarray], np.ndarray],
+    words: str,
 ) -> None:
     assert " mask is " not in masks_of(parts, lambda m: m)
     load(str(parts), ())
     assert "note" not in capsys.readouterr().out
     text = masks_of(parts, draw)
+    assert f"1 mask is {words}" in text
     load(str(parts), ())
     (note,) = capsys.readouterr().out.splitlines()
     assert f"  note     {note.removeprefix('note: ')}" in text
@@ -425,22 +440,30 @@ def test_a_turned_tiff_is_seen_upright(parts: Path) -> None:
     assert "1 images cannot" not in said(parts)
 
 
-def test_names_are_alike_in_every_unicode_form(parts: Path) -> None:
-    composed, decomposed = (unicodedata.normalize(form, "Prüfung é") for form in ("NFC", "NFD"))
-    photograph(parts / f"bad/{composed}.jpg", 30)
-    mask(parts / f"masks/{decomposed}_mask.png")
-    assert areas(load_data(parts))[f"{composed}.jpg"] == 100
-    table = parts / "parts.csv"
-    lines = [f"good/{k:03}.jpg,good," for k in range(5)]
-    written = f"bad/{decomposed}.jpg,bad,masks/{composed}_mask.png"
-    table.write_text("\n".join(["path,label,mask", *lines, written]), encoding="utf-8")
-    assert list(areas(load_data(table)).values()) == [100]
-    (parts / f"bad/{composed}.jpg").rename(parts / f"bad/{decomposed}.jpg")
-    (parts / f"masks/{decomposed}_mask.png").rename(parts / f"masks/{composed}_mask.png")
-    assert areas(load_data(parts))[f"{decomposed}.jpg"] == 100
-    shutil.move(parts / "bad", parts / f"{decomposed}")
-    table.write_text(table.read_text(encoding="utf-8").replace("bad/", f"{composed}/"), "utf-8")
-    assert list(areas(load_data(table)).values()) == [100]
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_are_alike_in_every_unicode_form(parts: Path, forms: tuple[str, str]) -> None:
+    here, there = (unicodedata.normalize(form, "Prüfung é") for form in forms)
+    composed = unicodedata.normalize("NFC", here)
+    photograph(parts / f"bad/{here}.jpg", 30)
+    photograph(parts / f"bad/{here}/a.jpg", 31)
+    photograph(parts / f"bad/{there}/b.jpg", 32)
+    mask(parts / f"masks/{there}_mask.png")
+    mask(parts / f"masks/{there}/a.png")
+    data = load_data(parts)
+    assert areas(data)[f"{here}.jpg"] == areas(data)["a.jpg"] == 100
+    assert {r.defect for r in data.test.references} == {"good", "bad", composed}
+    shutil.move(parts, parts.parent / here / here)
+    (root := parts.parent / here).rename(parts.parent / "all")
+    root = root.with_name("all")
+    assert load_data(root, categories=[there]).categories == (composed,)
+    shutil.move(root / here / "bad", root / here / here)
+    lines = [f"good/{k:03}.jpg,good,,{(here, there)[k % 2]}" for k in range(5)]
+    table = root / here / "parts.csv"
+    written = f"{there}/{there}.jpg,bad,masks/{here}_mask.png,{here}"
+    table.write_text("\n".join(["path,label,mask,category", *lines, written]), encoding="utf-8")
+    data = load_data(table, categories=there)
+    assert list(areas(data).values()) == [100]
+    assert data.categories == (composed,)
 
 
 def test_long_images_are_told_which_size_keeps_their_shape(tmp_path: Path) -> None:
@@ -473,10 +496,12 @@ def test_few_and_empty_photographs_are_told(parts: Path) -> None:
     assert "parts: only one good image to train on; add good images" in said(parts)
 
 
-@pytest.mark.parametrize("name", ["val", "validation"])
+@pytest.mark.parametrize("name", ["val", "validation", "Valid Set", "dev"])
 def test_a_folder_of_validation_images_is_told(parts: Path, name: str) -> None:
+    photograph(parts / name / "good/0.jpg", 80)
+    with pytest.raises(ValueError, match=f"a folder '{name}'; .*there are no validation images"):
+        load_data(parts)
     root = mvtec(parts)
-    photograph(root / name / "good/0.jpg", 80)
     (note,) = load_data(root).notes
     assert f"{root / name} is passed over; there are no validation images" in note
     assert note in said(root)
@@ -485,7 +510,9 @@ def test_a_folder_of_validation_images_is_told(parts: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "meant"),
     [("not_good", "bad"), ("no-good", "bad"), ("NG", "bad"), ("ok", "good"), ("defects", "bad"),
-     ("Good", "good"), ("Normal", "good"), ("GT", "masks"), ("mask", "masks")],
+     ("Good", "good"), ("Normal", "good"), ("GT", "masks"), ("mask", "masks"), ("n.i.O.", "bad"),
+     ("no_defect", "good"), ("defect-free", "good"), ("non_anomalous", "good"), ("i.O.", "good"),
+     ("not_normal", "bad"), ("good parts", "good")],
 )  # fmt: skip
 def test_a_folder_of_another_name_is_understood(parts: Path, name: str, meant: str) -> None:
     photograph(parts / name / "0.jpg", 80)
