@@ -171,7 +171,6 @@ def test_predict_takes_the_paths_of_a_table_and_nothing_else(root: Path) -> None
 
 def test_images_and_masks_are_opened_when_the_set_is_built(root: Path) -> None:
     path = table(root, "path,label,mask", "shots/0.png,good,", "shots/5.png,bad,marks/5.png")
-    made.image(root / "shots/5.png", 5)
     Image.new("L", (41, 32)).save(root / "marks/5.png")
     with pytest.raises(ValueError, match=r"marks/5\.png: expected a mask of the size of its image"):
         load_data(path)
@@ -220,17 +219,38 @@ def test_parquet_without_its_reader_says_what_to_install(root: Path) -> None:
         ("Filename,is_anomaly,ground_truth", "0", "1", "None"),
         ("img,class,gt", "OK", "abnormal", "NULL"),
         ("image,label,mask", "normal", "Not OK", "<NA>"),
+        ("Image Path,Is-Anomaly,Mask File", "0.00", "1.00", "-"),
+        ("imagePath,classification,maskPath", "no defect", "defect", "[]"),
+        ("image_name;result;gt", "i.O.", "n.i.O.", "n.a."),
+        ("uri|label|mask", "defect-free", "defective", "nil"),
+        ("path\tlabel\tmask", "non_anomalous", "anomalous", "NA"),
     ],
 )
 def test_what_other_programs_write(
     root: Path, head: str, good: str, bad: str, nothing: str
 ) -> None:
     lines = [f"shots\\{k}.png,{good},{nothing}" for k in range(4)]
-    marked = [rf"shots\5.png,{bad},marks\5.png", f"shots/6.png,{bad},{nothing}"]
-    data = load_data(table(root, head, *lines, *marked))
-    assert [r.name for r in data.train.references] != []
-    assert len(data.train) + len(data.test) == 6
+    lines += [rf"shots\5.png,{bad},marks\5.png", f"shots/6.png,{bad},{nothing}"]
+    separator = next(c for c in "|;\t," if c in head)
+    lines = [head, *(line.replace(",", separator) for line in lines)]
+    data = load_data(table(root, *lines, name="parts.tsv" if separator == "\t" else "parts.csv"))
+    assert {r.name for r in data.train.references} <= {f"{k}.png" for k in range(4)}
+    assert (len(data.train), len(data.test)) == (3, 3)
     masks = {Path(s.path).name: s.mask for s in data.test if s.label}
     assert masks["6.png"] is None
     assert masks["5.png"] is not None
     assert np.argwhere(masks["5.png"]).tolist() == [[3, 5]]
+
+
+def test_a_mask_is_no_image_and_that_of_a_normal_one_is_black(root: Path) -> None:
+    Image.new("L", made.SIZE).save(root / "marks/0.png")
+    lines = ["shots/0.png,good,marks/0.png", "shots/5.png,bad,marks/5.png"]
+    data = load_data(table(root, "path,label,mask", *lines))
+    assert [r.mask for r in data.references] == [None, str(root / "marks/5.png")]
+    for name in ("shots/5_mask.png", "shots/5_roi.png", "shots/masks/5.png"):
+        made.mask(root / name, 5)
+        path = table(root, "path,label", "shots/0.png,good", "shots/5.png,bad", f"{name},bad")
+        for read in (load_data, list_pictures):
+            words = rf"line 4: .*{name} is the mask of .*shots/5\.png"
+            with pytest.raises(ValueError, match=words):
+                read(path)
