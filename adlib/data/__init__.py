@@ -55,18 +55,15 @@ def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> DataSplit
     word = os.fspath(name_or_path)
     if isinstance(name_or_path, str) and word in NAMES:
         load = NAMES[word]
-        if word not in BENCHMARKS:  # whose reader says itself what it takes
-            _check_options(f"the data set {word!r}", load, options)
-        return load(**options)
+        if word in BENCHMARKS:  # whose reader checks its options
+            return load(**options)
+        return _load(f"the data set {word!r}", load, **options)
     path = expanded(word)
     if is_manifest(path):
-        _check_options(f"the manifest {word}", load_manifest, options)
-        return load_manifest(path, **options)
-    looks_like_a_path = not isinstance(name_or_path, str) or Path(word).name != word
-    if looks_like_a_path or path.exists():
-        _check_options(f"the folder {word}", load_folder, options)
+        return _load(f"the manifest {word}", load_manifest, path, **options)
+    if not isinstance(name_or_path, str) or Path(word).name != word or path.exists():
         try:
-            return load_folder(path, **options)
+            return _load(f"the folder {word}", load_folder, path, **options)
         except (FileNotFoundError, ValueError) as error:
             instead = not_own(path) if path.is_dir() else ""
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
@@ -77,9 +74,9 @@ def load_data(name_or_path: str | os.PathLike[str], **options: Any) -> DataSplit
     )
 
 
-def _check_options(what: str, load: Callable[..., DataSplits], options: dict[str, Any]) -> None:
-    known = inspect.signature(load).parameters
+def _load(what: str, load: Callable[..., DataSplits], *path: Path, **options: Any) -> DataSplits:
+    known = [name for name in inspect.signature(load).parameters if name != "path"]
     for option in options:
-        if option not in known or option == "path":
-            accepted = ", ".join(name for name in known if name != "path")
-            raise TypeError(f"{what} takes no option {option!r}; it takes: {accepted}")
+        if option not in known:
+            raise TypeError(f"{what} takes no option {option!r}; it takes: {', '.join(known)}")
+    return load(*path, **options)

@@ -19,24 +19,15 @@ GOOD = "good"  # the name of the folder of normal images in MVTec AD
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One decoded image at its original size.
+    """One decoded image at its original size."""
 
-    Attributes:
-        image: sRGB, 8 bit, upright.
-        mask: True where a pixel is defective; all False for a normal image; None for a defective
-            image that has no mask.
-        label: True for anomalous.
-        category: The product or surface shown.
-        defect: The kind of defect, "good" when normal.
-        path: The file, or a made name such as "builtin/weave/test/cut/003".
-    """
-
-    image: UInt8[np.ndarray, "h w 3"]
+    image: UInt8[np.ndarray, "h w 3"]  # sRGB, 8 bit, upright
+    # True where a pixel is defective; all False if normal; None for a defective one without mask
     mask: Bool[np.ndarray, "h w"] | None
-    label: bool
-    category: str
-    defect: str
-    path: str
+    label: bool  # True for anomalous
+    category: str  # the product or surface shown
+    defect: str  # the kind of defect, "good" when normal
+    path: str  # the file, or a made name such as "builtin/weave/test/cut/003"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,25 +135,15 @@ class ImageDataset:
 
 @dataclass(frozen=True)
 class DataSplits:
-    """A data set: normal images to train on, images to test on, and the licence to show.
+    """A data set: normal images to train on, images to test on, and the licence to show."""
 
-    Attributes:
-        name: What a record calls it.
-        train: Normal images only.
-        test: Normal and anomalous images, none of them in `train` or `seen`.
-        notice: Licence and citation, to be shown before use; empty where nothing is asked.
-        seen: Defects to train on (`adlib.data.supervise`); None where nobody asked for some.
-        drawn: How many of each category were asked for, and the seed that drew them.
-        notes: Sentences about what was found and is not as one may think.
-    """
-
-    name: str
-    train: ImageDataset
-    test: ImageDataset
-    notice: str = ""
-    seen: ImageDataset | None = None
-    drawn: tuple[int, int] | None = None
-    notes: tuple[str, ...] = ()
+    name: str  # in a record
+    train: ImageDataset  # normal images only
+    test: ImageDataset  # normal and anomalous images, none of them in `train` or `seen`
+    notice: str = ""  # licence and citation, to be shown before use; empty where nothing is asked
+    seen: ImageDataset | None = None  # defects to train on (`adlib.data.split.supervise`), or None
+    drawn: tuple[int, int] | None = None  # how many of each category were asked for, and the seed
+    notes: tuple[str, ...] = ()  # sentences about surprises in the files
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -197,20 +178,19 @@ def read_files(reference: ImageRef, *, soft: bool = False) -> Sample:
             size than the image.
     """
     image = read_image(reference.path)
-    size, mask = image.shape[:2], None if reference.label else np.zeros(image.shape[:2], dtype=bool)
+    (h, w), mask = image.shape[:2], None
     if reference.mask is not None:
         mask = read_mask(reference.mask, soft=soft)
-        if mask.shape != size:
-            turn, exif = read_header(reference.path)[2], ""
-            if turn > 4 and mask.shape[::-1] == size:
-                exif = (
-                    f"; EXIF turns the image (orientation {turn}) and not the mask: turn it alike"
-                )
+        if mask.shape != (h, w):
+            turn = read_header(reference.path)[2]
+            exif = f"; EXIF turns the image (orientation {turn}) and not the mask: turn it alike"
             raise ValueError(
                 f"{reference.mask}: expected a mask of the size of its image {reference.path}, "
-                f"{size[1]} x {size[0]} (width x height), got {mask.shape[1]} x {mask.shape[0]}"
-                + exif
+                f"{w} x {h} (width x height), got {mask.shape[1]} x {mask.shape[0]}"
+                + (exif if turn > 4 and mask.shape == (w, h) else "")
             )
+    elif not reference.label:
+        mask = np.zeros((h, w), dtype=bool)
     return Sample(
         image=image,
         mask=mask,

@@ -2,7 +2,6 @@
 
 import warnings
 import zlib
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -109,30 +108,24 @@ def show_first(split: DataSplits, k: int) -> DataSplits:
         raise ValueError(f"{split.name} is not split: supervise(data, seen, seed) does it")
     if not 0 <= k <= split.drawn[0]:
         raise ValueError(f"expected k from 0 to the {split.drawn[0]} defects drawn, got {k}")
-    before: Counter[str] = Counter()
-    first = []
-    for i, reference in enumerate(split.seen.references):
-        if before[reference.category] < k:
-            first.append(i)
-        before[reference.category] += 1
-    return replace(split, seen=split.seen.select(first))
+    seen = split.seen
+    of = {c: [i for i, r in enumerate(seen.references) if r.category == c] for c in seen.categories}
+    first = sorted(i for mine in of.values() for i in mine[:k])
+    return replace(split, seen=seen.select(first))
 
 
 def refuse_seen(seen: Collection[str], test: ImageDataset, name: str) -> None:
     """Refuse to test on defects that were trained on.
 
     Args:
-        seen: Fingerprints in hex of the defects that a run trained on.
+        seen: Fingerprints in hex of the defects that a run trained on; no file is read without any.
         test: The images to test on.
         name: Of the data set, for the message.
     Raises:
         ValueError: Some are among them; names the first, and says what helps.
     """
-    if not seen:
-        return  # and no file is read
-    both = zip(test.references, test.fingerprints, strict=True)
-    again = [reference.path for reference, mark in both if mark.hex() in seen]
-    if again:
+    both = zip(test.references, test.fingerprints, strict=True) if seen else ()
+    if again := [reference.path for reference, mark in both if mark.hex() in seen]:
         raise ValueError(
             f"{len(again)} test images of {name} were trained on, the first is {again[0]}; split "
             "the data as the run did: `adlib evaluate` does it, or supervise(data, seen, seed), or "

@@ -30,9 +30,7 @@ NOTICE = (
 
 
 def load_solar(
-    categories: Sequence[str] | None = None,
-    limit: int | None = None,
-    folder: Path | None = None,
+    categories: Sequence[str] | None = None, limit: int | None = None, folder: Path | None = None
 ) -> DataSplits:
     """Solar cells: sound ones to train on, held-out sound ones against surely defective ones.
 
@@ -56,20 +54,16 @@ def load_solar(
         raise ValueError(f"limit must be at least 2, a sound and a defective cell, got {limit}")
     wanted = choose(categories, CATEGORIES, "the solar cells")
     labels = _labels(_package_folder() if folder is None else folder)
+    by_hash = sorted(labels, key=lambda file: hashlib.sha256(file.name.encode()).digest())
     train: list[ImageRef] = []
     test: list[ImageRef] = []
     for category in wanted:
-        cells = sorted(
-            (file for file, (_, kind) in labels.items() if kind == category),
-            key=lambda file: hashlib.sha256(file.name.encode()).digest(),
-        )
-        sound = [file for file in cells if labels[file][0] == 0]
-        broken = [file for file in cells if labels[file][0] == 1]
+        sound, broken = ([f for f in by_hash if labels[f] == (p, category)] for p in (0, 1))
         held = held_names([file.name for file in sound], HOLDOUT)
-        rest = [file for file in sound if file.name not in held][:limit]
         kept = [file for file in sound if file.name in held]
         if limit is not None:
             kept, broken = kept[: (limit + 1) // 2], broken[: limit // 2]
+        rest = [file for file in sound if file.name not in held][:limit]
         for split, files, defect in (
             (train, rest, GOOD),
             (test, kept, GOOD),
@@ -100,16 +94,15 @@ def _labels(folder: Path) -> dict[Path, tuple[float, str]]:
     labels: dict[Path, tuple[float, str]] = {}
     for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            name, share, category = line.split()
+            name, share, category = line.split() or ("", 0, CATEGORIES[0])
             labels[folder / name] = float(share), CATEGORIES[CATEGORIES.index(category)]
         except ValueError as error:
-            if line.strip():
-                raise ValueError(
-                    f"{table}, line {number}: expected an image, a probability and mono or poly, "
-                    f"got {line!r}"
-                ) from error
-    missing = [file for file in labels if not file.is_file()]
-    if missing:
+            raise ValueError(
+                f"{table}, line {number}: expected an image, a probability and mono or poly, got "
+                f"{line!r}"
+            ) from error
+    labels.pop(folder, None)  # of empty lines
+    if missing := [file for file in labels if not file.is_file()]:
         raise FileNotFoundError(
             f"{len(missing)} of {len(labels)} solar cells are missing, the first is {missing[0]}; "
             "install elpv-dataset again"
