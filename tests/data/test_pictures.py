@@ -81,13 +81,10 @@ def test_a_link_that_leads_nowhere_is_said_to(tmp_path: Path) -> None:
                 check_pictures(list_pictures(asked))
 
 
-def test_what_is_an_image_passes(tmp_path: Path) -> None:
-    Image.fromarray(GOOD).save(tmp_path / "a.png")
+def test_what_is_an_image_passes_and_what_is_not_there_is_still_that(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
     sample = Sample(image=GOOD, mask=None, label=False, category="c", defect="good", path="p")
     check_pictures([GOOD, tmp_path / "a.png", str(tmp_path / "a.png"), sample])
-
-
-def test_a_file_that_is_not_there_is_still_that(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
         check_pictures([GOOD, tmp_path / "nowhere.png"])
 

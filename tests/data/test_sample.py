@@ -14,21 +14,13 @@ def images(root: Path) -> ImageDataset:
     """Five images in two categories, one of them defective with a mask."""
     rng = np.random.default_rng(0)
     references = []
-    for k, (category, defect) in enumerate(
-        [("nut", "good"), ("bolt", "good"), ("nut", "bent"), ("bolt", "good"), ("nut", "good")]
-    ):
-        path = root / category / defect / f"{k}.png"
+    for k, kind in enumerate(("nut/good", "bolt/good", "nut/bent", "bolt/good", "nut/good")):
+        path, (category, defect) = root / kind / f"{k}.png", kind.split("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (20, 31, 3), dtype=np.uint8)).save(path)
-        mask = None
-        if defect != "good":
-            mask = root / "mask.png"
-            Image.fromarray(np.eye(20, 31, dtype=np.uint8) * 255).save(mask)
-        references.append(
-            ImageRef(
-                path=str(path), category=category, defect=defect, mask=str(mask) if mask else None
-            )
-        )
+        mask = None if defect == "good" else str(root / "mask.png")
+        references.append(ImageRef(path=str(path), category=category, defect=defect, mask=mask))
+    Image.fromarray(np.eye(20, 31, dtype=np.uint8) * 255).save(root / "mask.png")
     return ImageDataset(references, read_files, hash_files)
 
 

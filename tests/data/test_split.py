@@ -16,28 +16,27 @@ from adlib.data.split import refuse_seen, show_first, supervise, without_seen
 def made_folder(root: Path, kinds: Sequence[tuple[str, int]], masked: bool = True) -> DataSplits:
     """One category in the MVTec AD layout: two normal images each, and so many of each kind."""
     rng = np.random.default_rng(0)
-
-    def save(path: Path, pixels: np.ndarray) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
-
-    for split in ("train", "test"):
-        for i in range(2):
-            pixels = rng.integers(0, 256, (18, 21, 3), dtype=np.uint8)
-            save(root / "nut" / split / "good" / f"{i}.png", pixels)
-    for kind, count in kinds:
+    groups = [("train/good", 2), ("test/good", 2), *((f"test/{kind}", n) for kind, n in kinds)]
+    for group, count in groups:
         for i in range(count):
-            pixels = rng.integers(0, 256, (18, 21, 3), dtype=np.uint8)
-            save(root / "nut" / "test" / kind / f"{i}.png", pixels)
-            if masked:
-                mask = np.eye(18, 21, dtype=np.uint8) * 255
-                save(root / "nut" / "ground_truth" / kind / f"{i}_mask.png", mask)
+            path = root / "nut" / group / f"{i}.png"
+            truth = root / "nut/ground_truth" / path.parent.name / f"{i}_mask.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (18, 21, 3), dtype=np.uint8)).save(path)
+            if masked and path.parent.name != "good":
+                truth.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.eye(18, 21, dtype=np.uint8) * 255).save(truth)
     return load_folder(root)
 
 
 def paths(images: ImageDataset | None) -> list[str]:
     assert images is not None
     return [r.path for r in images.references]
+
+
+def marks(images: ImageDataset | None) -> list[str]:
+    assert images is not None
+    return [mark.hex() for mark in images.fingerprints]
 
 
 def test_no_image_both_trains_and_tests(tmp_path: Path) -> None:
@@ -91,24 +90,30 @@ def test_too_few_defects_are_halved_and_said(tmp_path: Path) -> None:
     data = made_folder(tmp_path, [("bent", 3), ("cut", 2)])
     with pytest.warns(RuntimeWarning, match=r"nut has 5 defects .* too few to take 5 .*: 2 are"):
         split = supervise(data, seen=5)
-    assert split.seen is not None
-    assert len(split.seen) == 2
+    assert len(paths(split.seen)) == 2
     assert split.test.labels.sum() == 3
 
 
-def test_defects_without_masks_are_refused(tmp_path: Path) -> None:
-    data = made_folder(tmp_path, [("bent", 3)], masked=False)
+def test_wrong_requests_are_refused(tmp_path: Path) -> None:
+    bare = made_folder(tmp_path / "bare", [("bent", 3)], masked=False)
     with pytest.raises(ValueError, match=r"nut: learning from defects needs their masks, and none"):
-        supervise(data, seen=1)
-
-
-def test_a_split_is_not_split_again(tmp_path: Path) -> None:
-    data = made_folder(tmp_path, [("bent", 4)])
-    split = supervise(data, seen=1)
-    with pytest.raises(ValueError, match="is split already: it has 1 seen"):
+        supervise(bare, seen=1)
+    data = made_folder(tmp_path / "parts", [("bent", 4)])
+    split = supervise(data, seen=2)
+    with pytest.raises(ValueError, match="is split already: it has 2 seen"):
         supervise(split, seen=1)
     with pytest.raises(ValueError, match="from 0 on; got -1"):
         supervise(data, seen=-1)
+    with pytest.raises(ValueError, match="is not split: supervise"):
+        show_first(data, 1)
+    for k in (-1, 3):
+        with pytest.raises(ValueError, match=rf"from 0 to the 2 defects drawn, got {k}"):
+            show_first(split, k)
+    refuse_seen(marks(split.seen), split.test, split.name)
+    refuse_seen([], data.test, data.name)
+    with pytest.raises(ValueError, match=r"2 test images of .* were trained on, the first is "):
+        refuse_seen(marks(split.seen), data.test, data.name)
+    assert without_seen(data, ["00"], (2, 0)) is data
 
 
 def test_the_first_of_many_are_the_draw_of_few_and_the_test_set_stays() -> None:
@@ -120,32 +125,6 @@ def test_the_first_of_many_are_the_draw_of_few_and_the_test_set_stays() -> None:
         assert len(paths(split.seen)) == 2 * k
         assert split.test is ten.test
         assert split.drawn == (10, 2)  # which makes the same test set again
-
-
-def test_only_what_was_drawn_can_be_shown(tmp_path: Path) -> None:
-    data = made_folder(tmp_path, [("bent", 4)])
-    with pytest.raises(ValueError, match="is not split: supervise"):
-        show_first(data, 1)
-    split = supervise(data, seen=2)
-    for k in (-1, 3):
-        with pytest.raises(ValueError, match=rf"from 0 to the 2 defects drawn, got {k}"):
-            show_first(split, k)
-
-
-def test_what_was_trained_on_is_not_tested_on(tmp_path: Path) -> None:
-    data = made_folder(tmp_path, [("bent", 4)])
-    split = supervise(data, seen=2)
-    assert split.seen is not None
-    seen = [mark.hex() for mark in split.seen.fingerprints]
-    refuse_seen(seen, split.test, split.name)
-    refuse_seen([], data.test, data.name)
-    with pytest.raises(ValueError, match=r"2 test images of .* were trained on, the first is "):
-        refuse_seen(seen, data.test, data.name)
-
-
-def marks(images: ImageDataset | None) -> list[str]:
-    assert images is not None
-    return [mark.hex() for mark in images.fingerprints]
 
 
 def test_what_was_trained_on_leaves_a_test_set_that_has_changed(tmp_path: Path) -> None:
@@ -175,8 +154,3 @@ def test_what_was_drawn_and_not_shown_stays_out_where_the_folder_is_as_it_was() 
     screws = load_builtin(48, train=1, test=24, categories=["screw"])
     alone = without_seen(screws, marks(shown.seen), shown.drawn)
     assert paths(alone.test) == [p for p in paths(ten.test) if "screw" in p]
-
-
-def test_data_that_no_run_trained_on_are_left_whole(tmp_path: Path) -> None:
-    data = made_folder(tmp_path, [("bent", 4)])
-    assert without_seen(data, ["00"], (2, 0)) is data
