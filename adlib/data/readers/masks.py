@@ -60,7 +60,8 @@ def gather(root: Path, files: Sequence[Path] | None = None) -> Gathered:
         return next(filter(None, hits), [])
 
     for path, stem, folder in named:
-        owners, marked = _owners(stem), MARK.fullmatch(stem) is not None
+        owners = _owners(stem)
+        marked = bool(owners) and MARK.fullmatch(stem) is not None
         if apart[folder]:
             owned = first([folder.parent], [stem, *owners])
         else:
@@ -97,6 +98,8 @@ def beside(found: Sequence[Gathered]) -> list[str]:
 
 def _owners(stem: str) -> list[str]:
     """Names that a photograph may have whose mask is called `stem`, the likeliest first."""
+    if not re.search(r"[^\W\d]", stem):  # without a letter it holds no word but a name
+        return []
     hit = MARK.fullmatch(stem)
     cuts = [cut.span() for cut in re.finditer(r"[ _.()-]+", stem)]
     heads = [(stem[:start], stem[end:]) for start, end in reversed(cuts)]
