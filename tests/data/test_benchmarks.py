@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,9 @@ def check_pairs(images: ImageDataset) -> int:
     return len(bad)
 
 
-EXPECTED = {  # categories, then normal and defective images of train, test and seen in each
+EXPECTED: dict[
+    str, tuple[Any, ...]
+] = {  # categories, then normal and defective images of train, test and seen in each
     "mvtec-ad": ("bottle cable", (3, 0), (2, 4), None),
     "mpdd": ("connector tubes", (3, 0), (2, 2), None),
     "visa": ("candle pcb1", (3, 0), (2, 3), None),

@@ -36,8 +36,9 @@ def list_pictures(
     if isinstance(images, ImageDataset):
         return images
     if not isinstance(images, str | Path):
-        several = isinstance(images, Iterable) and not isinstance(images, np.ndarray)
-        return list(images) if several else [images]
+        if isinstance(images, np.ndarray) or not isinstance(images, Iterable):
+            return [images]
+        return list(images)
     path = Path(images)
     if is_manifest(path):
         return [*list_paths(path)]
