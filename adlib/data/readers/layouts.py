@@ -161,7 +161,8 @@ def scan(layout: Layout, root: Path, categories: tuple[str, ...]) -> Found:
         file = str(mask) if mask and defect != GOOD else None
         reference = ImageRef(path=str(path), category=fields["category"], defect=defect, mask=file)
         found.add(fields.get("split", "train"), reference)
-    found.strays += sorted(str(p) for place in places for p in {*place.values()} - used.keys())
+    lost = {path for place in places for path in place.values()} - used.keys()
+    found.strays += sorted(map(str, lost))
     found.missing += _named(layout, root, {(f["category"], f.get("split")) for _, f in pictures})
     return found
 
