@@ -56,7 +56,7 @@ def test_every_layout(tmp_path: Path, name: str) -> None:
     assert BENCHMARKS[name].licence in data.notice
     categories, *expected = EXPECTED[name]
     for images, each in zip((data.train, data.test, data.seen), expected, strict=True):
-        wanted = dict.fromkeys(categories.split(), each) if each else {}
+        wanted: dict[str, tuple[int, int]] = dict.fromkeys(categories.split(), each) if each else {}
         assert (counts(images) if images else {}) == wanted
         if images:
             assert check_pairs(images) == sum(bad for _, bad in wanted.values())
