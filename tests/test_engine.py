@@ -3,8 +3,8 @@
 import importlib
 import inspect
 import json
-import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,11 +33,12 @@ from tests.conftest import tiny_config
 from tests.methods.small import config_of
 
 Folder = Callable[..., Path]
+UNSEEN = AnomalyConfig(seen=False, extended=False)
 prediction = importlib.import_module("adlib.engine.predict")  # whose name the function took
 
 
-def weights(method: ProAD) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in method.parameters() if p.requires_grad]
+def fitted(data: DataSplits, steps: int = 10, **how: Any) -> Any:
+    return adlib.fit(ProAD(tiny_config()), data, steps=steps, **how).method
 
 
 def test_every_image_is_drawn_equally_often() -> None:
@@ -50,39 +51,34 @@ def test_every_image_is_drawn_equally_often() -> None:
 
 
 def test_held_out_images_are_a_share_of_each_category(folder: Folder) -> None:
-    data = adlib.load_data(folder(("bolt", "nut"), good=9))
-    fitted, held = hold_out(data.train, 0.3, seed=1)
-    assert sorted(fitted + held) == list(range(18))
-    names = [data.train.references[i].category for i in held]
+    images = adlib.load_data(folder(("bolt", "nut"), good=9)).train
+    kept, held = hold_out(images, 0.3, seed=1)
+    assert sorted(kept + held) == list(range(18))
+    names = [images.references[i].category for i in held]
     assert (names.count("bolt"), names.count("nut")) == (3, 3)
-    assert hold_out(data.train, 0.3, seed=1)[1] == held
-    assert hold_out(data.train, 0.3, seed=2)[1] != held
-    assert hold_out(data.train, 0.01, seed=1)[1] != []  # at least one of each
-    assert hold_out(data.train, 0.0, seed=1)[1] == []
-    assert len(hold_out(data.train, 0.99, seed=1)[0]) == 2  # one of each is left to fit on
-    assert hold_out(data.train.select([0]), 0.5, seed=1) == ([0], [])
-    with pytest.raises(ValueError, match=r"share held out must lie in \[0, 1\), got 1.0"):
-        hold_out(data.train, 1.0, seed=1)
+    assert held == hold_out(images, 0.3, seed=1)[1] != hold_out(images, 0.3, seed=2)[1]
+    assert hold_out(images, 0.01, seed=1)[1] != []  # at least one of each
+    assert hold_out(images, 0.0, seed=1)[1] == []
+    assert len(hold_out(images, 0.99, seed=1)[0]) == 2  # one of each is left to fit on
+    assert hold_out(images.select([0]), 0.5, seed=1) == ([0], [])
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\), got 1.0"):
+        hold_out(images, 1.0, seed=1)
 
 
-def test_a_seed_decides_a_fit_to_the_last_bit(folder: Folder) -> None:
+def test_a_seed_decides_a_fit_to_the_last_bit_and_leaves_the_global_generator_alone(
+    folder: Folder,
+) -> None:
     data = adlib.load_data(folder())
-    runs = [adlib.fit(ProAD(tiny_config()), data, seed=seed) for seed in (5, 5, 6)]
-    assert runs[0].losses == runs[1].losses
-    assert runs[0].losses != runs[2].losses
-    for a, b in zip(weights(runs[0].method), weights(runs[1].method), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_fit_lowers_the_loss_and_leaves_the_global_generator_alone(folder: Folder) -> None:
-    data, method = adlib.load_data(folder()), ProAD(tiny_config())
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)
-    run = adlib.fit(method, data, steps=30)
+    runs = [adlib.fit(ProAD(tiny_config()), data, seed=seed, steps=30) for seed in (5, 5, 6)]
     assert torch.equal(torch.rand(3), expected)
-    assert len(run.losses) == 30
-    assert np.mean(run.losses[-5:]) < 0.5 * run.losses[0]
+    assert runs[0].losses == runs[1].losses != runs[2].losses
+    assert len(runs[0].losses) == 30
+    assert np.mean(runs[0].losses[-5:]) < 0.5 * runs[0].losses[0]
+    first, second = (trained_state(run.method) for run in runs[:2])
+    assert all(torch.equal(second[name], value) for name, value in first.items())
 
 
 def test_fit_on_a_cpu_leaves_the_gpus_alone(
@@ -95,11 +91,11 @@ def test_fit_on_a_cpu_leaves_the_gpus_alone(
 
 
 def test_a_fit_that_holds_nothing_out_forgets_the_threshold_of_the_one_before(
-    folder: Folder,
+    folder: Folder, tiny: ProAD
 ) -> None:
-    data, method = adlib.load_data(folder()), ProAD(tiny_config())
-    assert adlib.fit(method, data, steps=1).method.calibration is not None
-    assert adlib.fit(method, data, steps=1, holdout=0.0).method.calibration is None
+    data = adlib.load_data(folder())
+    assert adlib.fit(tiny, data, steps=1).method.calibration is not None
+    assert adlib.fit(tiny, data, steps=1, holdout=0.0).method.calibration is None
 
 
 def test_fit_never_reads_a_test_image(folder: Folder) -> None:
@@ -109,31 +105,29 @@ def test_fit_never_reads_a_test_image(folder: Folder) -> None:
         raise AssertionError(f"a test image was read: {reference}")
 
     blind = ImageDataset(data.test.references, refuse, lambda r: b"content")
-    run = adlib.fit(ProAD(tiny_config()), DataSplits(name="x", train=data.train, test=blind))
-    assert run.provenance["steps"] == 4
+    method = fitted(DataSplits(name="x", train=data.train, test=blind), steps=4)
+    assert method.provenance["steps"] == 4
 
 
 def test_defects_among_the_training_images_are_refused(folder: Folder) -> None:
     data = adlib.load_data(folder())
     with pytest.raises(ValueError, match=r"training images must be normal, got a defect: .*dent"):
-        adlib.fit(ProAD(tiny_config()), replace(data, train=data.test))
+        fitted(replace(data, train=data.test))
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_images(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
+    folder: Folder, tiny: ProAD, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = adlib.load_data(folder())
-    method = ProAD(tiny_config())
     calls = iter((1.0, float("nan")))
-    monkeypatch.setattr(method, "loss", lambda features: method.prototypes.sum() * next(calls))
+    monkeypatch.setattr(tiny, "loss", lambda features: tiny.prototypes.sum() * next(calls))
     with pytest.raises(FloatingPointError, match=r"loss is nan .* at step 1, on \[.*train.good"):
-        adlib.fit(method, data)
+        adlib.fit(tiny, adlib.load_data(folder()))
 
 
 def test_a_record_holds_seven_metrics_a_category_and_their_mean(folder: Folder) -> None:
     data = adlib.load_data(folder())
-    run = adlib.fit(ProAD(tiny_config()), data, steps=30, seed=2)
-    record = adlib.evaluate(run.method, data)
+    method = fitted(data, steps=30, seed=2, holdout=0.3)
+    record = adlib.evaluate(method, data)
     assert set(record["categories"]) == {"bolt", "nut"}
     for row in [*record["categories"].values(), record["mean"]]:
         assert list(row) == list(scoring.METRICS)
@@ -145,13 +139,16 @@ def test_a_record_holds_seven_metrics_a_category_and_their_mean(folder: Folder) 
     assert (record["seed"], record["steps"], record["method"]) == (2, 30, "pro-ad")
     assert record["data"]["hash"] == data.hash
     assert record["protocol"]["name"] == "ours"
+    assert record["holdout"] == 0.3
+    del method.provenance["holdout"]  # as older runs have it
+    assert adlib.evaluate(method, data)["holdout"] is None
 
 
 def test_the_records_image_auroc_is_that_of_the_predicted_scores(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = adlib.load_data(folder(("bolt",)))
-    method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
+    method = fitted(data)
     predicted = adlib.predict(method, data.test)
     expected = score_images(predicted.scores, data.test.labels)["auroc"]
     record = adlib.evaluate(method, data)
@@ -162,7 +159,7 @@ def test_the_records_image_auroc_is_that_of_the_predicted_scores(
 
 def test_a_record_may_keep_image_scores_and_intervals(folder: Folder) -> None:
     data = adlib.load_data(folder(good=9, bad=5))
-    method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
+    method = fitted(data)
     record = adlib.evaluate(method, data, intervals=True)
     scores = engine.scores_of(method, data.test)
     names = np.array([r.category for r in data.test.references])
@@ -186,22 +183,22 @@ def test_intervals_need_two_images_of_a_kind_and_leave_out_what_has_no_mask(
     folder: Folder,
 ) -> None:
     data = adlib.load_data(folder(masks=False))
-    method = adlib.fit(ProAD(tiny_config()), data, steps=2).method
+    method = fitted(data, steps=2)
     record = adlib.evaluate(method, data, intervals=True)
     assert list(record["intervals"]["nut"]) == ["image_auroc", "image_ap", "image_f1_max"]
+    assert {record["mean"][k] for k in scoring.METRICS[3:]} == {None}
     one = np.flatnonzero(data.test.labels)[1:]
     left = DataSplits("one", data.train, data.test.select(np.setdiff1d(range(len(data.test)), one)))
     with pytest.raises(ValueError, match=r"one/bolt: intervals need two normal and two anom.* got"):
         adlib.evaluate(method, DataSplits("one", left.train, left.test.of("bolt")), intervals=True)
 
 
-def test_a_defect_whose_mask_is_black_is_told(folder: Folder) -> None:
+def test_a_defect_whose_mask_is_black_is_told(folder: Folder, tiny: ProAD) -> None:
     root = folder()
     black = root / "nut" / "ground_truth" / "dent" / "001_mask.png"
     Image.new("L", (50, 40)).save(black)
-    method = ProAD(tiny_config())
     with pytest.warns(RuntimeWarning, match=r"on 1 defective image of 'nut', .*001\.png"):
-        record = adlib.evaluate(method, adlib.load_data(root))
+        record = adlib.evaluate(tiny, adlib.load_data(root))
     assert record["categories"]["nut"]["pixel_ap"] is not None
 
 
@@ -243,14 +240,6 @@ def test_a_defect_that_the_protocol_takes_away_is_told(
         assert "nut" not in record["pixel_error_bounds"]
 
 
-def test_a_record_says_what_was_held_out(folder: Folder) -> None:
-    data = adlib.load_data(folder(("bolt",)))
-    method = adlib.fit(ProAD(tiny_config()), data, holdout=0.3).method
-    assert adlib.evaluate(method, data)["holdout"] == 0.3
-    del method.provenance["holdout"]  # as older runs have it
-    assert adlib.evaluate(method, data)["holdout"] is None
-
-
 def test_a_protocol_may_be_named(folder: Folder, tiny: ProAD) -> None:
     data = adlib.load_data(folder(("bolt",)))
     record = adlib.evaluate(tiny, data, protocol="anomalib")
@@ -274,47 +263,25 @@ def test_a_run_is_not_its_method(folder: Folder, tiny: ProAD, use: Callable[...,
         inspect.unwrap(use)(runs.Run(method=tiny), data)  # unwrapped: no annotation is checked
 
 
-@pytest.mark.parametrize(
-    ("build", "steps", "least"),
-    [
-        (lambda: ProAD(tiny_config()), -1, 1),
-        (lambda: ProAD(tiny_config()), 0, 1),
-        (lambda: PatchCore(config_of("patchcore")), -1, 0),
-    ],
-)
-def test_a_method_that_trains_needs_a_step(
-    folder: Folder, build: Callable[[], Any], steps: int, least: int
-) -> None:
-    data = adlib.load_data(folder(("bolt",)))
-    with pytest.raises(ValueError, match=rf"must be at least {least}, got {steps}"):
-        adlib.fit(build(), data, steps=steps)
-
-
-def test_a_memory_needs_no_step(folder: Folder) -> None:
-    run = adlib.fit(PatchCore(config_of("patchcore")), adlib.load_data(folder(("bolt",))), steps=0)
+def test_a_method_that_trains_needs_a_step_and_a_memory_none(folder: Folder, tiny: ProAD) -> None:
+    data, memory = adlib.load_data(folder(("bolt",))), PatchCore(config_of("patchcore"))
+    for method, steps, least in ((tiny, -1, 1), (tiny, 0, 1), (memory, -1, 0)):
+        with pytest.raises(ValueError, match=rf"must be at least {least}, got {steps}"):
+            adlib.fit(method, data, steps=steps)
+    run = adlib.fit(memory, data, steps=0)
     assert run.method.calibration is not None
     assert run.losses == []
 
 
-def test_without_masks_pixel_metrics_are_null(folder: Folder) -> None:
-    data = adlib.load_data(folder(masks=False))
-    record = adlib.evaluate(adlib.fit(ProAD(tiny_config()), data).method, data)
-    assert record["mean"]["image_auroc"] is not None
-    assert {record["mean"][k] for k in ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")} == {
-        None
-    }
-
-
-def test_a_category_without_defects_cannot_be_scored(folder: Folder) -> None:
+def test_a_category_without_defects_cannot_be_scored(folder: Folder, tiny: ProAD) -> None:
     data = adlib.load_data(folder(bad=0))
-    run = adlib.fit(ProAD(tiny_config()), data)
     with pytest.raises(ValueError, match=r"parts/bolt: metrics need .* 4 normal and 0 anomalous"):
-        adlib.evaluate(run.method, data)
+        adlib.evaluate(tiny, data)
 
 
 def test_maps_come_back_at_the_size_of_each_image(folder: Folder, tmp_path: Path) -> None:
     data = adlib.load_data(folder())
-    method = adlib.fit(ProAD(tiny_config()), data).method
+    method = fitted(data)
     wide = np.full((31, 90, 3), 128, dtype=np.uint8)
     tall = np.full((77, 20, 3), 128, dtype=np.uint8)
     predicted = adlib.predict(method, [wide, tall])
@@ -331,7 +298,7 @@ def test_maps_come_back_at_the_size_of_each_image(folder: Folder, tmp_path: Path
 def test_images_are_computed_in_batches_and_their_grouping_moves_nothing(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = adlib.fit(ProAD(tiny_config()), adlib.load_data(folder())).method
+    method = fitted(adlib.load_data(folder()))
     rng, sizes, encode = np.random.default_rng(0), [], ProAD.encode
     images = [rng.integers(0, 256, (20 + 5 * i, 40, 3), dtype=np.uint8) for i in range(7)]
 
@@ -357,10 +324,8 @@ def test_images_are_computed_in_batches_and_their_grouping_moves_nothing(
         adlib.predict(method, images, batch=0)
 
 
-def test_a_cut_frame_scores_nothing_outside_the_cut(folder: Folder) -> None:
-    data = adlib.load_data(folder())
+def test_a_cut_frame_scores_nothing_outside_the_cut() -> None:
     method = ProAD(tiny_config(resize=(48, 64)))
-    adlib.fit(method, data)
     heat = adlib.predict(method, np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
     border = np.concatenate([heat.maps[0][0], heat.maps[0][:, 0]])
     assert np.ptp(border) < 1e-6
@@ -398,7 +363,7 @@ def test_all_bad_files_are_named_before_anything_is_computed(
 
 
 def test_what_is_not_there_or_no_image_is_named(folder: Folder, tmp_path: Path) -> None:
-    method = adlib.fit(ProAD(tiny_config()), adlib.load_data(folder())).method
+    method = fitted(adlib.load_data(folder()))
     with pytest.raises(FileNotFoundError, match=r"no file or folder .*nowhere"):
         adlib.predict(method, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
@@ -408,31 +373,29 @@ def test_what_is_not_there_or_no_image_is_named(folder: Folder, tmp_path: Path) 
         adlib.predict(method, tmp_path / "parts" / "bolt" / "test", category="screw")
 
 
-def test_precision_is_checked() -> None:
-    with pytest.raises(ValueError, match="one of auto, fp32, bf16, fp16, got 'fp8'"):
-        choose_dtype("fp8", torch.device("cpu"))
-
-
-def test_bf16_on_a_cpu_without_it_warns_of_its_price(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_is_chosen_where_a_cpu_gains_by_it_and_its_price_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     cpu = torch.device("cpu")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert choose_dtype("auto", cpu) == torch.float32
-    with pytest.warns(RuntimeWarning, match="no bf16 of its own"):
-        assert choose_dtype("bf16", cpu) == torch.bfloat16
+    with pytest.raises(ValueError, match="one of auto, fp32, bf16, fp16, got 'fp8'"):
+        choose_dtype("fp8", cpu)
     intel = {"avx512_bf16": True, "cpu_name": "Intel Xeon"}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: intel)
-    assert choose_dtype("auto", cpu) == torch.float32
-    intel["amx_bf16"] = True
-    assert choose_dtype("auto", cpu) == torch.bfloat16
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert choose_dtype("bf16", cpu) == choose_dtype("auto", cpu) == torch.bfloat16
+    for known, auto in (
+        ({"avx2": True}, torch.float32),
+        (intel, torch.float32),
+        (intel | {"amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": True}, torch.bfloat16),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known)
+        assert choose_dtype("auto", cpu) == auto
+        slow = "avx2" in known
+        with pytest.warns(RuntimeWarning, match="no bf16 of its own") if slow else nullcontext():
+            assert choose_dtype("bf16", cpu) == torch.bfloat16
 
 
 def test_a_protocol_at_the_images_own_size_needs_one_size(folder: Folder) -> None:
     data = adlib.load_data(folder(("bolt",)))
-    method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
+    method = fitted(data)
     record = adlib.evaluate(method, data, protocol=scoring.PROTOCOLS["mvtec"])
     assert record["protocol"]["size"] is None
     assert 0 < record["mean"]["aupro"] < 1
@@ -461,7 +424,7 @@ def test_one_size_is_asked_of_all_images_not_of_those_scored_together(
 
 def test_pixel_metrics_are_those_of_the_maps_that_predict_gives(folder: Folder) -> None:
     data = adlib.load_data(folder(("bolt",)))
-    method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
+    method = fitted(data)
     rule = scoring.at_one_size(scoring.PROTOCOLS["mvtec"], [(40, 50)])  # no smoothing twice
     features = cached_features(
         method,
@@ -483,7 +446,7 @@ def test_a_category_too_large_for_memory_is_streamed_and_the_record_says_so(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = adlib.load_data(folder())
-    method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
+    method = fitted(data)
     exact = adlib.evaluate(method, data)
     monkeypatch.setattr(scoring, "EXACT_PIXELS", 1000)
     monkeypatch.setattr(scoring, "SPAN", 3)
@@ -495,15 +458,12 @@ def test_a_category_too_large_for_memory_is_streamed_and_the_record_says_so(
             assert streamed["categories"][category][name] == pytest.approx(value, abs=1e-4)
 
 
-def test_a_protocol_may_choose_the_image_score(folder: Folder) -> None:
-    data = adlib.load_data(folder(("bolt",)))
-    method = adlib.fit(ProAD(tiny_config()), data, steps=10).method
-    features = torch.ones(2, 2, 6, 192)
-    highest = replace(scoring.OURS, image_score="max")
-    maps, scores = scoring.score_features(method, features, torch.float32, highest)
+def test_a_protocol_may_choose_the_image_score(tiny: ProAD) -> None:
+    features, highest = torch.ones(2, 2, 6, 192), replace(scoring.OURS, image_score="max")
+    maps, scores = scoring.score_features(tiny, features, torch.float32, highest)
     assert np.array_equal(scores, maps.max(axis=(1, 2)))
-    own = scoring.score_features(method, features, torch.float32)[1]
-    assert np.array_equal(own, method.image_score(torch.from_numpy(maps)).numpy())
+    own = scoring.score_features(tiny, features, torch.float32)[1]
+    assert np.array_equal(own, tiny.image_score(torch.from_numpy(maps)).numpy())
 
 
 @pytest.mark.parametrize(
@@ -511,15 +471,7 @@ def test_a_protocol_may_choose_the_image_score(folder: Folder) -> None:
     [
         lambda: ProAD(tiny_config(dropout=0.0)),
         lambda: PatchCore(config_of("patchcore", memory=40)),
-        lambda: PRN(
-            config_of(
-                "prn",
-                steps=2,
-                prototypes=None,
-                ratio=1.0,
-                recipe=AnomalyConfig(seen=False, extended=False),
-            )
-        ),
+        lambda: PRN(config_of("prn", steps=2, prototypes=None, ratio=1.0, recipe=UNSEEN)),
     ],
     ids=["pro-ad", "patchcore", "prn"],
 )

@@ -9,8 +9,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 import adlib
-from adlib.engine.gallery import write_gallery
-from adlib.engine.regions import find_regions
+from adlib.engine.gallery import find_regions, write_gallery
 from adlib.methods import ProAD
 from adlib.metrics.threshold import Calibration, calibrate
 from tests.conftest import tiny_config

@@ -10,7 +10,7 @@ evaluation.py  evaluate: the record of a data set
 decisions.py   what the shipped threshold does to the test images
 predict.py     predict: images of any kind
 runs.py        a run on disk, written whole and read back checked: load_run
-gallery.py     what the command line writes of predictions
+gallery.py     what the command line writes of predictions, and their regions
 export.py      a run as one ONNX file
 ```
 """

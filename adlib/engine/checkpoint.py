@@ -21,7 +21,7 @@ from adlib.system.disk import on_signals, read_tensors, to_json, write_tensors
 from adlib.system.hardware import gathered
 
 FORMAT = 2  # of a checkpoint; raised when an old one can no longer be gone on from
-KEPT = 2  # checkpoints: should the last be damaged, the one before it is there; ours
+KEPT = 2  # checkpoints: should the last be damaged, the one before it is there
 
 
 @dataclass(kw_only=True)
@@ -37,20 +37,14 @@ class TrainingState:
     resumed_at: list[int] = field(default_factory=list)  # steps from which runs went on
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The state as tensors by name and as JSON."""
-        tensors = {f"method.{k}": v for k, v in trained_state(self.method).items()}
-        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
+        """Return the state as tensors by name and as JSON."""
         optimizer = self.optimizer.state_dict()
-        numbers: dict[str, dict[str, Any]] = {}
+        tensors = {f"method.{k}": v for k, v in trained_state(self.method).items()}
         for index, moments in optimizer["state"].items():
-            for name, value in moments.items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimizer.{index}.{name}"] = value
-                else:
-                    numbers.setdefault(str(index), {})[name] = value
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
+        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
         return tensors, {
             "groups": optimizer["param_groups"],
-            "numbers": numbers,
             "schedule": self.schedule.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "seconds": self.seconds,
@@ -59,22 +53,21 @@ class TrainingState:
 
     def unpack(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Take the state that `pack` gave of a run of the same config."""
-        parts: dict[str, dict[str, Tensor]] = {"method": {}, "optimizer": {}}
+        weights: dict[str, Tensor] = {}
+        moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             part, _, name = key.partition(".")
-            if name:
-                parts[part][name] = tensor
-        self.method.load_state_dict(parts["method"], strict=False)  # without the frozen encoder
-        moments: dict[int, dict[str, Any]] = {int(i): v for i, v in values["numbers"].items()}
-        for key, tensor in parts["optimizer"].items():
-            index, _, name = key.partition(".")
-            moments.setdefault(int(index), {})[name] = tensor
+            if part == "method":
+                weights[name] = tensor
+            elif part == "optimizer":
+                index, _, name = name.partition(".")
+                moments.setdefault(int(index), {})[name] = tensor
+        self.method.load_state_dict(weights, strict=False)  # without the frozen encoder
         self.optimizer.load_state_dict({"state": moments, "param_groups": values["groups"]})
         self.schedule.load_state_dict(values["schedule"])
         if self.scaler is not None:
             self.scaler.load_state_dict(values["scaler"])
-        self.losses = tensors["losses"].tolist()
-        self.seconds = values["seconds"]
+        self.losses, self.seconds = tensors["losses"].tolist(), values["seconds"]
         self.resumed_at = [*values["resumed_at"], len(self.losses)]
 
 
@@ -94,12 +87,14 @@ class Checkpointer:
         self._stop: int | None = None
 
     @property
-    def last(self) -> Path | None:
-        """The last checkpoint; by its step, not by the time that the file carries."""
-        return max(self._found(), default=None)
-
-    def _found(self) -> list[Path]:
+    def found(self) -> list[Path]:
+        """The checkpoints, by their steps, not by the times that their files carry."""
         return [] if self.folder is None else sorted(self.folder.glob(STEPS))
+
+    @property
+    def last(self) -> Path | None:
+        """The last checkpoint."""
+        return max(self.found, default=None)
 
     def save(self, state: TrainingState) -> None:
         """Write where the run stands, whole, and keep the last two.
@@ -115,7 +110,7 @@ class Checkpointer:
             write_tensors(path, tensors, {"about": self.about, **values})
         except OSError as error:
             raise OSError(f"{error}. Last good checkpoint: {self.last or 'none'}") from error
-        for old in self._found()[:-KEPT]:
+        for old in self.found[:-KEPT]:
             old.unlink(missing_ok=True)
 
     def resume(self, state: TrainingState) -> None:
@@ -128,13 +123,13 @@ class Checkpointer:
                 or the processes of a training found different ones.
         """
         damaged = ""
-        for path in reversed(self._found()):
+        for path in reversed(self.found):
             try:
                 tensors, values = read_checkpoint(path)
             except RunError as error:
                 damaged = damaged or str(error)
                 continue
-            self._compare(path, values["about"], state, tensors)
+            self._compare(path, values["about"], state.pack()[0].keys(), tensors.keys())
             if damaged:
                 words = f"{damaged}; going on from {path.name}, the one before"
                 warnings.warn(words, RuntimeWarning, stacklevel=3)
@@ -150,35 +145,28 @@ class Checkpointer:
                 f"every one must see the same checkpoints in {self.folder}"
             )
 
-    def _compare(
-        self, path: Path, theirs: dict[str, Any], state: TrainingState, tensors: dict[str, Tensor]
-    ) -> None:
+    def _compare(self, path: Path, theirs: dict[str, Any], wanted: Any, there: Any) -> None:
         """Refuse a checkpoint of another run, or whose tensors are not those that a run trains."""
         if theirs.get("format") != FORMAT:
             raise RunError(
                 f"{path} is a checkpoint of format {theirs.get('format')}, this adlib goes on from "
                 f"format {FORMAT}; use the one that wrote it, or remove {self.folder} to begin anew"
             )
-        mine = {**self.about["config"], **self.about}
-        theirs = {**theirs["config"], **theirs}
-        differ = [
+        mine, theirs = ({**about["config"], **about} for about in (self.about, theirs))
+        if differ := [
             f"{key} was {theirs.get(key)!r} and is {mine.get(key)!r}"
             for key in sorted((mine.keys() | theirs.keys()) - {"config"})
             if mine.get(key) != theirs.get(key)
-        ]
-        if differ:
+        ]:
             raise RunError(
                 f"{path} is a checkpoint of another run: {'; '.join(differ)}. Go on with the "
                 "settings it began with, or name another folder; nothing was changed"
             )
-        wanted, there = (  # the optimizer's moments come with the first step
-            {name for name in names if not name.startswith("optimizer.")}
-            for names in (state.pack()[0], tensors)
-        )
-        if wanted != there:
+        strange = {k for k in wanted ^ there if not k.startswith("optimizer.")}  # made by a step
+        if strange:
             raise RunError(
-                f"{path}: tensors do not fit: missing {sorted(wanted - there)}, unexpected "
-                f"{sorted(there - wanted)}"
+                f"{path}: tensors do not fit: missing {sorted(strange & wanted)}, unexpected "
+                f"{sorted(strange & there)}"
             )
 
     def stop_requests(self) -> AbstractContextManager[None]:
@@ -210,13 +198,10 @@ class Checkpointer:
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read tensors and JSON of a checkpoint; raise RunError if it is damaged.
-
-    One without a digest, which an older adlib wrote, is taken as it is.
-    """
+    """Read tensors and JSON of a checkpoint; raise RunError if it is damaged."""
     try:
         tensors, values, _ = read_tensors(path)
-        if not {"about", "groups", "numbers"} <= values.keys():
+        if not {"about", "groups"} <= values.keys():
             raise ValueError("its header is not a checkpoint's")
     except (OSError, ValueError, AttributeError) as error:
         raise RunError(f"the checkpoint {path} is damaged: {error}") from error

@@ -50,13 +50,11 @@ def decision_row(
         kinds: The kind of defect of each image, "good" where it has none.
         threshold: From `Calibration`.
     Returns:
-        `threshold`; how many images are `good` and `defective`; `false_alarms` and `missed`;
-        `false_alarm_rate`, `detection_rate` and `precision` as fractions, each with its 95 %
-        `_interval` over the choice of images; `kinds`, how many of each kind of defect were
-        `missed`, `of` how many, where there are several; `threshold_at_95`, the highest score from
-        which on at least 95 % of the defects lie, and `false_alarm_rate_at_95`, the share of good
-        images from there on, which tell of the order alone: the test picks that threshold. A rate
-        of no image is None.
+        Counts and rates, each rate with its 95 % `_interval` over the choice of images. `kinds`
+        has how many of each kind of defect were `missed`, if there are several.
+        `threshold_at_95` is the highest score from which on 95 % of the defects lie, and
+        `false_alarm_rate_at_95` the share of good images from there on. The test picks that
+        threshold, so that they tell of the order alone. A rate of no image is None.
     Source: Clopper and Pearson, Biometrika 26 (1934), the exact interval of a binomial share.
     """
     from scipy.stats import binomtest

@@ -4,7 +4,6 @@ import time
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +14,13 @@ from adlib.data.split import refuse_seen, supervise, without_seen
 from adlib.engine import runs
 from adlib.engine.decisions import decisions
 from adlib.engine.features import cached_features
-from adlib.engine.record import Record, check_place, write_record
+from adlib.engine.record import Record, check_place
 from adlib.engine.scoring import OURS, SPAN, Scored, check_method, score_category, score_features
 from adlib.methods.config import resolved
 from adlib.methods.detector import Detector
 from adlib.metrics import EvaluationProtocol, mean_over
 from adlib.metrics.protocol import protocol_named
-from adlib.system.disk import to_json
+from adlib.system.disk import to_json, write_json
 from adlib.system.hardware import choose_dtype, describe, peak_memory_mib
 from adlib.system.progress import track
 
@@ -57,21 +56,20 @@ def evaluate(
     Args:
         method: A trained method.
         data: Its `test` images, normal and anomalous.
-        protocol: How maps and masks become numbers, or the name of one of `PROTOCOLS`; stored
-            with them.
+        protocol: How maps and masks become numbers, or the name of one of `PROTOCOLS`.
         precision: As in `fit`.
         intervals: Also keep the scores of single images (`images`), so that `adlib report` can
             compare methods on them, and the metrics' intervals over the choice of images
-            (`intervals`). Costs a second or two a category, which `test_seconds` includes.
+            (`intervals`). Costs a second or two a category.
         out: A file for the record. A record that stands there is replaced if it is of the same
             images and protocol.
         replace: Replace any record at `out`.
     Returns:
         The record: seven metrics per category and their mean over categories, fractions in
         [0, 1]; and `decisions` at the threshold that `predict` takes, whatever the protocol. Pixel
-        metrics are None where a defective image has no mask, or where the masks of a category have
-        no defective pixel, as the protocol leaves them. Categories too large for memory are scored
-        by streaming, whose error bounds stand in the record.
+        metrics are None where a defective image has no mask, or where no mask of a category shows
+        a defective pixel. Categories too large for memory are scored by streaming, whose error
+        bounds stand in the record.
     Raises:
         TypeError: A `Run` in the place of its method.
         ValueError: An unknown protocol; images of several sizes where it takes them as they are;
@@ -89,23 +87,23 @@ def evaluate(
     data = as_in_training(method, data)
     refuse_seen(method.provenance.get("seen", []), data.test, data.name)
     out = None if out is None else Path(out)
+    about = {"data": {"name": data.name, "hash": data.hash}, "protocol": protocol.to_json()}
     if out is not None:
-        check_place(out, data.name, data.hash, protocol.to_json(), replace=replace)
+        check_place(out, about, replace=replace)
     device = next(method.parameters()).device
     dtype = choose_dtype(precision, device)
-    least, need = 1, "metrics need normal and anomalous"
-    if intervals:
-        least, need = 2, "intervals need two normal and two anomalous"
+    least, need = (2, "intervals need two") if intervals else (1, "metrics need")
+    names = np.array([r.category for r in data.test.references])
     for category in data.test.categories:
-        bad = int(data.test.of(category).labels.sum())
-        good = len(data.test.of(category)) - bad
+        mine = data.test.labels[names == category]
+        good, bad = int((~mine).sum()), int(mine.sum())
         if min(good, bad) < least:
             raise ValueError(
-                f"{data.name}/{category}: {need} test images, got {good} normal and {bad} anomalous"
+                f"{data.name}/{category}: {need} normal and {'two ' * intervals}anomalous test "
+                f"images, got {good} normal and {bad} anomalous"
             )
     _warn_of_unknown_categories(method, data)
     features = cached_features(method, data.test, device=device, dtype=dtype, label="encode test")
-    names = np.array([r.category for r in data.test.references])
     found: dict[str, Scored] = {}
     for category in track(data.test.categories, "score", unit="category"):
         mine = np.flatnonzero(names == category)
@@ -120,7 +118,6 @@ def evaluate(
             RuntimeWarning,
             stacklevel=2,
         )
-    categories = {category: each.metrics for category, each in found.items()}
     decided = None
     if method.calibration is not None:
         if all(getattr(protocol, rule) == getattr(OURS, rule) for rule in RULES):
@@ -130,18 +127,18 @@ def evaluate(
         else:  # the threshold is one for other scores
             scores = scores_of(method, data.test, precision=precision).astype(float)
         decided = decisions(scores, data.test.references, method.calibration)
+    categories = {category: each.metrics for category, each in found.items()}
     trained = method.provenance
     record = Record.from_json(
         {
             "method": method.name,
             "config": to_json(resolved(method)),
             "encoder": {"name": method.encoder.name, "sha256": method.encoder.digest},
-            "data": {"name": data.name, "hash": data.hash},
+            **about,
             "trained_on": trained.get("data"),
             "drawn": data.drawn,
             "categories": categories,
             "mean": mean_over(categories),
-            "protocol": protocol.to_json(),
             "pixel_error_bounds": {c: each.bounds for c, each in found.items() if each.bounds},
             "images": {c: each.images for c, each in found.items()} if intervals else None,
             "intervals": {c: each.intervals for c, each in found.items()} if intervals else None,
@@ -156,7 +153,7 @@ def evaluate(
         }
     )
     if out is not None:
-        write_record(record, out)
+        write_json(out, record)
     return record
 
 
@@ -167,7 +164,7 @@ def as_in_training(method: Detector, data: DataSplits) -> DataSplits:
     categories are asked for. A method that trained on none of the defects drawn for it loses them
     by the data set's name. Data that are split already are returned as they are.
     """
-    drawn, trained = method.provenance.get("drawn"), method.provenance
+    trained, drawn = method.provenance, method.provenance.get("drawn")
     if data.drawn is not None:
         return data
     if seen := trained.get("seen"):
@@ -178,10 +175,9 @@ def as_in_training(method: Detector, data: DataSplits) -> DataSplits:
 def _warn_of_unknown_categories(method: Detector, data: DataSplits) -> None:
     """Warn of categories without a threshold, on which the method was not trained.
 
-    Training holds out an image of each category that has two. So a category with a single normal
-    image has no threshold either, and with holdout 0 none has.
+    A category with a single normal image has none either: none of it was held out.
     """
-    known: dict[str, Any] = dict(method.calibration.scores) if method.calibration else {}
+    known = list(method.calibration.scores) if method.calibration else []
     normal = Counter(r.category for r in data.train.references)
     unknown = [c for c in data.test.categories if c not in known and normal[c] != 1]
     if known and unknown:

@@ -18,6 +18,7 @@ adlib and torch.
 
 import copy
 import json
+import math
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,8 +81,8 @@ def export_onnx(
     Raises:
         ModuleNotFoundError: onnx, onnxruntime or onnxscript is not installed.
         FileExistsError: `out` exists.
-        ValueError: The run has no threshold; an operator set that cannot be written; a model
-            above 2 GiB; a batch that is not free.
+        ValueError: The run has no threshold, or cannot be written with this operator set, in one
+            file, or with a free batch.
         ParityError: It differs from torch by more than `TOLERANCE`; nothing is kept.
     """
     out = Path(out)
@@ -281,16 +282,15 @@ def _compare(
             session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
             wanted = ["anomaly_map", "image_score", "threshold", "decision"]
             outputs = session.run(wanted, {"images": images.numpy()})
-            *found, limit, decision = map(np.asarray, outputs)
         except Exception as error:  # of kinds that ONNX Runtime does not publish
             raise ParityError(f"ONNX Runtime cannot run a batch of {b}: {error}") from error
-        for what, ours, theirs in zip(gaps, expected, found, strict=True):
-            same = ours.shape == theirs.shape
-            gap = float(np.abs(ours - theirs).max()) if same else float("inf")
-            gaps[what] = max(gaps[what], gap)
+        *found, limit, decision = map(np.asarray, outputs)
+        for name, ours, theirs in zip(gaps, expected, found, strict=True):
+            gap = float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else math.inf
+            gaps[name] = max(gaps[name], gap)
             if not gap <= TOLERANCE:  # also where it is not a number
                 raise ParityError(
-                    f"ONNX Runtime and torch differ by {gap:.2g} in a {what} at a batch of {b}; "
+                    f"ONNX Runtime and torch differ by {gap:.2g} in a {name} at a batch of {b}; "
                     f"at most {TOLERANCE:.0e} is accepted. Nothing was written"
                 )
         assert limit == np.float32(threshold), limit

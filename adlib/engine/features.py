@@ -110,12 +110,8 @@ def cached_features(
 ) -> Float16[Tensor, "n g t c"]:
     """Return the features of all images in their order, from the cache or into it.
 
-    Args:
-        method: Gives `encoder`, `config` and `encode`.
-        images: n images.
-        device: Where to compute what is missing; the result lies on the CPU, memory-mapped.
-        dtype: Precision of the encoder's forward pass.
-        label: What the progress bar calls it.
+    They are computed on `device` in `dtype`; the result lies on the CPU, memory-mapped.
+
     Raises:
         OSError: The cache's folder cannot be written, or its disk is too small; both are named.
     Warns:
@@ -144,7 +140,6 @@ def cached_features(
         if found is None:
             path.unlink(missing_ok=True)
             remove_leftovers(path.parent, f".{path.name}*-*", held=True)
-            made = encode(method, images, device, dtype, label)
             height, width = transform_of(method).size
             named = ", ".join(images.categories[:3]) + ", ..." * (len(images.categories) > 3)
             about = {  # in words, for `adlib data cache`
@@ -152,7 +147,7 @@ def cached_features(
                 "frame": f"{height} x {width}",
                 "images": f"{len(images)} of {named}",
             }
-            _write(path, made, len(images), about)
+            _write(path, encode(method, images, device, dtype, label), len(images), about)
             found = _read(path)
     if found is None:
         raise OSError(f"{path} was just written and cannot be read back")
@@ -207,23 +202,16 @@ def _write(path: Path, batches: Iterator[Tensor], n: int, about: dict[str, str])
 
 @dataclass(frozen=True, kw_only=True)
 class CacheFile:
-    """One file of the cache.
-
-    Attributes:
-        path: The file.
-        mib: Its size in MiB.
-        days: Since it was last used.
-        about: Encoder, frame and images, in words; empty for a leftover.
-    """
+    """One file of the cache."""
 
     path: Path
     mib: float
-    days: float
-    about: dict[str, str]
+    days: float  # since it was last used
+    about: dict[str, str]  # encoder, frame and images, in words; empty for a leftover
 
 
 def cache_files() -> list[CacheFile]:
-    """All files of the cache, those used last first."""
+    """Return all files of the cache, those used last first."""
     from safetensors import SafetensorError, safe_open
 
     found = []
@@ -240,31 +228,26 @@ def cache_files() -> list[CacheFile]:
 
 
 def cache_mib() -> float:
-    """What all files of the cache take, in MiB."""
+    """Return what all files of the cache take, in MiB."""
     return sum((file.mib for file in cache_files()), 0.0)
 
 
 def prune_cache(older: float = 0.0) -> float:
-    """Remove cached features; what is computed from them stays. A file being written is left.
+    """Remove cached features; a file being written is left.
 
     Args:
-        older: Only files that were not used for so many days.
+        older: Only files that were not used for so many days, at least 0.
     Returns:
         What was freed, in MiB.
-    Raises:
-        ValueError: `older` is negative or not a number.
     """
     if not older >= 0:  # so that NaN is refused as well
         raise ValueError(f"expected an age of 0 days or more, got {older}")
     freed = 0.0
     for file in cache_files():
-        if file.days < older:
-            continue
         key = file.path.name.lstrip(".").split(".")[0]
-        try:
-            with locked(file.path.parent / f"{key}.lock", wait=False):
-                file.path.unlink(missing_ok=True)
-                freed += file.mib
-        except BusyError:
-            continue
+        with suppress(BusyError):
+            if file.days >= older:
+                with locked(file.path.parent / f"{key}.lock", wait=False):
+                    file.path.unlink(missing_ok=True)
+                    freed += file.mib
     return freed

@@ -1,16 +1,16 @@
-"""What `adlib predict` leaves behind: a table, overlays, and one page to look at."""
+"""What `adlib predict` leaves behind: tables of images and regions, overlays, and one page."""
 
 import csv
 import html
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 
-from adlib.engine.regions import Region, draw_contours, find_regions
 from adlib.figures import overlay
 from adlib.system.disk import new_folder, write_text
 from adlib.system.printable import printable
@@ -53,6 +53,66 @@ FIGURE = """<figure class="{kind}">
 
 
 @dataclass(frozen=True, kw_only=True)
+class Region:
+    """A connected part of a defect mask, in pixels of the image; its box, area and peak."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    area: int
+    peak: float  # the highest value of the map in it
+
+
+def find_regions(
+    heat: Float[np.ndarray, "h w"], threshold: float, size: tuple[int, int] | None = None
+) -> list[Region]:
+    """List the regions where a map is above a threshold, those with the highest peak first.
+
+    Args:
+        heat: The map.
+        threshold: As `Calibration.pixel_threshold` gives it.
+        size: Height and width of the image, which a smaller map is scaled to. Defaults to the
+            map's size.
+    """
+    from skimage.measure import label, regionprops
+
+    height, width = size or heat.shape
+    down, across = height / heat.shape[0], width / heat.shape[1]
+    found = []
+    for part in regionprops(label(heat > threshold, connectivity=2), heat):
+        top, left, bottom, right = part.bbox
+        y, x = round(top * down), round(left * across)
+        found.append(
+            Region(
+                left=x,
+                top=y,
+                width=max(1, round(right * across) - x),
+                height=max(1, round(bottom * down) - y),
+                area=max(1, round(part.area * down * across)),
+                peak=float(part.intensity_max),
+            )
+        )
+    return sorted(found, key=lambda region: -region.peak)
+
+
+def draw_contours(
+    picture: Shaped[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]
+) -> Shaped[np.ndarray, "h w 3"]:
+    """Draw a white line with a black one around it along the border of a mask."""
+    from scipy.ndimage import binary_dilation, binary_erosion
+
+    drawn = picture.copy()
+    inside, near, around = (
+        np.asarray(m, bool)
+        for m in (binary_erosion(mask), binary_dilation(mask), binary_dilation(mask, iterations=2))
+    )
+    drawn[around & ~mask] = 0
+    drawn[near & ~inside] = 255
+    return drawn
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """One image's row."""
 
@@ -61,6 +121,11 @@ class Verdict:
     score: float
     defective: bool
     regions: list[Region]
+
+    @property
+    def verdict(self) -> str:
+        """Its verdict in a word."""
+        return "defective" if self.defective else "good"
 
 
 def write_gallery(
@@ -96,8 +161,7 @@ def write_gallery(
 
     verdicts: list[Verdict] = []
     with new_folder(out) as work:
-        (work / "overlays").mkdir()
-        for kept, folder in ((keep_maps, "maps"), (keep_masks, "masks")):
+        for kept, folder in ((True, "overlays"), (keep_maps, "maps"), (keep_masks, "masks")):
             if kept:
                 (work / folder).mkdir()
         for i, (path, image, heat, score) in enumerate(predictions):
@@ -123,9 +187,12 @@ def write_gallery(
                 Verdict(path=path, stem=stem, score=score, defective=defective, regions=found)
             )
         verdicts.sort(key=lambda v: -v.score)
-        write_text(work / "predictions.csv", _table(verdicts, threshold))
+        rows = [[v.path, f"{v.score:.6f}", f"{threshold:.6f}", v.verdict, v.stem] for v in verdicts]
+        _table(work / "predictions.csv", ["path", "score", "threshold", "verdict", "name"], rows)
         if pixel_threshold is not None:
-            write_text(work / "regions.csv", _regions(verdicts))
+            rows = [[v.path, v.stem, *astuple(part)] for v in verdicts for part in v.regions]
+            columns = ["path", "name", *(f.name for f in fields(Region))]
+            _table(work / "regions.csv", columns, rows)
         write_text(work / "index.html", _page(verdicts, threshold, promise))
     return verdicts
 
@@ -135,32 +202,19 @@ def _slug(name: str) -> str:
     return kept[:60] or "image"
 
 
-def _cell(path: str) -> str:
-    """Return a path that no spreadsheet takes for a formula; bytes that are no text are escaped."""
-    text = path.encode("utf-8", "backslashreplace").decode()
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+def _table(file: Path, columns: list[str], rows: list[list[Any]]) -> None:
+    """Write a table whose first cells, paths, no spreadsheet takes for a formula.
 
-
-def _table(verdicts: list[Verdict], threshold: float) -> str:
+    Bytes of a path that are no text are escaped.
+    """
     text = io.StringIO()
-    rows = csv.writer(text)
-    rows.writerow(["path", "score", "threshold", "verdict", "name"])
-    for v in verdicts:
-        verdict = "defective" if v.defective else "good"
-        rows.writerow([_cell(v.path), f"{v.score:.6f}", f"{threshold:.6f}", verdict, v.stem])
-    return text.getvalue()
-
-
-def _regions(verdicts: list[Verdict]) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text)
-    columns = [f.name for f in fields(Region)]
-    rows.writerow(["path", "name", *columns])
-    for v in verdicts:
-        rows.writerows(
-            [_cell(v.path), v.stem, *(getattr(region, c) for c in columns)] for region in v.regions
-        )
-    return text.getvalue()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    for path, *rest in rows:
+        cell = path.encode("utf-8", "backslashreplace").decode()
+        cell = f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+        writer.writerow([cell, *rest])
+    write_text(file, text.getvalue())
 
 
 def _page(verdicts: list[Verdict], threshold: float, promise: str) -> str:
@@ -170,7 +224,7 @@ def _page(verdicts: list[Verdict], threshold: float, promise: str) -> str:
             kind="defective" if v.defective else "fine",
             stem=v.stem,
             name=html.escape(printable(v.path)),
-            verdict="defective" if v.defective else "good",
+            verdict=v.verdict,
             score=v.score,
             width=100 * max(v.score, 0) / top,
             mark=100 * max(threshold, 0) / top,

@@ -27,26 +27,15 @@ Predicted = tuple[str, UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h2 w2"], f
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a method says of images.
+    """What a method says of images; without a calibration it decides nothing."""
 
-    Attributes:
-        paths: Their files, or "image 0", "image 1", ...
-        maps: An anomaly map for each, at the image's own size.
-        scores: Image scores; larger is more anomalous.
-        decisions: True where the score is above the threshold; None without a calibration.
-        threshold: The score above which an image is called defective, None likewise.
-        masks: True where a map is above `pixel_threshold`; None without one.
-        pixel_threshold: Above it a pixel is called defective: at most a share `rate` of normal
-            images show such a pixel (`Calibration.pixel_threshold`).
-    """
-
-    paths: list[str]
-    maps: list[Float[np.ndarray, "_ _"]]
-    scores: Float[np.ndarray, " n"]
-    decisions: Bool[np.ndarray, " n"] | None
-    threshold: float | None
-    masks: list[Bool[np.ndarray, "_ _"]] | None = None
-    pixel_threshold: float | None = None
+    paths: list[str]  # their files, or "image 0", "image 1", ...
+    maps: list[Float[np.ndarray, "_ _"]]  # at the images' own sizes
+    scores: Float[np.ndarray, " n"]  # larger is more anomalous
+    decisions: Bool[np.ndarray, " n"] | None  # True where the score is above the threshold
+    threshold: float | None  # above it an image is called defective
+    masks: list[Bool[np.ndarray, "_ _"]] | None = None  # where a map is above `pixel_threshold`
+    pixel_threshold: float | None = None  # a share `rate` of normal images shows a pixel above it
 
 
 def predict(
@@ -82,18 +71,19 @@ def predict(
     if method.calibration is not None and method.calibration.scores:
         threshold = method.calibration.threshold(rate, category)
         limit = method.calibration.pixel_threshold(rate, category)
-    found = [
-        (path, heat, score)
-        for path, _, heat, score in predict_each(method, images, precision=precision, batch=batch)
-    ]
-    scores = np.array([score for *_, score in found])
+    paths, maps, found = [], [], []
+    for path, _, heat, score in predict_each(method, images, precision=precision, batch=batch):
+        paths.append(path)
+        maps.append(heat)
+        found.append(score)
+    scores = np.array(found)
     return Prediction(
-        paths=[path for path, *_ in found],
-        maps=[heat for _, heat, _ in found],
+        paths=paths,
+        maps=maps,
         scores=scores,
         decisions=None if threshold is None else scores > threshold,
         threshold=threshold,
-        masks=None if limit is None else [heat > limit for _, heat, _ in found],
+        masks=None if limit is None else [heat > limit for heat in maps],
         pixel_threshold=limit,
     )
 
@@ -109,21 +99,14 @@ def predict_each(
 ) -> Iterator[Predicted]:
     """Yield path, image, map and score of each image, in order.
 
-    The arguments are those of `predict`; with `enlarge` a map has its image's size, without it the
-    size at which it is scored. With `unreadable`, files that cannot be read are left out, and it
-    takes a sentence for each. Of large photographs fewer than `batch` are held at a time.
-
-    Raises:
-        FileNotFoundError: As `predict`, and so for the others.
-        ValueError: Files or an array that are no usable images.
-        TypeError: Something else in the place of an image, or a `Run` in that of the method.
-        FloatingPointError: A map or score is not finite.
+    Arguments and errors are those of `predict`. With `enlarge` a map has its image's size, without
+    it the size at which it is scored. With `unreadable`, files that cannot be read are left out,
+    and it takes a sentence for each. Of large photographs fewer than `batch` are held at a time.
     """
     check_method(method)
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
-    pictures = list_pictures(images)
-    pictures = check_pictures(pictures, unreadable)
+    pictures = check_pictures(list_pictures(images), unreadable)
     dtype = choose_dtype(precision, next(method.parameters()).device)
     waiting: list[tuple[str, np.ndarray]] = []
     read = read_each(pictures, unreadable)
@@ -149,12 +132,9 @@ def _predict_batch(
     finite = np.isfinite(maps).all(axis=(1, 2)) & np.isfinite(scores)
     if not finite.all():
         path = printable(named[int(np.argmin(finite))][0])
-        cure = (
-            "its features leave the range of fp16, or the weights are not finite: train again, "
-            "or on another encoder"
-            if dtype == torch.float32
-            else "try precision fp32"
-        )
+        cure = "try precision fp32"
+        if dtype == torch.float32:
+            cure = "its features leave the range of fp16, or the weights are not finite"
         raise FloatingPointError(f"{path}: the anomaly map or its score is not finite; {cure}")
     for (path, image), heat, score in zip(named, maps, scores, strict=True):
         if enlarge:

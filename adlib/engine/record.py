@@ -4,11 +4,8 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from math import isfinite
 from pathlib import Path
 from typing import Any
-
-from adlib.system.disk import write_json
 
 METRICS = ("image_auroc", "image_ap", "image_f1_max",
            "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")  # fmt: skip
@@ -16,26 +13,19 @@ RECORD = "record.json"  # its name in a run's folder
 LEFT_OUT = ("images", "intervals", "decisions")  # of which a record that lacks them has no key
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-
-
-def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _name(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
+def _number(value: Any, kind: type = object) -> bool:
+    fits = isinstance(value, int | float) and not isinstance(value, bool)
+    return fits and isinstance(value, kind) and 0 <= value < float("inf")
 
 
 KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "name": ("a text that is not empty", _name),
+    "name": ("a text that is not empty", lambda v: isinstance(v, str) and v != ""),
     "object": ("an object", lambda v: isinstance(v, Mapping)),
-    "count": ("a whole number from 0 on", _count),
-    "amount": ("a number from 0 on", lambda v: _number(v) and v >= 0),
-    "share": ("a fraction in [0, 1]", lambda v: _number(v) and 0 <= v <= 1),
+    "count": ("a whole number from 0 on", lambda v: _number(v, int)),
+    "amount": ("a number from 0 on", _number),
+    "share": ("a fraction in [0, 1]", lambda v: _number(v) and v <= 1),
     "draw": ("two whole numbers from 0 on",
-             lambda v: isinstance(v, list | tuple) and len(v) == 2 and all(map(_count, v))),
+             lambda v: isinstance(v, list | tuple) and [_number(n, int) for n in v] == [True] * 2),
 }  # fmt: skip
 CHECKS = {  # a question mark: or null
     "method": "name", "config": "object", "encoder": "object?", "data": "object",
@@ -55,60 +45,32 @@ class Record(Mapping[str, Any]):
 
     `record | {"arm": arm}` is a new record with one more key. Metrics are fractions in [0, 1], or
     None where masks are missing.
-
-    Attributes:
-        method: Name of the method.
-        config: Its settings, with the values that the encoder decided.
-        data: `name` and `hash` of the test images.
-        categories: The metrics of each category, by name.
-        mean: Their means over the categories.
-        protocol: How maps and masks became numbers.
-        seed: Of the training; None for a method that was never trained, as of all that follows
-            from training.
-        steps: Of the training.
-        seconds: Of the training.
-        peak_memory_mib: The most memory that the process held.
-        device: Where it was scored.
-        versions: Of the packages that a number can depend on.
-        commit: Of adlib's source; None outside git.
-        encoder: `name` and `sha256` of the frozen part.
-        trained_on: `name` and `hash` of the training images.
-        drawn: How many defects of each category left the test set, and the seed that drew them.
-        pixel_error_bounds: Of pixel metrics that were streamed, by category.
-        holdout: Share of the normal images that was held out.
-        test_seconds: Of the evaluation.
-        precision: Of matrix products.
-        images: Labels and scores of single images, by category; on request.
-        intervals: Two ends of each metric, by category; on request.
-        decisions: What the threshold of `predict` does, by category and pooled
-            (`adlib.engine.decisions`); only of a method that has a threshold.
-        extras: Any other keys, such as "arm".
     """
 
     method: str
-    config: dict[str, Any]
-    encoder: dict[str, Any] | None = None
-    data: dict[str, Any]
-    trained_on: dict[str, Any] | None = None
-    drawn: list[int] | tuple[int, ...] | None = None
-    categories: dict[str, dict[str, float | None]]
-    mean: dict[str, float | None]
-    protocol: dict[str, Any]
-    pixel_error_bounds: dict[str, Any] | None = None
-    images: dict[str, Any] | None = None
-    intervals: dict[str, Any] | None = None
-    decisions: dict[str, Any] | None = None
-    seed: int | None
+    config: dict[str, Any]  # with the values that the encoder decided
+    encoder: dict[str, Any] | None = None  # `name` and `sha256` of the frozen part
+    data: dict[str, Any]  # `name` and `hash` of the test images
+    trained_on: dict[str, Any] | None = None  # `name` and `hash` of the training images
+    drawn: list[int] | tuple[int, ...] | None = None  # defects a category out of the test; seed
+    categories: dict[str, dict[str, float | None]]  # the metrics of each, by name
+    mean: dict[str, float | None]  # over the categories
+    protocol: dict[str, Any]  # how maps and masks became numbers
+    pixel_error_bounds: dict[str, Any] | None = None  # of streamed metrics, by category
+    images: dict[str, Any] | None = None  # labels and scores, by category; on request
+    intervals: dict[str, Any] | None = None  # two ends of each metric, by category; on request
+    decisions: dict[str, Any] | None = None  # `adlib.engine.decisions` at the threshold, if any
+    seed: int | None  # of the training; None for a method never trained, as are the next ones
     steps: int | None
-    holdout: float | None = None
-    seconds: float | None
-    test_seconds: float | None = None
-    peak_memory_mib: float | None
-    device: str
-    precision: str | None = None
-    versions: dict[str, str]
-    commit: str | None
-    extras: dict[str, Any] = field(default_factory=dict)
+    holdout: float | None = None  # share of the normal images
+    seconds: float | None  # of the training
+    test_seconds: float | None = None  # of the evaluation
+    peak_memory_mib: float | None  # the most that the process held
+    device: str  # where it was scored
+    precision: str | None = None  # of matrix products
+    versions: dict[str, str]  # of the packages that a number can depend on
+    commit: str | None  # of adlib's source; None outside git
+    extras: dict[str, Any] = field(default_factory=dict)  # any other keys, such as "arm"
 
     @staticmethod
     def from_json(value: Any) -> "Record":
@@ -119,7 +81,7 @@ class Record(Mapping[str, Any]):
                 expected and what came.
         """
         if not isinstance(value, Mapping):
-            raise ValueError(f"a record must be an object, got {_short(value)}")
+            raise ValueError(f"a record must be an object, got {value!r:.60}")
         own = {f.name for f in fields(Record)} - {"extras"}
         optional = {f.name for f in fields(Record) if f.default is None}
         for name in own - optional - value.keys():
@@ -179,21 +141,12 @@ def read_record(path: Path) -> Record:
         raise ValueError(f"{path} is not a record: {error}") from error
 
 
-def write_record(record: Record, path: Path) -> None:
-    """Write a record to its file, whole or not at all."""
-    write_json(path, record)
-
-
-def check_place(
-    out: Path, data_name: str, data_hash: str, protocol: Mapping[str, Any], *, replace: bool
-) -> None:
+def check_place(out: Path, about: Mapping[str, Any], *, replace: bool) -> None:
     """Make the folder of a file for a record, and refuse a file that the record must not replace.
 
     Args:
         out: The file.
-        data_name: Of the images that the record will be of.
-        data_hash: Of the same images.
-        protocol: Under which they will be scored, as in a record.
+        about: `data` and `protocol` of the record to come.
         replace: Whether a record of other images or of another protocol may be replaced.
     Raises:
         FileExistsError: It is a folder, no record, or a record of others without `replace`.
@@ -213,12 +166,15 @@ def check_place(
         there = read_record(out)
     except ValueError as error:
         raise FileExistsError(f"{error}; name another file with --out") from error
-    if not replace and (there.data["hash"], there.protocol) != (data_hash, protocol):
+    found, asked = (
+        f"{r['data']['name']} ({r['data']['hash']}) under {r['protocol']['name']!r}"
+        for r in (there, about)
+    )
+    same = (there.data["hash"], there.protocol) == (about["data"]["hash"], about["protocol"])
+    if not (same or replace):
         raise FileExistsError(
-            f"{out} holds a record of other images or another protocol: {there.data['name']} "
-            f"({there.data['hash']}) under {there.protocol['name']!r}, where {data_name} "
-            f"({data_hash}) under {protocol['name']!r} was asked for; name another file with "
-            "--out, or this one to replace it"
+            f"{out} holds a record of other images or another protocol: {found}, where {asked} was "
+            "asked for; name another file with --out, or this one to replace it"
         )
 
 
@@ -226,9 +182,4 @@ def _check(path: str, value: Any, kind: str) -> None:
     expected, fits = KINDS[kind.removesuffix("?")]
     or_null = kind.endswith("?")
     if not (fits(value) or (or_null and value is None)):
-        raise ValueError(f"{path} must be {expected}{' or null' * or_null}, got {_short(value)}")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        raise ValueError(f"{path} must be {expected}{' or null' * or_null}, got {value!r:.60}")

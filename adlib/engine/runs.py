@@ -64,33 +64,26 @@ class RunError(ValueError):
 
 @dataclass(kw_only=True)
 class Run:
-    """A trained method and where it came from.
+    """A trained method and where it came from."""
 
-    Args:
-        method: The method, calibrated.
-        losses: The loss of every step.
-        provenance: Seed, steps, seconds, data, device, versions, commit.
-        path: The folder it was written to, None when it was not.
-    """
-
-    method: Any
-    losses: list[float] = field(default_factory=list)
-    provenance: Record = field(default_factory=dict)
-    path: Path | None = None
+    method: Any  # calibrated
+    losses: list[float] = field(default_factory=list)  # one a step
+    provenance: Record = field(default_factory=dict)  # seed, steps, seconds, data, versions, ...
+    path: Path | None = None  # the folder that it was written to
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderIdentity:
-    """The frozen encoder that a run was trained on: name, where it was found, SHA-256."""
+    """The frozen encoder that a run was trained on."""
 
     name: str
-    source: str
+    source: str  # where it was found
     sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """The schema of `run.json`; `weights` is the SHA-256 in the header of the weights' file."""
+    """The schema of `run.json`."""
 
     format: int
     method: str
@@ -99,7 +92,7 @@ class Description:
     calibration: Calibration | None
     provenance: Record
     losses: list[float]
-    weights: str | None = None  # older runs have none
+    weights: str | None = None  # SHA-256 in the header of the weights' file; older runs have none
 
     def __post_init__(self) -> None:
         for key in PROVENANCE.keys() & self.provenance:
@@ -161,6 +154,10 @@ def parse(kind: Any, value: Any, name: str) -> Any:
         raise ValueError("; ".join(dict.fromkeys(objections)))
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         return config_from(kind, value, f"{name}.")  # pyright: ignore[reportArgumentType]
+    if kind is Any:
+        origin, inner = type(value), (Any, Any)
+        if origin not in (dict, list, float):
+            return value
     if origin is dict and isinstance(value, dict):
         return {k: parse(inner[1], v, f"{name}.{k}") for k, v in value.items()}
     if origin is list and isinstance(value, list):
@@ -170,9 +167,6 @@ def parse(kind: Any, value: Any, name: str) -> Any:
         if len(kinds) != len(value):
             raise ValueError(f"{name} must have {len(kinds)} values, got {value!r:.60}")
         return tuple(parse(k, v, name) for k, v in zip(kinds, value, strict=True))
-    if kind is Any:
-        nested = {dict: dict[str, Any], list: list[Any], float: float}.get(type(value))
-        return value if nested is None else parse(nested, value, name)
     if origin is Literal and isinstance(value, str) and value not in inner:
         raise ValueError(f"unknown {name} {value!r:.60}; known are {', '.join(inner)}")
     plain: Any = str if origin is Literal else origin or kind
@@ -208,60 +202,47 @@ def commit() -> str | None:
 
 
 def checkpoints_of(out: Path) -> Path:
-    """The folder of an unfinished run's checkpoints."""
+    """Return the folder of an unfinished run's checkpoints."""
     return out / "checkpoints"
 
 
 def check_free(out: Path) -> None:
     """Raise RunError unless a run may be written to `out`, or an unfinished one goes on there."""
+    cure = "name another folder"
     if (out / "run.json").exists():
+        raise RunError(f"{out} exists already; {cure}, or remove it: its run is finished")
+    folder, foreign = checkpoints_of(out), list[str]()
+    inside = list(folder.iterdir()) if folder.is_dir() else []
+    if out.is_dir():
+        ours = (*IN_RUN, "weights.safetensors") if inside else IN_RUN  # written beside a lock only
+        foreign = [p.name for p in out.iterdir() if not any(map(p.match, ours))]
+        foreign += [
+            f"checkpoints/{p.name}" for p in inside if not any(map(p.match, IN_CHECKPOINTS))
+        ]
+    elif out.exists():
+        foreign = ["a file"]
+    if foreign:
         raise RunError(
-            f"{out} exists already; name another folder, or remove it: its run is finished"
-        )
-    if foreign := _foreign(out):
-        raise RunError(
-            f"{out} exists already and is no run: expected a new folder, found {foreign[0]}; "
-            "name another folder"
+            f"{out} exists already and is no run: expected a new folder, found {min(foreign)}; "
+            f"{cure}"
         )
 
 
 def is_finished(
     out: Path, *, method: str, config: Any, data: str, seed: int, holdout: float, folds: int = 0
 ) -> bool:
-    """Whether a finished run stands at `out` that the same request made.
-
-    Args:
-        out: Its folder.
-        method: Name of the method.
-        config: Its config.
-        data: Hash of the data.
-        seed: As `fit` took it.
-        holdout: As `fit` took it.
-        folds: As `fit` took it.
-    """
+    """Whether a finished run stands at `out` that the same request made; `data` is its hash."""
     try:
         saved = json.loads((out / "run.json").read_text(encoding="utf-8"))
         facts, settings = saved["provenance"], saved["config"]
-        there = (saved["method"], facts["data"]["hash"], facts["seed"])
+        there = saved["method"], facts["data"]["hash"], facts["seed"], facts["steps"]
         threshold = facts["holdout"], facts.get("folds", 0)
     except (OSError, ValueError, KeyError, TypeError):
         return False
     places = dict.fromkeys(("weights", "offline"))  # of the encoder's file, whose path may be short
     same = {**settings, **places} == {**to_json(config), **places}
-    same = same and there == (method, data, seed) and facts["steps"] == config.steps
-    return same and threshold == (0.0 if folds else holdout, folds)
-
-
-def _foreign(out: Path) -> list[str]:
-    """What stands at `out` that no unfinished run has left there, sorted."""
-    if not out.is_dir():
-        return ["a file"] if out.exists() else []
-    folder = checkpoints_of(out)
-    inside = list(folder.iterdir()) if folder.is_dir() else []
-    ours = (*IN_RUN, "weights.safetensors") if inside else IN_RUN  # written beside a lock only
-    found = [p.name for p in out.iterdir() if not any(map(p.match, ours))]
-    found += [f"checkpoints/{p.name}" for p in inside if not any(map(p.match, IN_CHECKPOINTS))]
-    return sorted(found)
+    same = same and threshold == (0.0 if folds else holdout, folds)
+    return same and there == (method, data, seed, config.steps)
 
 
 @contextmanager
@@ -272,9 +253,9 @@ def claimed(out: Path) -> Iterator[None]:
         RunError: It is finished, or something else stands there, or another process writes to it.
         OSError: It cannot be written to.
     """
-    folder = checkpoints_of(out)
-    if (out / "run.json").exists():  # who finished it may have been killed before it tidied
-        _remove_checkpoints(out)
+    folder, file = checkpoints_of(out), out / "run.json"
+    if file.exists():  # who finished it may have been killed before it tidied
+        _remove_checkpoints(folder)
     check_free(out)
     with ExitStack() as stack:
         try:
@@ -293,23 +274,16 @@ def claimed(out: Path) -> Iterator[None]:
                     remove_leftovers(place, pattern, held=True)
             yield
         finally:
-            _tidy(out)
+            if file.exists() or not any(folder.glob(STEPS)):  # finished, or never got to any
+                if not file.exists():  # before the lock, without which they would be another's
+                    (out / "weights.safetensors").unlink(missing_ok=True)
+                _remove_checkpoints(folder)
+                if not any(out.iterdir()):
+                    out.rmdir()
 
 
-def _tidy(out: Path) -> None:
-    """Remove the checkpoints of a finished run, and the folder of one that never got to any."""
-    finished = (out / "run.json").exists()
-    if finished or not any(checkpoints_of(out).glob(STEPS)):
-        if not finished:  # before the checkpoints, without which they would be another's
-            (out / "weights.safetensors").unlink(missing_ok=True)
-        _remove_checkpoints(out)
-        if not any(out.iterdir()):
-            out.rmdir()
-
-
-def _remove_checkpoints(out: Path) -> None:
+def _remove_checkpoints(folder: Path) -> None:
     """Remove what training writes into RUN/checkpoints/, and the folder where no more is there."""
-    folder = checkpoints_of(out)
     for pattern in IN_CHECKPOINTS:
         for path in folder.glob(pattern):
             with suppress(OSError):
@@ -351,14 +325,7 @@ def sealed(description: Record) -> Record:
 
 
 def read_run(path: Path) -> tuple[Record, dict[str, torch.Tensor]]:
-    """Read a run's description and its trained weights; `load_run` makes the method of them.
-
-    Raises:
-        RunError: No run there, a run of another format, a description or weights that are
-            damaged, or that do not belong together.
-    Warns:
-        RuntimeWarning: An older adlib wrote the run, without digests that could tell damage.
-    """
+    """Read a run's description and its trained weights, as `load_run` does; errors are its own."""
     file, weights = path / "run.json", path / "weights.safetensors"
     if not file.is_file():
         steps = sorted(checkpoints_of(path).glob("step-*"))

@@ -40,25 +40,14 @@ CHUNK = 8  # cached images through the decoder at a time when scoring
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """The part of a record that one category has.
+    """The part of a record that one category has."""
 
-    Attributes:
-        metrics: The seven, fractions; None for pixels where a defective image has no mask, or
-            where no mask has a defective pixel left.
-        bounds: Of the error of pixel metrics that were streamed; None where they are exact.
-        images: Labels and scores of its images, in their order.
-        scores: The same scores with all their digits.
-        intervals: Two ends of each metric over the choice of images; only where asked for, and
-            not of pixels that were streamed, have no mask, or are defective on one image alone.
-        lost: Files whose masks show a defect that the protocol's size, crop or rule takes away.
-    """
-
-    metrics: dict[str, float | None]
-    bounds: dict[str, float] | None
-    images: dict[str, list]
-    scores: Float[np.ndarray, " n"]
-    intervals: dict[str, list[float]]
-    lost: list[str]
+    metrics: dict[str, float | None]  # fractions; None for pixels without masks or defects
+    bounds: dict[str, float] | None  # of the error of pixel metrics that were streamed
+    scores: Float[np.ndarray, " n"]  # of its images, in their order
+    images: dict[str, list]  # labels, and the same scores as a record has them
+    intervals: dict[str, list[float]]  # two ends of each metric that can have some
+    lost: list[str]  # files whose masks show a defect that the protocol takes away
 
 
 def check_method(method: object) -> None:
@@ -103,23 +92,24 @@ def score_category(
     rule, stream = protocol, None
     scored: list[np.ndarray] = []
     kept: list[tuple[np.ndarray, np.ndarray]] = []
-    shapes: list[tuple[int, ...]] = []
+    sizes: dict[tuple[int, ...], None] = {}
     blank, lost = list[str](), list[str]()
     masked, marked = True, 0  # all have a mask; how many show a defect once that is prepared
+    paths = [r.path for r in images.references]
     for start in range(0, len(images), SPAN):
         span = images.select(range(start, min(start + SPAN, len(images))))
         masks: list[Bool[np.ndarray, "_ _"]] = []
         for sample in span:
-            shapes.append(sample.image.shape[:2])  # with or without a mask, which has this size
+            sizes[sample.image.shape[:2]] = None  # with or without a mask, which has this size
             if sample.mask is not None:
                 masks.append(sample.mask)
                 if sample.label and not sample.mask.any():
                     blank.append(sample.path)
-        rule = at_one_size(protocol, shapes)
+        rule = at_one_size(protocol, [*sizes])
         maps, scores = score_features(method, features[start : start + SPAN], dtype, rule)
         scored.append(scores)
         masked = masked and len(masks) == len(span)
-        if not masked:
+        if not masked:  # no pixel metrics for a category that lacks a mask
             continue
         truth = np.stack([prepare_mask(mask, rule) for mask in masks])
         marked += int(truth.any(axis=(1, 2)).sum())
@@ -127,9 +117,9 @@ def score_category(
         lost += [r.path for r, mask, after in prepared if mask.any() and not after.any()]
         if maps[0].size * len(images) <= EXACT_PIXELS or protocol.thresholds != "all":
             kept.append((maps, truth))
-            continue
-        stream = stream or StreamingScores(protocol=rule, prepared=True)
-        stream.update(maps, truth, names=[r.path for r in span.references])
+        else:
+            stream = stream or StreamingScores(protocol=rule, prepared=True)
+            stream.update(maps, truth, names=[r.path for r in span.references])
     if blank:
         warnings.warn(
             f"the mask shows no defect on {len(blank)} defective image{'s' * (len(blank) > 1)} of "
@@ -144,21 +134,18 @@ def score_category(
         pixel, bounds = stream.compute(), stream.error()
     elif masked and marked:
         maps, truth = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-        paths = [r.path for r in images.references]
         pixel = score_maps(maps, truth, protocol=rule, names=paths, prepared=True)
         if intervals and marked > 1:  # of one image there is nothing to draw
             ends = pixel_intervals(maps, truth, protocol=rule, prepared=True)
     together, labels = np.concatenate(scored), images.labels
     row = named(score_images(together, labels), pixel)
     around = named(image_intervals(together, labels), ends) if intervals else {}
+    rounded = [float(f"{score:.{DIGITS}g}") for score in together]
     return Scored(
         metrics={name: row.get(name) for name in METRICS},
         bounds=bounds,
-        images={
-            "labels": labels.astype(int).tolist(),
-            "scores": [float(f"{score:.{DIGITS}g}") for score in together],
-        },
         scores=together,
+        images={"labels": labels.astype(int).tolist(), "scores": rounded},
         intervals={m: [around[m].low, around[m].high] for m in METRICS if m in around},
         lost=lost if masked else [],
     )
@@ -174,11 +161,10 @@ def at_one_size(protocol: EvaluationProtocol, shapes: list[tuple[int, ...]]) -> 
     """Spell out "the images' own size" where a protocol asks for it, as that of MVTec AD does."""
     if protocol.size is not None:
         return protocol
-    sizes = list(dict.fromkeys(shapes))
-    if len(sizes) > 1:
+    if len(shapes) > 1:
         raise ValueError(
             f"protocol {protocol.name!r} scores at the images' own size, but they come in "
-            f"{len(sizes)} sizes, such as {sizes[0]} and {sizes[1]}; set its size"
+            f"{len(shapes)} sizes, such as {shapes[0]} and {shapes[1]}; set its size"
         )
-    height, width = sizes[0]
+    height, width = shapes[0]
     return replace(protocol, size=(height, width))

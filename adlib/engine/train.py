@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -61,16 +60,10 @@ class TrainOptions:
 def cached_batches(
     features: Tensor, fitted: list[int], batch: int, start: int, steps: int, seed: int, part: slice
 ) -> Iterator[Batch]:
-    """Yield batches of cached features, one shuffle of the fitted images after another.
+    """Yield batches of cached features, one shuffle of the images `fitted` after another.
 
-    Args:
-        features: Of all images (n g t c).
-        fitted: Which of them train; a sample's number is its place here.
-        batch: Images a step, of all processes together.
-        start: The first step that is wanted; an interrupted run gets the same batches from there.
-        steps: Of the whole run.
-        seed: Draws the order.
-        part: The share of a batch that this process takes.
+    A sample's number is its place in `fitted`. An interrupted run gets the same batches from the
+    step `start` on. `batch` images make a step, of which this process takes `part`.
     """
     generator, rows = torch.Generator().manual_seed(seed), torch.tensor(fitted)
     for chosen in islice(batch_order(len(fitted), batch, steps, generator), start, None):
@@ -78,16 +71,11 @@ def cached_batches(
 
 
 def made_batches(
-    samples: Dataset[tuple[Tensor, ...]],
-    batch: int,
-    start: int,
-    steps: int,
-    part: slice,
-    workers: int = 0,
+    samples: Dataset[Any], batch: int, start: int, steps: int, part: slice, workers: int = 0
 ) -> Iterator[Batch]:
     """Yield batches of made samples; sample `i` belongs to slot `i % batch` of step `i // batch`.
 
-    Arguments as in `cached_batches`; `workers` processes, if any, make samples ahead of time.
+    `workers` processes, if any, make samples ahead of time.
     """
     numbers = [list(range(step * batch, (step + 1) * batch)) for step in range(start, steps)]
     loader = DataLoader(samples, batch_sampler=[n[part] for n in numbers], num_workers=workers)
@@ -125,8 +113,8 @@ def fit(
     One model for all categories. A share of the normal images is held out and only calibrates;
     the test images are not looked at. A method that learns from defects also gets `data.seen`.
     Under `accelerate launch` every process takes its share of each batch, and the first one writes.
-    An interrupted run goes on where it stopped when it is begun again with the same `out` and
-    settings, and ends with the same weights.
+    An interrupted run that is begun again with the same `out` and settings goes on where it
+    stopped, and ends with the same weights.
 
     Args:
         method: A method; its trainable weights are drawn anew from `seed`.
@@ -136,23 +124,18 @@ def fit(
         seed: Draws weights, order, noise and the held-out images.
         out: A new folder for the run; None keeps it in memory.
         holdout: Share of the normal images that calibrates.
-        folds: 0, or into how many folds the normal images are divided instead: each is scored by a
-            model that was trained on the others, all scores calibrate, and the model that is kept
-            trains on all images. It takes `folds` + 1 trainings, and only the last one resumes. The
-            final model has seen more than those that were scored, so that its threshold is rather
-            too high than too low; there is no guarantee for few images (compare CV+ of Barber et
-            al. 2021, which would keep every model).
+        folds: Instead of `holdout`, the number of folds of the normal images. A model trained on
+            the others scores each fold, all scores calibrate, and the model that is kept trains on
+            all images. It takes `folds` + 1 trainings, and only the last one resumes. The threshold
+            is rather too high than too low (compare CV+ of Barber et al. 2021).
         device: Defaults to the GPU if there is one.
         precision: "auto", "fp32", "bf16" or "fp16" for matrix products; sums stay in fp32.
         options: How it is computed and watched.
         on_step: Called after each step with the number of steps done. It may look at the method,
             and leaves it in training mode.
     Warns:
-        RuntimeWarning: Images occur twice, in training or on both sides; Pro-AD's constraint
-            cannot hold (`adlib.nn.constraint.warn_if_unconstrained`); or a method that learns from
-            defects got none, or some that its frame cuts off.
-    Returns:
-        The run: the calibrated method, its losses, its provenance and where it was written.
+        RuntimeWarning: Images occur twice; Pro-AD's constraint cannot hold; or a method that
+            learns from defects got none, or some that its frame cuts off.
     Raises:
         RunError: `out` holds a finished run or another one's checkpoints, or is being written.
         ValueError: Too few steps, defects among the training images, nothing to train on, or a
@@ -175,8 +158,7 @@ def fit(
     dtype = choose_dtype(precision, chosen)
     accelerator = make_accelerator(chosen, dtype, options.tracker, out)
     forget_peak_memory()
-    place = accelerator.device if launched() else chosen
-    first = accelerator.is_main_process
+    place, first = accelerator.device if launched() else chosen, accelerator.is_main_process
     if method.config.batch % accelerator.num_processes:
         raise ValueError(
             f"a batch of {method.config.batch} does not divide into equal parts for "
@@ -191,62 +173,37 @@ def fit(
         "steps": steps,
         "holdout": 0.0 if folds else holdout,
         "precision": str(dtype).removeprefix("torch."),
+        **({"folds": folds} if folds else {}),
     }
-    about |= {"folds": folds} if folds else {}
     with runs.claimed(out) if out is not None and first else nullcontext():
         accelerator.wait_for_everyone()
-        seen = data.seen if method.learns_from_defects else None
-        categories = [image.category for image in data.train.references]
-
-        def learn(fitted: list[int], keeper: Checkpointer) -> tuple[list[float], runs.Record]:
-            """Train from the start on some of the images; return the losses and the speed."""
-            method.to(torch.device("cpu"))  # where the generator lives: one start on every device
-            method.reset_parameters(torch.Generator().manual_seed(seed))
-            method.calibration = None  # that of an earlier fit, whose weights are gone
-            method.to(place)
-            method.fit_prototypes(Subset(features, fitted))  # pyright: ignore[reportArgumentType]  # indexable
-            if not steps:  # a memory of normal features is made by `fit_prototypes` alone
-                return [], {"seconds": 0.0, "resumed_at": []}
-            batch = method.config.batch
-            size, rank = batch // accelerator.num_processes, accelerator.process_index
-            part = slice(rank * size, (rank + 1) * size)
-            if method.learns_from_defects:
-                made = method.training_set(data.train.select(fitted), seen, seed)
-                for sentence in made.missing:
-                    warnings.warn(sentence, RuntimeWarning, stacklevel=3)
-                feed = partial(
-                    made_batches, made, batch, steps=steps, part=part, workers=options.workers
-                )
-                name = made.source
-            else:
-                feed = partial(
-                    cached_batches, features, fitted, batch, steps=steps, seed=seed, part=part
-                )
-                name = [data.train.references[i].path for i in fitted].__getitem__
-            return _train(method, feed, name, steps, seed, accelerator, keeper, options, on_step)
-
         method.to(place)
         features = cached_features(method, data.train, device=place, dtype=dtype)
         scored: list[tuple[np.ndarray, np.ndarray]] = []
+
+        def learn(fitted: list[int], held: list[int], folder: Path | None) -> Any:
+            """Train on some of the images, and score those that are held out."""
+            keeper = Checkpointer(folder, about, options.checkpoint_every, first)
+            found = _train(
+                method, data, features, fitted, steps, seed, place, accelerator, keeper, options,
+                on_step,
+            )  # fmt: skip
+            if held:
+                scored.append(score_features(method, features[held], dtype))
+            return found
+
         for part in parts:
-            rest = sorted(set(range(len(data.train))) - set(part))
-            learn(rest, Checkpointer(None, about, options.checkpoint_every, first))
-            scored.append(score_features(method, features[part], dtype))
+            learn(sorted(set(range(len(data.train))) - set(part)), part, None)
         fitted, held = hold_out(data.train, about["holdout"], seed)
         before = time.perf_counter() - started
-        folder = None if out is None else runs.checkpoints_of(out)
-        keeper = Checkpointer(folder, about, options.checkpoint_every, first)
-        losses, facts = learn(fitted, keeper)
-        if held:
-            scored.append(score_features(method, features[held], dtype))
-        held = held + [i for part in parts for i in part]
-        if held:
+        losses, facts = learn(fitted, held, None if out is None else runs.checkpoints_of(out))
+        if held := [i for part in parts for i in part] + held:
             maps, scores = (np.concatenate(some) for some in zip(*scored, strict=True))
-            method.calibration = calibrate(scores, [categories[i] for i in held], maps)
+            names = [data.train.references[i].category for i in held]
+            method.calibration = calibrate(scores, names, maps)
+        seen = data.seen if method.learns_from_defects else None
         method.provenance = {
-            "seed": seed,
-            "steps": steps,
-            "holdout": about["holdout"],
+            **{key: about[key] for key in ("seed", "steps", "holdout", "precision")},
             "folds": folds,
             **facts,
             "seconds": round(before + facts["seconds"], 3),
@@ -254,7 +211,6 @@ def fit(
             "options": to_json(options),
             "peak_memory_mib": peak_memory_mib(),
             "device": describe(place),
-            "precision": about["precision"],
             "data": {"name": data.name, "hash": data.hash, "notice": data.notice},
             "images": {"fit": len(fitted), "held_out": len(held), "seen": len(seen or ())},
             "drawn": None if seen is None else data.drawn,
@@ -271,44 +227,61 @@ def fit(
 
 def _train(
     method: Detector,
-    feed: Callable[..., Iterator[Batch]],
-    name: Callable[[int], str],
+    data: DataSplits,
+    features: Tensor,
+    fitted: list[int],
     steps: int,
     seed: int,
+    place: torch.device,
     accelerator: Any,
     keeper: Checkpointer,
     options: TrainOptions,
     on_step: Callable[[int], None] | None,
-) -> tuple[list[float], runs.Record]:
-    """Run the steps that are left: batch, loss, backward, step, record.
-
-    `feed` yields the batches from a step `start` on, and `name` gives the file of a sample.
+) -> tuple[list[float], dict[str, Any]]:
+    """Train on the images `fitted`, from the start or the last checkpoint on.
 
     Returns:
         The loss of every step, and the speed for the run's provenance.
     """
+    method.to(torch.device("cpu"))  # where the generator lives: one start on every device
+    method.reset_parameters(torch.Generator().manual_seed(seed))
+    method.calibration = None  # that of an earlier fit, whose weights are gone
+    method.to(place)
+    method.fit_prototypes(Subset(features, fitted))  # pyright: ignore[reportArgumentType]  # indexable
+    if not steps:  # a memory of normal features is made by `fit_prototypes` alone
+        return [], {"seconds": 0.0, "resumed_at": []}
+    batch, rank = method.config.batch, accelerator.process_index
+    size = batch // accelerator.num_processes
+    part, first = slice(rank * size, (rank + 1) * size), accelerator.is_main_process
     optimizer, schedule = method.configure_optimizer(steps)
     state = TrainingState(
         method=method, optimizer=optimizer, schedule=schedule, scaler=accelerator.scaler
     )
     keeper.resume(state)
-    start, spent, size = len(state.losses), state.seconds, method.config.batch
+    start, spent = len(state.losses), state.seconds
+    if method.learns_from_defects:
+        made = method.training_set(data.train.select(fitted), data.seen, seed)
+        for sentence in made.missing:
+            warnings.warn(sentence, RuntimeWarning, stacklevel=4)
+        batches, name = made_batches(made, batch, start, steps, part, options.workers), made.source
+    else:
+        batches = cached_batches(features, fitted, batch, start, steps, seed, part)
+        name = [data.train.references[i].path for i in fitted].__getitem__
     method.train()
     model, optimizer = accelerator.prepare(_Loss(method), optimizer)
-    weights, first = method.trained(), accelerator.is_main_process
+    weights = method.trained()
     settings = {k: str(v) for k, v in to_json(method.config).items()}
     accelerator.init_trackers("adlib", settings)
-    bar = track(feed(start=start), "train", total=steps, initial=start, unit="step", show=first)
+    bar = track(batches, "train", total=steps, initial=start, unit="step", show=first)
     begun, ends = time.perf_counter(), [0.0]  # seconds at the end of each step
-    place = next(method.parameters()).device
     forked = torch.random.fork_rng(devices=[place] if place.type == "cuda" else [])
     if options.compile:
         method.compile()  # the forward pass; the loss around it keeps its hooks as they are
     with forked, keeper.stop_requests():
-        for step, (batch, numbers) in enumerate(bar, start):
-            torch.manual_seed(noise_seed(seed, step, accelerator.process_index))
-            dtypes = [torch.float32 if x.is_floating_point() else x.dtype for x in batch]  # masks
-            loss = model(*(x.to(place, t) for x, t in zip(batch, dtypes, strict=True)))
+        for step, (samples, numbers) in enumerate(bar, start):
+            torch.manual_seed(noise_seed(seed, step, rank))
+            dtypes = [torch.float32 if x.is_floating_point() else x.dtype for x in samples]  # masks
+            loss = model(*(x.to(place, t) for x, t in zip(samples, dtypes, strict=True)))
             accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(weights, method.config.clip).item()
             value = accelerator.reduce(loss.detach(), "mean").item()
@@ -322,12 +295,11 @@ def _train(
             if not accelerator.optimizer_step_was_skipped:  # fp16, where its scale was too large
                 schedule.step()
             ends.append(time.perf_counter() - begun)
-            rate, memory = size * (len(ends) - 1) / ends[-1], peak_memory_mib() or 0
             state.losses.append(value)
             state.seconds = spent + ends[-1]
-            bar.set_postfix_str(
-                f"loss {value:.4f}, {rate:.1f} images/s, {memory:,.0f} MiB", refresh=False
-            )
+            rate, memory = batch * (len(ends) - 1) / ends[-1], peak_memory_mib() or 0
+            words = f"loss {value:.4f}, {rate:.1f} images/s, {memory:,.0f} MiB"
+            bar.set_postfix_str(words, refresh=False)
             lr = optimizer.param_groups[0]["lr"]
             accelerator.log({"loss": value, "lr": lr, "images_per_second": rate}, step=step)
             keeper.after_step(state)
@@ -339,7 +311,7 @@ def _train(
     each = [b - a for a, b in pairwise(ends)]
     return state.losses, {
         "seconds": state.seconds,
-        "images_per_second": size / statistics.median(each) if each else None,  # not of compiling
+        "images_per_second": batch / statistics.median(each) if each else None,  # not of compiling
         "first_step_seconds": each[0] if each else None,
         "resumed_at": state.resumed_at,
     }
