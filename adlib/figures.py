@@ -1,6 +1,6 @@
 """Arrays to figures. Nothing here shows or saves; the caller does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,13 +27,8 @@ def overlay(
     """Lay a heat map over its image.
 
     The map's value on the model's one scale sets both colour and opacity, so that a normal image
-    never turns red by being stretched to its own extremes.
-
-    Args:
-        image: sRGB.
-        heat: An anomaly map at the image's size.
-        scale: The values that count as cold and as hot, the same for all images of a model.
-        strength: Opacity of the hottest pixel.
+    never turns red by being stretched to its own extremes. `scale` holds the values that count as
+    cold and as hot, the same for all images of a model; `strength` is the opacity of the hottest.
     """
     low, high = scale
     level = np.clip((heat - low) / (high - low), 0, 1)  # h w
@@ -61,15 +56,10 @@ def detections(
     masks: Sequence[Bool[np.ndarray, "_ _"] | None] | None = None,
     columns: int = 2,
 ) -> Figure:
-    """Show pairs of photograph and heat map on one scale, with the true outline where known.
+    """Show pairs of photograph and heat map on one scale, `columns` pairs in a row.
 
-    Args:
-        images: n photographs.
-        maps: Their anomaly maps at the same sizes.
-        scale: Cold and hot, as in `overlay`.
-        titles: One short line for each.
-        masks: True defects, drawn as an outline on the photograph.
-        columns: Pairs in a row.
+    The maps have their photographs' sizes, `scale` is that of `overlay`, and `masks` are true
+    defects, drawn as an outline on the photograph.
     """
     rows = -(-len(images) // columns)
     tallest = max(image.shape[0] / image.shape[1] for image in images)
@@ -99,7 +89,8 @@ def _bar(
     bar.ax.tick_params(labelsize=size - 1)
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Take ticks and frame away from around a picture."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
@@ -112,10 +103,7 @@ def token_colours(
     The three principal components of the first map's tokens become red, green and blue; the others
     are painted with the same axes and range, so that a difference in colour is a difference in
     features. Only directions count, as in the cosine distance: a token's length is divided out.
-
-    Args:
-        tokens: Maps of n = rows x columns tokens of width c.
-        grid: Rows and columns.
+    The n tokens of a map fill the grid of rows and columns.
     """
     units = [t / np.linalg.norm(t, axis=1, keepdims=True) for t in tokens]  # n c
     centre = units[0].mean(axis=0)
@@ -144,7 +132,7 @@ def token_maps(
         columns: Maps in a row.
         scale: Cold and hot for all maps, with a bar beside them; without, each map has its own
             range, which stands below it.
-        colours: A matplotlib colour map; `HEAT` is kept for what is anomalous.
+        colours: A matplotlib colour map; `HEAT` is kept for anomaly maps.
         label: Of the bar.
         ring: Row and column of a token to mark in each map.
         figure: Where to draw; None makes a figure.
@@ -162,40 +150,10 @@ def token_maps(
         if each.ndim == 2 and ring is not None:
             axes.plot(ring[1], ring[0], "o", markersize=9, fillstyle="none", color=OUTLINE)
     for i, axes in enumerate(grid.flat):
-        _bare(axes)
+        bare(axes)
         axes.set_visible(i < len(maps))
     if scale is not None:
         _bar(figure, grid, ScalarMappable(Normalize(*scale), colours), label, 9)
-    return figure
-
-
-STAGES = ("photograph", "its features", "rebuilt from prototypes", "what could not be rebuilt")
-Photograph = UInt8[np.ndarray, "_ _ 3"]
-Painted = Float[np.ndarray, "_ _ 3"]
-
-
-def stages(
-    rows: Sequence[tuple[Photograph, Painted, Painted, Photograph]],
-    titles: Sequence[str],
-    masks: Sequence[Bool[np.ndarray, "_ _"] | None],
-) -> Figure:
-    """Show the whole method on a few images: a row each, one column a stage.
-
-    Args:
-        rows: Photograph, painted features, painted reconstruction, heat map over the photograph.
-        titles: What each row is, and what was decided.
-        masks: True defects, outlined on the photograph.
-    """
-    figure = Figure(figsize=(10, 2.55 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), 4, squeeze=False)
-    for axes, stage in zip(grid[0], STAGES, strict=True):
-        axes.set_title(stage, fontsize=11)
-    for line, pictures, title, mask in zip(grid, rows, titles, masks, strict=True):
-        for axes, picture in zip(line, pictures, strict=True):
-            axes.imshow(picture, interpolation="nearest")
-            _bare(axes)
-        line[0].set_ylabel(title, fontsize=11)
-        outline(line[0], mask)
     return figure
 
 
@@ -213,25 +171,3 @@ def score_histogram(
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1.2, label="threshold")
     axes.set(xlabel="image score", ylabel="images")
     axes.legend(frameon=False, fontsize=8)
-
-
-def operating_curves(axes: Axes, record: Mapping[str, Any]) -> None:
-    """Draw the detection rate over the false-alarm rate, a line a category.
-
-    A dot marks the shipped threshold. The record is one of `adlib.evaluate(..., intervals=True)`
-    under protocol "ours", whose scores the threshold is for.
-    """
-    for name, held in record["images"].items():
-        scores, bad = np.array(held["scores"]), np.array(held["labels"], bool)
-        starts = np.append(np.inf, np.unique(scores)[::-1])  # the score from which on, falling
-        good, found = (
-            100 * (s[:, None] >= starts).mean(axis=0) for s in (scores[~bad], scores[bad])
-        )
-        (line,) = axes.plot(good, found, label=name)
-        if record.get("decisions"):
-            row = record["decisions"]["categories"][name]
-            at = 100 * row["false_alarm_rate"], 100 * row["detection_rate"]
-            axes.plot(*at, "o", color=line.get_color(), markeredgecolor="black", clip_on=False)
-    axes.set(xlabel="good images called defective, %", ylabel="defects found, %")
-    title = {"title": "dot: shipped threshold", "title_fontsize": 8}
-    axes.legend(frameon=False, fontsize=8, loc="lower right", **title)

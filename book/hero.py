@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 import adlib
 from adlib import figures
@@ -20,6 +21,7 @@ from adlib.system.hardware import choose_device, choose_dtype
 STEPS, SEED = 400, 0
 CATEGORIES = ("board", "denim", "header", "screw", "steel")  # five, as the caption says; ours
 SHOWN = (("denim", "good"), ("denim", "cut"), ("steel", "scratch"))
+STAGES = ("photograph", "its features", "rebuilt from prototypes", "what could not be rebuilt")
 STATIC = Path(__file__).resolve().parent / "_static"
 
 
@@ -51,7 +53,16 @@ def main() -> None:
         bad = found.scores[i] > calibration.threshold(category=sample.category)
         truth = "sound" if not sample.label else sample.defect
         titles.append(f"{sample.category}: {truth}\n{'called defective' if bad else 'called good'}")
-    figure = figures.stages(rows, titles, [s.mask for s in samples])
+    figure = Figure(figsize=(10, 2.55 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(STAGES), squeeze=False)
+    for axes, stage in zip(grid[0], STAGES, strict=True):
+        axes.set_title(stage, fontsize=11)
+    for line, pictures, title, sample in zip(grid, rows, titles, samples, strict=True):
+        for axes, picture in zip(line, pictures, strict=True):
+            axes.imshow(picture, interpolation="nearest")
+            figures.bare(axes)
+        line[0].set_ylabel(title, fontsize=11)
+        figures.outline(line[0], sample.mask)
     figure.savefig(STATIC / "hero.png", dpi=110, metadata={"Software": None})
     record = {"made_by": "python -m book.hero", "shown": SHOWN}
     record |= {"data": {"name": data.name, "hash": data.hash}, "encoder": method.encoder.source}

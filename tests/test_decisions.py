@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 import adlib
 from adlib.data.dataset import ImageRef
 from adlib.engine.decisions import decision_row, decisions
 from adlib.engine.record import read_record
-from adlib.figures import operating_curves
 from adlib.methods import ProAD
 from adlib.metrics.threshold import Calibration
 from adlib.report.document import compose
@@ -192,24 +190,3 @@ def test_decisions_that_are_none_are_skipped_by_name(
     new["decisions"] |= changes
     with pytest.raises(FileNotFoundError, match=words):
         read_folder(folder_of(tmp_path, new))
-
-
-def test_the_curve_passes_through_the_shipped_threshold_of_each_category(folder: Folder) -> None:
-    data = adlib.load_data(folder(good=9))
-    method = adlib.fit(ProAD(tiny_config()), data, steps=10, holdout=0.4).method
-    found, axes = adlib.evaluate(method, data, intervals=True), Figure().subplots()
-    operating_curves(axes, found)
-    for i, name in enumerate(("bolt", "nut")):
-        curve, mark = axes.lines[2 * i : 2 * i + 2]
-        assert curve.get_label() == name
-        points = np.array(curve.get_data()).T
-        assert points[0].tolist() == [0, 0]
-        assert points[-1].tolist() == [100, 100]
-        assert (np.diff(points, axis=0) >= 0).all()
-        one = found["decisions"]["categories"][name]
-        place = [100 * one["false_alarm_rate"], 100 * one["detection_rate"]]
-        assert np.array(mark.get_data()).ravel().tolist() == place
-        assert np.abs(points - place).sum(axis=1).min() < 1e-9
-    axes = Figure().subplots()
-    operating_curves(axes, {"images": found["images"]})  # of a method without a threshold
-    assert len(axes.lines) == 2

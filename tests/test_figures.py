@@ -129,15 +129,3 @@ def test_token_maps_have_one_scale_or_say_their_own() -> None:
     part = Figure().subfigures(1, 1)
     assert isinstance(part, SubFigure)
     assert figures.token_maps([calm], ["b"], columns=1, figure=part) is part
-
-
-def test_stages_stand_in_their_columns() -> None:
-    picture = np.full((6, 9, 3), 100, dtype=np.uint8)
-    painted = np.full((2, 3, 3), 0.5)
-    mask = np.zeros((6, 9), dtype=bool)
-    mask[2:4, 3:7] = True
-    row = (picture, painted, painted, picture)
-    figure = figures.stages([row, row], ["good", "bad"], [None, mask])
-    assert [a.get_title() for a in figure.axes[:4]] == list(figures.STAGES)
-    assert [figure.axes[i].get_ylabel() for i in (0, 4)] == ["good", "bad"]
-    assert [len(figure.axes[i].collections) for i in (0, 4)] == [0, 1]
