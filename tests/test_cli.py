@@ -19,13 +19,13 @@ from PIL import Image
 import adlib
 from adlib.anomalies.composition import AnomalyConfig
 from adlib.cli import COMMANDS, main, parse_train
-from adlib.command_line import TRAIN
+from adlib.commands.options import TRAIN
+from adlib.commands.train import Train
 from adlib.data.split import supervise
 from adlib.engine import TrainOptions
 from adlib.engine.runs import sealed
 from adlib.methods import METHODS
 from adlib.settings import help_texts
-from adlib.train_command import Train
 from tests import made_benchmarks as made
 
 TINY = [
@@ -159,7 +159,7 @@ def test_warnings_are_one_line_each_and_only_while_a_command_runs() -> None:
     code = """
 import warnings
 from adlib import cli
-cli.info = lambda command: warnings.warn("two of\\nthem", RuntimeWarning)
+cli.COMMANDS["info"] = "", lambda words: warnings.warn("two of\\nthem", RuntimeWarning)
 before = warnings.formatwarning
 assert cli.main(["info"]) == 0
 assert warnings.formatwarning is before

@@ -171,7 +171,7 @@ def test_get_downloads_where_an_address_is_known(
         asked.append((name, folder))
         return archive
 
-    monkeypatch.setattr("adlib.data_commands.fetch", fetch)
+    monkeypatch.setattr("adlib.commands.data.fetch", fetch)
     assert main(["data", "get", "btad", "--to", str(tmp_path / "x"), "--accept-licence"]) == 0
     assert asked == [("btad", tmp_path)]
     assert f"the archive stays at {archive}; remove it when you like" in capsys.readouterr().out

@@ -14,8 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROWS = (
     ("__main__",),
     ("cli",),
-    ("train_command",),
-    ("command_line", "data_commands", "info", "study"),
+    ("commands", "study"),
     ("report", "sweep"),
     ("engine",),
     ("methods",),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from adlib.cli import main
-from adlib.command_line import load
+from adlib.commands.options import load
 from adlib.data import load_data
 from adlib.data.dataset import DataSplits
 from adlib.data.readers.pictures import check_pictures, list_pictures, notes_on

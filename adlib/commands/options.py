@@ -96,10 +96,7 @@ def parse(
 
 
 def _sentence(box: str) -> str:
-    """The sentence in the box that tyro draws around an error, and the option that is like it.
-
-    Where the terminal has no lines to draw with, a margin and a rule below the title stand for it.
-    """
+    """Return the sentence in the box, or between the rules, that tyro draws around an error."""
     lines = [line[2:].rstrip("│ ") for line in box.splitlines()[1:]]
     lines = [line.strip() for line in lines if not line.startswith(" " * 8)]  # no option's text
     parts = "\n".join(lines).lstrip("-\n")
@@ -114,14 +111,11 @@ def _sentence(box: str) -> str:
 def help_text(
     name: str, command: Any, default: Any, groups: Sequence[Group], everything: bool = True
 ) -> str:
-    """Return the help of a command.
+    """Return the help of a command: its docstring, then its options by group.
 
-    Args:
-        name: The command, such as "adlib info".
-        command: A dataclass of its options, or of dataclasses of them; its docstring comes first.
-        default: One of it, whose values are the defaults that are shown; None: the class's own.
-        groups: Titles, and the options of each; the one with no options takes all others.
-        everything: Also those for research, which are else only counted.
+    `command` is a dataclass of options, or of dataclasses of them; `default` is one of it, whose
+    values are shown. A group without options takes all others. Those for research are only counted
+    unless `everything` is asked for.
     """
     width = min(shutil.get_terminal_size().columns, WIDEST)
     command = get_origin(command) or command
@@ -152,12 +146,12 @@ def _entries(command: type, default: Any, prefix: str) -> dict[str, tuple[str, s
             found |= _entries(type(value), value, inner)
         elif field.name in texts:
             name = f"{prefix}{field.name}"
-            found[name] = (_words(name, hints[field.name]), texts[field.name] + _told(value))
+            found[name] = (_words(name, hints[field.name]), texts[field.name] + _default(value))
     return found
 
 
-def _told(value: Any) -> str:
-    """The end of an option's text: its default, where that is not told in words."""
+def _default(value: Any) -> str:
+    """Return the end of an option's text: its default, where the text has none in words."""
     if value is dataclasses.MISSING or value is tyro.MISSING:
         return REQUIRED
     if value in (None, (), ""):
@@ -170,7 +164,7 @@ def _told(value: Any) -> str:
 
 
 def _words(name: str, hint: Any) -> str:
-    """An option as it is typed: `--size N N`, or `FOLDER` where it has no name."""
+    """Return an option as it is typed: `--size N N`, or `FOLDER` where it has no name."""
     option = name.replace("_", "-")
     if Positional in getattr(hint, "__metadata__", ()):
         return option.upper()
@@ -181,27 +175,28 @@ def _words(name: str, hint: Any) -> str:
 
 
 def _values(hint: Any) -> str:
-    if get_origin(hint) is Annotated:
-        return _values(get_args(hint)[0])
-    if get_origin(hint) is Literal:
-        return "|".join(get_args(hint))
-    if get_origin(hint) in (Union, UnionType):
-        return "|".join(_values(part) for part in get_args(hint) if part is not NoneType)
-    if get_origin(hint) is tuple:
-        parts = get_args(hint)
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _values(parts[0])
+    if origin is Literal:
+        return "|".join(parts)
+    if origin in (Union, UnionType):
+        return "|".join(_values(part) for part in parts if part is not NoneType)
+    if origin is tuple:
         return f"{_values(parts[0])} ..." if ... in parts else " ".join(map(_values, parts))
     return WORDS.get(hint, "NAME")
 
 
 def _entry(words: str, text: str, width: int) -> str:
+    def fill(text: str, first: str, rest: str) -> str:
+        return textwrap.fill(
+            text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+        )
+
     indent = " " * (LEFT + 2)
-    body = textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent,
-                         break_on_hyphens=False)  # fmt: skip
     if len(words) < LEFT - 1:
-        return f"  {words:<{LEFT}}{body.lstrip()}"
-    head = textwrap.fill(words, width, initial_indent="  ", subsequent_indent="      ",
-                         break_on_hyphens=False)  # fmt: skip
-    return f"{head}\n{body}"
+        return fill(text, f"  {words:<{LEFT}}", indent)
+    return f"{fill(words, '  ', ' ' * 6)}\n{fill(text, indent, indent)}"
 
 
 def load(name: str, categories: tuple[str, ...]) -> DataSplits:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
-from adlib.command_line import TRAIN, Machine, load, parse
+from adlib.commands.options import TRAIN, Machine, load, parse
 from adlib.data import NAMES
 from adlib.data.dataset import DataSplits
 from adlib.data.split import SEEN, supervise
@@ -59,12 +59,7 @@ class Train(Machine, Generic[C]):
 
 
 def parse_train(words: Sequence[str]) -> Train[Any]:
-    """Return the command that the words after `adlib train` make: its config and options, too.
-
-    Raises:
-        SystemExit: The words ask for help (0), or are wrong (2).
-        ValueError: No method, an unknown one, or a value that no run can be made with.
-    """
+    """Return the command that the words after `adlib train` make; errors as in `parse`."""
     from adlib.engine import TrainOptions
     from adlib.methods import METHODS
 
@@ -103,7 +98,7 @@ def train(command: Train[Any]) -> None:
             f"--seen is for methods that learn from defects, such as prn, and {name} does not; to "
             "compare it with prn, use adlib evaluate --seen, which tests on the same images"
         )
-    log = print if first_process() else _silent
+    log = print if first_process() else lambda text: None
     data, count = load(command.data, command.categories), command.seen
     for sentence in contradictions(data) if command.data not in NAMES else ():
         log(f"note: {printable(sentence)}")
@@ -157,16 +152,10 @@ def _next(command: Train[Any], data: DataSplits, out: Path) -> str:
     if not able:
         bad = data.test.labels.any()
         lack = "no category has normal and defective images" if bad else "there is no defect"
-        return (
-            f"{lack} to evaluate on; next: adlib predict {shlex.quote(str(out))} FOLDER "
-            "--out NEW_FOLDER"
-        )
+        words = ["adlib", "predict", str(out), "FOLDER", "--out", "NEW_FOLDER"]
+        return f"{lack} to evaluate on; next: {shlex.join(words)}"
     words = ["adlib", "evaluate", str(out), "--data", command.data]
     if command.categories or len(able) < len(data.categories):
         words += ["--categories", *able]
     lacking = unscored(data.categories, able)
     return f"{lacking}\n" * bool(lacking) + f"next: {shlex.join(words)}"
-
-
-def _silent(text: str) -> None:
-    """Say nothing: another process says it."""
