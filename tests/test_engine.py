@@ -68,11 +68,12 @@ def test_held_out_images_are_a_share_of_each_category(folder: Folder) -> None:
 def test_a_seed_decides_a_fit_to_the_last_bit_and_leaves_the_global_generator_alone(
     folder: Folder,
 ) -> None:
-    data = adlib.load_data(folder())
+    data, methods = adlib.load_data(folder()), [ProAD(tiny_config()) for _ in range(3)]
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)
-    runs = [adlib.fit(ProAD(tiny_config()), data, seed=seed, steps=30) for seed in (5, 5, 6)]
+    seeded = zip(methods, (5, 5, 6), strict=True)
+    runs = [adlib.fit(method, data, seed=seed, steps=30) for method, seed in seeded]
     assert torch.equal(torch.rand(3), expected)
     assert runs[0].losses == runs[1].losses != runs[2].losses
     assert len(runs[0].losses) == 30
