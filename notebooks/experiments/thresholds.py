@@ -1,11 +1,12 @@
-"""Do thresholds keep their promise? One held-out part against five folds, on solar cells.
+"""Do thresholds keep their promise? A held-out part against five folds.
 
-    python notebooks/experiments/thresholds.py        # about half an hour on one core
+    python notebooks/experiments/thresholds.py   # half an hour on one core
 
-Sound cells of ELPV, monocrystalline; of n = 10, 30 or 100 of them, drawn 20 times, a nearest
-neighbour (PatchCore at its defaults) is made, once with a tenth held out and once with five folds.
-All other sound cells tell the false-alarm rate that its threshold for 5 % really has, the broken
-ones how many it finds. Writes book/results/thresholds.csv. Asserts no time, asks no network.
+Good cells of ELPV, monocrystalline. Of n = 10, 30 or 100 of them, drawn 20
+times, a nearest neighbour (PatchCore at its defaults) is made, once with a
+tenth held out and once with five folds. All other good cells tell the
+false-alarm rate that its threshold for 5 % really has, the defective ones how
+many it finds. Writes book/results/thresholds.csv.
 """
 
 import csv
@@ -29,7 +30,9 @@ RATE, FOLDS, DRAWS, COUNTS = 0.05, 5, 20, (10, 30, 100)
 CPU = torch.device("cpu")
 
 
-def scores_of(method: PatchCore, features: Tensor, fitted: list[int], at: list[int]) -> np.ndarray:
+def scores_of(
+    method: PatchCore, features: Tensor, fitted: list[int], at: list[int]
+) -> np.ndarray:
     """Image scores of some images by a memory of others."""
     method.reset_parameters(torch.Generator().manual_seed(0))
     method.fit_prototypes(Subset(features, fitted))  # pyright: ignore[reportArgumentType]
@@ -42,26 +45,41 @@ def main() -> None:
     method = PatchCore()
     parts = data.train, data.test
     features = torch.cat(
-        [cached_features(method, part, device=CPU, dtype=torch.float32) for part in parts]
+        [
+            cached_features(method, part, device=CPU, dtype=torch.float32)
+            for part in parts
+        ]
     )
     labels = np.concatenate([part.labels for part in parts])
     sound, broken = np.flatnonzero(~labels), np.flatnonzero(labels).tolist()
     rows = []
     for n in COUNTS:
         for draw in range(DRAWS):
-            order = np.random.default_rng([n, draw]).permutation(sound).tolist()
+            order = (
+                np.random.default_rng([n, draw]).permutation(sound).tolist()
+            )
             mine, others = order[:n], order[n:]
-            few = data.train.select(range(n))  # of the same number and category
+            few = data.train.select(
+                range(n)
+            )  # of the same number and category
             fitted, held = hold_out(few, 0.1, draw)
             for kind in ("held out", "folds"):
                 if kind == "held out":
                     train = [mine[i] for i in fitted]
-                    calibrating = scores_of(method, features, train, [mine[i] for i in held])
+                    calibrating = scores_of(
+                        method, features, train, [mine[i] for i in held]
+                    )
                 else:
                     train, each = mine, []
                     for part in folds_of(few, FOLDS, draw):
-                        rest = [mine[i] for i in sorted(set(range(n)) - set(part))]
-                        each.append(scores_of(method, features, rest, [mine[i] for i in part]))
+                        rest = [
+                            mine[i] for i in sorted(set(range(n)) - set(part))
+                        ]
+                        each.append(
+                            scores_of(
+                                method, features, rest, [mine[i] for i in part]
+                            )
+                        )
                     calibrating = np.concatenate(each)
                 known = Calibration(scores={"mono": calibrating.tolist()})
                 found = scores_of(method, features, train, others + broken)
@@ -78,7 +96,12 @@ def main() -> None:
                         "commit": runs.commit(),
                     }
                 )
-            print(n, draw, *(f"{row['false_alarms']:.3f}" for row in rows[-2:]), flush=True)
+            print(
+                n,
+                draw,
+                *(f"{row['false_alarms']:.3f}" for row in rows[-2:]),
+                flush=True,
+            )
     with OUT.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         table.writeheader()
