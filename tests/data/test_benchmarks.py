@@ -55,8 +55,8 @@ def test_every_layout(tmp_path: Path, name: str) -> None:
     assert data.name == name
     assert BENCHMARKS[name].licence in data.notice
     categories, *expected = EXPECTED[name]
-    for images, each in zip((data.train, data.test, data.seen), expected, strict=True):
-        wanted: dict[str, tuple[int, int]] = dict.fromkeys(categories.split(), each) if each else {}
+    for k, images in enumerate((data.train, data.test, data.seen)):
+        wanted = {c: expected[k] for c in categories.split() if expected[k]}
         assert (counts(images) if images else {}) == wanted
         if images:
             assert check_pairs(images) == sum(bad for _, bad in wanted.values())
