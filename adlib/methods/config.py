@@ -1,13 +1,27 @@
 """What the methods' configs have in common: what is checked, and the encoder they name."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import isfinite
 from numbers import Integral
+from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
 from adlib.nn.encoder import Encoder
+
+PAPER: Mapping[str, Any] = MappingProxyType(
+    {
+        "encoder": "dinov2-b",
+        "size": (392, 392),
+        "resize": (448, 448),
+        "blocks": 8,
+        "mlp_ratio": 4.0,
+        "batch": 16,
+    }
+)
+"""Size that Dinomaly and INP-Former have in their papers, and Pro-AD's by inference."""
 
 
 def encoder_of(config: Any) -> Encoder:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
-from adlib.methods.config import check, encoder_of, heads_for
+from adlib.methods.config import PAPER, check, encoder_of, heads_for
 from adlib.methods.detector import TokenDetector
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.reconstruction import (
@@ -89,15 +89,7 @@ class DinomalyConfig:
     @staticmethod
     def paper() -> "DinomalyConfig":
         """The paper's size: ViT-B/14 at 392 pixels, 784 tokens, eight blocks, 10,000 steps."""
-        return DinomalyConfig(
-            encoder="dinov2-b",
-            size=(392, 392),
-            resize=(448, 448),
-            blocks=8,
-            mlp_ratio=4.0,
-            batch=16,
-            steps=10_000,
-        )
+        return DinomalyConfig(**PAPER, steps=10_000)
 
 
 class DecoderBlock(nn.Module):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
-from adlib.methods.config import check, encoder_of, heads_for
+from adlib.methods.config import PAPER, check, encoder_of, heads_for
 from adlib.methods.detector import TokenDetector
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.reconstruction import (
@@ -85,15 +85,7 @@ class INPFormerConfig:
     @staticmethod
     def paper() -> "INPFormerConfig":
         """The paper's size: ViT-B/14 at 392 pixels, eight blocks, 200 epochs of MVTec AD."""
-        return INPFormerConfig(
-            encoder="dinov2-b",
-            size=(392, 392),
-            resize=(448, 448),
-            blocks=8,
-            mlp_ratio=4.0,
-            batch=16,
-            steps=45_200,
-        )
+        return INPFormerConfig(**PAPER, steps=45_200)
 
 
 class PrototypeExtractor(nn.Module):

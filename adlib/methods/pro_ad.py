@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Subset
 
-from adlib.methods.config import check, encoder_of, heads_for
+from adlib.methods.config import PAPER, check, encoder_of, heads_for
 from adlib.methods.detector import TokenDetector
 from adlib.nn.attention import MLP, Attention
 from adlib.nn.constraint import CONSTRAINTS, warn_if_unconstrained
@@ -141,15 +141,7 @@ class ProADConfig:
     @staticmethod
     def paper() -> "ProADConfig":
         """The papers' size: ViT-B/14 at 392 pixels, 784 tokens and prototypes, eight blocks."""
-        return ProADConfig(
-            encoder="dinov2-b",
-            size=(392, 392),
-            resize=(448, 448),
-            blocks=8,
-            mlp_ratio=4.0,
-            batch=16,
-            steps=10_000,
-        )
+        return ProADConfig(**PAPER, steps=10_000)
 
 
 class Aggregation(nn.Module):

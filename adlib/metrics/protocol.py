@@ -114,13 +114,12 @@ def prepare_mask(
     With a crop the mask is resized to a square by `mask_filter`, cropped, and brought to `size` by
     nearest neighbour, as Dinomaly does; without one it is resized to `size` by `mask_filter`.
     """
-    value = mask.astype(np.float32)
+    value, how = mask.astype(np.float32), protocol.mask_filter
     if protocol.crop is not None:
         side, keep = protocol.crop
-        value = _centre(_resize_mask(value, (side, side), protocol.mask_filter), keep)
-        value = value if protocol.size is None else _resize_mask(value, protocol.size, "nearest")
-    elif protocol.size is not None:
-        value = _resize_mask(value, protocol.size, protocol.mask_filter)
+        value, how = _centre(_resize_mask(value, (side, side), how), keep), "nearest"
+    if protocol.size is not None:
+        value = _resize_mask(value, protocol.size, how)
     return value > (0.5 if protocol.mask_rule == "half" else 0.0) + 1e-6  # above rounding
 
 

@@ -104,7 +104,7 @@ def refuse(scores: Float[np.ndarray, "n ..."], names: Sequence[str] | None, firs
     bad = ~np.isfinite(scores)
     if bad.any():
         i, *place = map(int, np.unravel_index(bad.argmax(), bad.shape))
-        name = f" ({names[i]})" if names is not None else ""
+        name = f" ({names[first + i]})" if names is not None else ""
         where = f" at {tuple(place)}" if place else ""
         value = scores[i, *place]
         raise ValueError(f"scores must be finite, image {first + i}{name} has {value}{where}")

@@ -18,8 +18,7 @@ from adlib.metrics.ranking import Ranks, Totals, need_both, refuse
 from adlib.metrics.regions import check_stack, label_regions, overlap, sort_together
 
 BINS = 1 << 15  # per class; ours: 3 MiB of state, errors near 1e-6 on smooth maps
-CHUNK = 1 << 18  # pixels sorted at once; ours: 1 MiB of float32
-TOGETHER = 2  # chunks added up at once; ours: fewer sums for half a MiB more
+CHUNK = 1 << 19  # pixels sorted at once: 2 MiB of float32
 UNIT = 1 << 40  # weight of one region, in integers so that sums do not depend on their order
 EXACT_PIXELS = 1 << 28  # a category with more is better streamed; ours: maps of 1 GiB in float32
 
@@ -45,45 +44,29 @@ def to_scores(keys: UInt32[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(np.float32)
 
 
-def group(keys: UInt32[np.ndarray, " n"], weight: Int[np.ndarray, " n"] | None, shift: int) -> Bins:
-    """Bins of sorted keys."""
-    amount = [] if weight is None else [weight]
-    if len(keys) == 0:
-        return Bins(keys, keys, np.empty((1 + len(amount), 0), np.int64))
-    start = starts(keys, shift)
-    end = np.append(start[1:], len(keys))
-    sums = [end - start, *(np.add.reduceat(x, start) for x in amount)]
-    return Bins(keys[start], keys[end - 1], np.stack(sums))
+def collect(
+    low: UInt32[np.ndarray, " n"], high: UInt32[np.ndarray, " n"], amount: Int[np.ndarray, "c n"],
+    shift: int,
+) -> Bins:  # fmt: skip
+    """Put together what lies in one bin of a width; `low` rises."""
+    if len(low) == 0:
+        return Bins(low, high, amount)
+    bins = low >> np.uint32(shift)
+    start = np.append(0, np.flatnonzero(bins[1:] != bins[:-1]) + 1)
+    highest = np.maximum.reduceat(high, start)
+    return Bins(low[start], highest, np.add.reduceat(amount, start, axis=1))
 
 
-def starts(keys: UInt32[np.ndarray, " n"], shift: int) -> Int[np.ndarray, " k"]:
-    bins = keys >> np.uint32(shift)
-    return np.append(0, np.flatnonzero(bins[1:] != bins[:-1]) + 1)
-
-
-def join(parts: Sequence[Bins], shift: int) -> Bins:
-    """Add several sets of bins up at one width, to which all are brought."""
-    low, high, amount = (np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
+def join(one: Bins, other: Bins, shift: int) -> Bins:
+    """Add two sets of bins up at one width, to which both are brought."""
+    low, high, amount = (np.concatenate(pair, axis=-1) for pair in zip(one, other, strict=True))
     order = np.argsort(low, kind="stable")
-    return coarsen(Bins(low[order], high[order], amount.take(order, axis=1)), shift)
+    return collect(low[order], high[order], amount.take(order, axis=1), shift)
 
 
-def coarsen(bins: Bins, shift: int) -> Bins:
-    if len(bins.low) == 0:
-        return bins
-    start = starts(bins.low, shift)
-    if len(start) == len(bins.low):
-        return bins
-    return Bins(
-        bins.low[start],
-        np.maximum.reduceat(bins.high, start),
-        np.add.reduceat(bins.amount, start, axis=1),
-    )
-
-
-def least_shift(bins: Bins, most: int) -> int:
+def least_shift(low: UInt32[np.ndarray, " n"], most: int) -> int:
     """The fewest trailing bits to ignore so that at most `most` bins are occupied."""
-    apart = np.bitwise_xor(bins.low[1:], bins.low[:-1])
+    apart = np.bitwise_xor(low[1:], low[:-1])
     shift = 0
     while 1 + np.count_nonzero(apart >> np.uint32(shift)) > most:
         shift += 1
@@ -138,18 +121,11 @@ class StreamingScores:
         """
         check_stack(maps, masks)
         few = max(1, CHUNK // max(1, maps[0].size)) if len(maps) else 1
-        waiting: list[tuple[Bins, Bins, int]] = []
         for begin in range(0, len(maps), few):
-            part = slice(begin, begin + few)
-            label = None if names is None else names[part]
-            batch, truth = maps[part], masks[part]
+            batch, truth = maps[begin : begin + few], masks[begin : begin + few]
             if not self.prepared:
                 batch, truth = prepare(batch, truth, self.protocol)
-            waiting.append(self._count(batch, truth, label, begin))
-            if len(waiting) == TOGETHER:
-                self._add(waiting)
-                waiting = []
-        self._add(waiting)
+            self._add(*self._count(batch, truth, names, begin))
         return self
 
     def merge(self, other: "StreamingScores") -> "StreamingScores":
@@ -164,7 +140,7 @@ class StreamingScores:
                 f"{other.protocol.name!r} with {other.bins} bins"
             )
         self.shift = max(self.shift, other.shift)
-        self._add([(other.normal, other.anomalous, other.regions)])
+        self._add(other.normal, other.anomalous, other.regions)
         return self
 
     def compute(self) -> dict[str, float]:
@@ -213,9 +189,7 @@ class StreamingScores:
         """The bins of a few maps, and their number of regions."""
         with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite: refused below
             scores = np.array(maps, dtype=np.float32, order="C")
-        if not np.isfinite(scores).all():
-            refuse(maps, names, first=begin)
-            refuse(scores, names, first=begin)
+        refuse(scores, names, first=begin)
         scores = scores.ravel()
         where = np.flatnonzero(masks)
         region, pixels = label_regions(where, maps.shape, self.protocol.connectivity)
@@ -226,21 +200,22 @@ class StreamingScores:
         keys.sort()
         keys = keys[: len(keys) - len(where)]
         if self.shift == 0:  # the first scores: begin with bins that fit
-            self.shift = least_shift(Bins(keys, keys, np.empty((1, 0), np.int64)), self.bins)
-        normal = group(keys, None, self.shift)
-        return normal, group(to_keys(anomalous), weight, self.shift), len(pixels)
+            self.shift = least_shift(keys, self.bins)
+        normal = collect(keys, keys, np.ones((1, len(keys)), np.int64), self.shift)
+        keys, amount = to_keys(anomalous), np.stack([np.ones_like(weight), weight])
+        return normal, collect(keys, keys, amount, self.shift), len(pixels)
 
-    def _add(self, parts: Sequence[tuple[Bins, Bins, int]]) -> None:
+    def _add(self, normal: Bins, anomalous: Bins, regions: int) -> None:
         """Add bins up and widen them until they are few enough."""
-        self.regions += sum(regions for _, _, regions in parts)
+        self.regions += regions
         assert self.regions < 1 << 22, "the weight of four million regions overflows 64 bits"
-        self.normal = join([self.normal, *(part[0] for part in parts)], self.shift)
-        self.anomalous = join([self.anomalous, *(part[1] for part in parts)], self.shift)
-        wanted = max(least_shift(self.normal, self.bins), least_shift(self.anomalous, self.bins))
+        self.normal = join(self.normal, normal, self.shift)
+        self.anomalous = join(self.anomalous, anomalous, self.shift)
+        wanted = max(least_shift(own.low, self.bins) for own in (self.normal, self.anomalous))
         if wanted > self.shift:
             self.shift = wanted
-            self.normal = coarsen(self.normal, wanted)
-            self.anomalous = coarsen(self.anomalous, wanted)
+            self.normal = collect(*self.normal, wanted)
+            self.anomalous = collect(*self.anomalous, wanted)
 
     def _ranks(self) -> tuple[Ranks, Float[np.ndarray, " k"], Bool[np.ndarray, " k"]]:
         """The places of the anomalous bins, their weights, and which bins mix several scores."""

@@ -8,6 +8,7 @@ get at its file, and the network is asked only when everything else failed and i
 import hashlib
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 State = dict[str, Tensor]
@@ -60,6 +63,17 @@ def read_torch(path: Path, like: Mapping[str, Tensor]) -> State:
     return state
 
 
+OF_HUGGING_FACE = {  # parts of timm's names: of Hugging Face's in the graph
+    r"^cls_token": "backbone.embeddings.cls_token",
+    r"^patch_embed\.proj": "backbone.embeddings.patch_embeddings.projection",
+    r"^norm": "backbone.layernorm",
+    r"^blocks": "backbone.encoder.layer",
+    r"attn\.proj": "attention.output.dense",
+    r"attn\.qkv": "attention.attention.qkv",
+    r"ls(\d)\.gamma": r"layer_scale\1.lambda1",
+}
+
+
 def read_onnx_dinov2(path: Path, like: Mapping[str, Tensor]) -> State:
     """Read a DINOv2 ViT out of an ONNX graph that was exported from Hugging Face's model.
 
@@ -70,46 +84,28 @@ def read_onnx_dinov2(path: Path, like: Mapping[str, Tensor]) -> State:
     import onnx
 
     graph = onnx.load(path).graph
-    constants = {t.name: t for t in graph.initializer}
+    arrays = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    values = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    width = like["cls_token"].shape[-1]
+    tables = {  # of positions: by how many
+        t.shape[1]: t
+        for name, t in values.items()
+        if t.shape[::2] == (1, width) and not name.startswith("backbone.")
+    }
     made_by = {output: node for node in graph.node for output in node.output}
-
-    def tensor(name: str) -> Tensor:
-        return torch.from_numpy(onnx.numpy_helper.to_array(constants[name]).copy())
-
-    matrix: State = {}
     for add in (node for node in graph.node if node.op_type == "Add"):
         for bias, other in (add.input, add.input[::-1]):
             source = made_by.get(other)
-            if bias in constants and source is not None and source.op_type == "MatMul":
-                weight = next(i for i in source.input if i in constants)
-                matrix[bias.removesuffix(".bias")] = tensor(weight).T.contiguous()
-
-    width = like["cls_token"].shape[-1]
-    depth = sum(name.endswith("norm1.weight") for name in like)
-    tables = {tuple(t.dims)[1]: n for n, t in constants.items() if list(t.dims)[::2] == [1, width]}
-    tables = {n: name for n, name in tables.items() if not name.startswith("backbone.")}
-    positions = [tensor(tables[n]) for n in sorted(tables)]  # of the class token, of the grid
-    embed, layer = "backbone.embeddings.", "backbone.encoder.layer."
-    state = {
-        "cls_token": tensor(embed + "cls_token"),
-        "pos_embed": torch.cat(positions, dim=1),
-        "patch_embed.proj.weight": tensor(embed + "patch_embeddings.projection.weight"),
-        "patch_embed.proj.bias": tensor(embed + "patch_embeddings.projection.bias"),
-        "norm.weight": tensor("backbone.layernorm.weight"),
-        "norm.bias": tensor("backbone.layernorm.bias"),
-    }
-    for i in range(depth):
-        s, d = f"{layer}{i}.", f"blocks.{i}."
-        for part in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"):
-            state[d + part] = tensor(s + part)
-        qkv = [f"{s}attention.attention.{x}" for x in ("query", "key", "value")]
-        state[d + "attn.qkv.weight"] = torch.cat([matrix[x] for x in qkv])
-        state[d + "attn.qkv.bias"] = torch.cat([tensor(x + ".bias") for x in qkv])
-        pairs = {"attention.output.dense": "attn.proj", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
-        for a, b in pairs.items():
-            state[f"{d}{b}.weight"], state[f"{d}{b}.bias"] = matrix[s + a], tensor(f"{s}{a}.bias")
-        state[d + "ls1.gamma"] = tensor(s + "layer_scale1.lambda1")
-        state[d + "ls2.gamma"] = tensor(s + "layer_scale2.lambda1")
+            if bias in arrays and source is not None and source.op_type == "MatMul":
+                weight = next(i for i in source.input if i in arrays)
+                values[f"{bias.removesuffix('bias')}weight"] = values[weight].T.contiguous()
+    state: State = {"pos_embed": torch.cat([tables[n] for n in sorted(tables)], dim=1)}
+    for name in like.keys() - state:
+        theirs = name
+        for part, other in OF_HUGGING_FACE.items():
+            theirs = re.sub(part, other, theirs)
+        three = [theirs.replace("qkv", x) for x in ("query", "key", "value")]
+        state[name] = torch.cat([values[x] for x in three]) if "qkv" in name else values[theirs]
     return state
 
 
@@ -177,21 +173,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 def packaged_path(packaged: PackagedFile) -> Path | None:
     """Where the package keeps its file, or None when it is not installed; nothing is imported."""
     spec = importlib.util.find_spec(packaged.package)
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (path := Path(folder) / packaged.file).is_file():
-            return path
-    return None
-
-
-def check_sha256(path: Path, expected: str) -> None:
-    """Raise WeightsError unless the file has this SHA-256."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
-        raise WeightsError(
-            f"{path} is not the expected weights file: SHA-256 is {found}, expected {expected}; "
-            "it is damaged or another version, so it was not read"
-        )
+    folders = (spec and spec.submodule_search_locations) or []
+    return next((f for folder in folders if (f := Path(folder) / packaged.file).is_file()), None)
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -209,8 +192,6 @@ def _from_path(path: Path) -> State:
         raise WeightsError(f"no weights file at {path}; expected a .safetensors or .pth file")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has its own kinds; the reader of the message has one
@@ -226,8 +207,6 @@ def _from_cache(repo: str) -> State | None:
     Some versions of `hf_hub_download(local_files_only=True)` ask the hub about the calling program.
     """
     from huggingface_hub import try_to_load_from_cache
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     found = try_to_load_from_cache(repo, "model.safetensors")
     if not isinstance(found, str):
@@ -239,18 +218,6 @@ def _from_cache(repo: str) -> State | None:
             f"the local Hugging Face cache has a damaged file of {repo}: {error}; remove "
             f"{Path(found).resolve()}, and it is downloaded again, or give a file with weights=PATH"
         ) from error
-
-
-def _from_hub(repo: str) -> State:
-    from huggingface_hub import hf_hub_download
-    from safetensors.torch import load_file
-
-    return load_file(hf_hub_download(repo, "model.safetensors"))
-
-
-def offline_by_environment() -> bool:
-    """Whether ADLIB_OFFLINE or HF_HUB_OFFLINE forbid the network."""
-    return any(os.environ.get(k, "") not in ("", "0") for k in ("ADLIB_OFFLINE", "HF_HUB_OFFLINE"))
 
 
 def find_weights(
@@ -283,14 +250,23 @@ def find_weights(
         tried.append(f"local Hugging Face cache: no {repo}")
     if packaged := preset.packaged:
         if file := packaged_path(packaged):
-            check_sha256(file, packaged.sha256)
+            found = hashlib.sha256(file.read_bytes()).hexdigest()
+            if found != packaged.sha256:
+                raise WeightsError(
+                    f"{file} is damaged or another version, so it was not read: SHA-256 is "
+                    f"{found}, expected {packaged.sha256}"
+                )
             return packaged.read(file, like), f"package {packaged.package}, {file.name}"
         tried.append(f"package {packaged.package}: not installed; {packaged.install}")
-    if offline or offline_by_environment():
+    forbidden = [os.environ.get(name, "") for name in ("ADLIB_OFFLINE", "HF_HUB_OFFLINE")]
+    if offline or any(value not in ("", "0") for value in forbidden):
         tried.append("Hugging Face hub: not asked, because offline is set")
     elif repo:
+        from huggingface_hub import hf_hub_download
+
         try:
-            return _from_hub(repo), f"Hugging Face hub, {repo}"
+            file = hf_hub_download(repo, "model.safetensors")
+            return load_file(file), f"Hugging Face hub, {repo}"
         except Exception as error:  # no network, no such file, no right: each has its own kind
             tried.append(f"Hugging Face hub: {repo} failed ({str(error).splitlines()[0]})")
     raise WeightsError(

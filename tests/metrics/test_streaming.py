@@ -139,9 +139,9 @@ def test_what_a_stream_cannot_do_is_refused() -> None:
     ("bad", "shown"), [(np.nan, "nan"), (-np.inf, "-inf"), (1e39, "inf")]
 )  # fmt: skip
 def test_a_score_that_float32_cannot_hold_is_refused_by_name(bad: float, shown: str) -> None:
-    maps = np.zeros((70, 64, 65))  # more than one chunk
-    maps[68, 2, 1] = bad
-    names = [f"{i}.png" for i in range(70)]
-    words = rf"image 68 \(68.png\) has {shown} at \(2, 1\)"
+    maps = np.zeros((140, 64, 65))  # more than one chunk
+    maps[138, 2, 1] = bad
+    names = [f"{i}.png" for i in range(140)]
+    words = rf"image 138 \(138.png\) has {shown} at \(2, 1\)"
     with pytest.raises(ValueError, match=words):
         StreamingScores().update(maps, np.zeros(maps.shape, bool), names=names)
