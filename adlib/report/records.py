@@ -102,7 +102,7 @@ def _check(value: Row, shape: Row, where: str, record: Row) -> None:
             if not fits(found):
                 raise ValueError(f"{where}{each} must be {expected}, got {_short(found)}")
             if isinstance(kind, dict):
-                _check(found, kind, f"{where}{each}.", record)
+                _check(dict(found), kind, f"{where}{each}.", record)
 
 
 def _short(value: Any) -> str:
