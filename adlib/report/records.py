@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -102,7 +102,7 @@ def _check(value: Row, shape: Row, where: str, record: Row) -> None:
             if not fits(found):
                 raise ValueError(f"{where}{each} must be {expected}, got {_short(found)}")
             if isinstance(kind, dict):
-                _check(dict(found), kind, f"{where}{each}.", record)
+                _check(cast("Row", found), kind, f"{where}{each}.", record)
 
 
 def _short(value: Any) -> str:
