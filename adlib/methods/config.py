@@ -1,8 +1,8 @@
 """What the methods' configs have in common: what is checked, and the encoder they name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import isfinite
+from math import inf
 from numbers import Integral
 from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -65,24 +65,28 @@ def resolved(method: Any) -> Any:
     return replace(config, **{name: decided[name] for name in unset})
 
 
-def check(
-    config: Any,
-    *,
-    at_least_one: tuple[str, ...] = (),
-    shares: tuple[str, ...] = (),
-    not_negative: tuple[str, ...] = (),
-    even_blocks: bool = True,
-) -> None:
+WHOLE = "be a whole number"
+RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = MappingProxyType(
+    dict.fromkeys(("dropout", "top", "easy"), (lambda x: 0 <= x < 1, "lie in [0, 1)"))
+    | dict.fromkeys(("lr", "clip", "mlp_ratio"), (lambda x: 0 < x < inf, "be positive and finite"))
+    | {"easy_gradient": (lambda x: 0 <= x <= 1, "lie in [0, 1]")}
+    | {"ratio": (lambda x: 0 < x <= 1, "lie in (0, 1]")}
+    | dict.fromkeys(
+        ("hardness", "coherence", "prototype_lr", "decay"), (lambda x: x >= 0, "not be negative")
+    )
+)
+"""Of the fields that are no whole numbers: what is allowed, and how it is said."""
+
+
+def check(config: Any, *, zero: tuple[str, ...] = (), even_blocks: bool = True) -> None:
     """Refuse what no run can be made with; None, "as the encoder has it", passes.
 
-    A field whose type is a `Literal` must have one of its words, `lr`, `clip` and `mlp_ratio` must
-    be positive, and steps of warm-up not negative, wherever a config has them.
+    A field whose type is a `Literal` must have one of its words. Whole numbers must be at least 1,
+    but `dictionary`, `warmup` and those in `zero` may be 0. `RANGES` has the other fields.
 
     Args:
         config: A method's config, a dataclass.
-        at_least_one: Names of whole numbers.
-        shares: Names of numbers in [0, 1).
-        not_negative: Names of numbers from 0 on.
+        zero: Names of further whole numbers that may be 0.
         even_blocks: Whether it has `blocks`, whose outputs make two groups.
     Raises:
         ValueError: Names the field, what was expected and what came.
@@ -91,21 +95,21 @@ def check(
         known, value = _words(hint), getattr(config, name)
         if known and value not in known:
             raise ValueError(f"unknown {name} {value!r}; known are {', '.join(known)}")
-    for names, ok, expected in (
-        (at_least_one, lambda x: isinstance(x, Integral), "be a whole number"),
-        (at_least_one, lambda x: x >= 1, "be at least 1"),
-        (shares, lambda x: 0 <= x < 1, "lie in [0, 1)"),
-        ((*not_negative, "warmup"), lambda x: x >= 0, "not be negative"),
-        (("lr", "clip", "mlp_ratio"), lambda x: x > 0 and isfinite(x), "be positive and finite"),
-    ):
-        for name in names:
-            value = getattr(config, name, None)
-            if value is not None and not ok(value):
-                raise ValueError(f"{name} must {expected}, got {value}")
-    for name in ("size", "resize"):
-        sides = getattr(config, name, None)
-        if sides is not None and min(sides) < 1:
-            raise ValueError(f"{name} must be a height and a width of at least 1, got {sides}")
+        if value is None:
+            continue
+        if hint in (int, int | None):
+            least = 0 if name in ("dictionary", "warmup", *zero) else 1
+            whole = isinstance(value, Integral)
+            good, expected = whole and value >= least, f"be at least {least}" if whole else WHOLE
+        elif name in RANGES:
+            allows, expected = RANGES[name]
+            good = allows(value)
+        elif name in ("size", "resize"):
+            good, expected = min(value) >= 1, "be a height and a width of at least 1"
+        else:
+            continue
+        if not good:
+            raise ValueError(f"{name} must {expected}, got {value}")
     if even_blocks and config.blocks % 2:
         raise ValueError(f"blocks must be even (two groups of outputs), got {config.blocks}")
 

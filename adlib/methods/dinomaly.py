@@ -78,13 +78,7 @@ class DinomalyConfig:
     clip: Annotated[float, Origin("read", "Dinomaly")] = 0.1
 
     def __post_init__(self) -> None:
-        check(
-            self,
-            at_least_one=("blocks", "heads", "batch", "steps", "ramp"),
-            shares=("dropout", "top", "easy"),
-        )
-        if not 0 <= self.easy_gradient <= 1:
-            raise ValueError(f"easy_gradient must lie in [0, 1], got {self.easy_gradient}")
+        check(self)
 
     @staticmethod
     def paper() -> "DinomalyConfig":

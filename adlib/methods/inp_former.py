@@ -75,12 +75,7 @@ class INPFormerConfig:
     clip: Annotated[float, Origin("read", "INP-Former")] = 0.1
 
     def __post_init__(self) -> None:
-        check(
-            self,
-            at_least_one=("prototypes", "blocks", "heads", "batch", "steps"),
-            shares=("dropout", "top"),
-            not_negative=("hardness", "coherence"),
-        )
+        check(self)
 
     @staticmethod
     def paper() -> "INPFormerConfig":

@@ -69,13 +69,8 @@ class PatchCoreConfig:
     """Always 0: nothing is trained step by step."""
 
     def __post_init__(self) -> None:
-        check(
-            self,
-            at_least_one=("memory", "projection", "batch"),
-            shares=("top",),
-            even_blocks=False,
-        )
-        if self.patch < 1 or self.patch % 2 == 0:
+        check(self, zero=("steps",), even_blocks=False)
+        if self.patch % 2 == 0:
             raise ValueError(f"patch must be odd, with a token in its centre, got {self.patch}")
         if self.candidates < self.memory:
             raise ValueError(

@@ -17,7 +17,7 @@ that pass at once: a batch that is spread over processes has those of each part.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from math import floor, isfinite, prod
+from math import floor, prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -133,16 +133,7 @@ class PRNConfig:
     """Blocks of attention between parts of the image, one after another. Use 3 on a GPU."""
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.clip) and self.clip > 0):
-            raise ValueError(f"clip must be positive and finite, got {self.clip}; 1e12 clips none")
-        check(
-            self,
-            at_least_one=("prototypes", "enlarge", "batch", "steps", "top", "blocks"),
-            not_negative=("decay",),
-            even_blocks=False,
-        )
-        if not 0 < self.ratio <= 1:
-            raise ValueError(f"ratio must lie in (0, 1], got {self.ratio}")
+        check(self, even_blocks=False)
         if not self.patches or min(self.patches) < 1:
             raise ValueError(f"patches must be numbers of at least 1, got {self.patches}")
 

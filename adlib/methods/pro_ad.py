@@ -126,12 +126,7 @@ class ProADConfig:
     """Learning rate of the prototypes and the dictionary, as a multiple of the rest's."""
 
     def __post_init__(self) -> None:
-        check(
-            self,
-            at_least_one=("prototypes", "blocks", "heads", "batch", "steps", "nearest"),
-            shares=("dropout", "top"),
-            not_negative=("hardness", "prototype_lr", "dictionary"),
-        )
+        check(self)
         if not self.reading and (self.update != "never" or self.constraint != "none"):
             raise ValueError(
                 "reading=False leaves nothing to update or to constrain: it goes with "

@@ -11,7 +11,6 @@ from adlib.nn.attention import (
     Attention,
     linear_attention,
     linear_weights,
-    phi,
 )
 from tests.nn.tensors import random
 
@@ -46,16 +45,6 @@ def test_each_kind_equals_its_quadratic_definition(kind: str) -> None:
     weights = by_definition(kind, q, k)
     torch.testing.assert_close(weigh(q, k).double(), weights, atol=1e-5, rtol=0)
     torch.testing.assert_close(read(q, k, v).double(), weights @ v.double(), atol=1e-5, rtol=0)
-
-
-def test_phi_is_elu_plus_one_and_so_is_its_slope() -> None:
-    x = torch.linspace(-6, 6, 97, requires_grad=True)  # 0 among them
-    plain = x.detach().clone().requires_grad_()
-    torch.testing.assert_close(phi(x), F.elu(plain) + 1)
-    factors = random(97)
-    (phi(x) * factors).sum().backward()
-    ((F.elu(plain) + 1) * factors).sum().backward()
-    torch.testing.assert_close(x.grad, plain.grad)
 
 
 @pytest.mark.parametrize("kind", KINDS)

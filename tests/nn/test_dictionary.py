@@ -90,10 +90,6 @@ def test_more_prototypes_do_not_weaken_it(name: str) -> None:
     form = FORMS[name]
     few, many = (kept(form, normal_tokens(m, seed=3)) for m in (64, 4096))
     assert many < few + 0.12  # all prototypes together span every direction
-    everything = torch.linalg.lstsq(
-        normal_tokens(4096, seed=3).T, random(24, 200, seed=7)
-    ).residuals
-    assert everything.max() < 1e-3 if len(everything) else True
 
 
 def test_repeating_every_prototype_changes_nothing_but_places() -> None:

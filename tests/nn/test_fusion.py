@@ -17,37 +17,16 @@ def maps(widths: tuple[int, ...], grids: tuple[tuple[int, int], ...]) -> list[Te
 
 
 def bilinear(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Corners on corners, cell by cell."""
-    out = torch.zeros(*x.shape[:2], *grid)
-    for i in range(grid[0]):
-        for j in range(grid[1]):
-            y = i * (x.shape[2] - 1) / max(1, grid[0] - 1)
-            z = j * (x.shape[3] - 1) / max(1, grid[1] - 1)
-            for row in {int(y), min(int(y) + 1, x.shape[2] - 1)}:
-                for column in {int(z), min(int(z) + 1, x.shape[3] - 1)}:
-                    weight = (1 - abs(y - row)) * (1 - abs(z - column))
-                    out[:, :, i, j] += weight * x[:, :, row, column]
-    return out
+    """Corners on corners."""
+    return F.interpolate(x, grid, mode="bilinear", align_corners=True)
 
 
 def strided(x: Tensor, convolution: nn.Conv2d, factor: tuple[int, int]) -> Tensor:
-    """The grouped, strided convolution around every `factor`-th cell, one product at a time."""
-    weight, bias = convolution.weight, convolution.bias
-    assert bias is not None
-    d, per_group, side, other = weight.shape
-    groups = convolution.groups
-    padded = F.pad(x, (other // 2, other // 2, side // 2, side // 2))
-    rows, columns = x.shape[2] // factor[0], x.shape[3] // factor[1]
-    out = torch.zeros(len(x), d, rows, columns)
-    for k in range(d):
-        group = k // (d // groups)
-        seen = padded[:, group * per_group : (group + 1) * per_group]
-        for i in range(rows):
-            for j in range(columns):
-                top, left = i * factor[0], j * factor[1]
-                window = seen[:, :, top : top + side, left : left + other]
-                out[:, k, i, j] = (window * weight[k]).sum(dim=(1, 2, 3)) + bias[k]
-    return out
+    """The grouped convolution around every cell, of which every `factor`-th is kept."""
+    weight, bias, groups = convolution.weight, convolution.bias, convolution.groups
+    reach = weight.shape[2] // 2, weight.shape[3] // 2
+    dense = F.conv2d(x, weight, bias, padding=reach, groups=groups)
+    return dense[:, :, :: factor[0], :: factor[1]]
 
 
 def slow_step(t: nn.Module, x: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.utils.data import Subset
 
@@ -78,17 +77,6 @@ def test_clusters_are_those_of_the_maps_themselves(k: int) -> None:
         assert total == pytest.approx(inertia, rel=1e-9)
         means = cluster_means(normal(), WIDTHS, [labels, labels])[scale]
         torch.testing.assert_close(means.double(), centres, rtol=1e-5, atol=1e-5)
-
-
-def test_clusters_are_those_of_scikit_learn() -> None:
-    x, start = flat(0), torch.tensor([3, 7, 8, 12, 20])
-    first = torch.cdist(x, x[start]).argmin(dim=1)
-    centres = torch.stack([x[first == c].mean(dim=0) for c in range(5)])
-    theirs: Any = KMeans(5, init=centres.numpy(), n_init=1, tol=0.0)  # pyright: ignore[reportArgumentType]
-    theirs.fit(x.numpy())
-    labels, total = lloyd(gram(x), first, 5)
-    assert np.array_equal(labels.numpy(), theirs.labels_)
-    assert total == pytest.approx(theirs.inertia_, rel=1e-9)
 
 
 def test_distances_from_means_are_those_in_the_space_itself() -> None:
@@ -182,26 +170,6 @@ def test_a_residual_is_to_the_nearest_whole_map(form: Residual) -> None:
             "absolute": (image - nearest).abs(),
         }
         torch.testing.assert_close(found, expected[form])
-
-
-@pytest.mark.parametrize(("form", "power"), [("square", 2), ("scaled", 0), ("absolute", 1)])
-def test_of_features_in_another_unit_the_scaled_form_alone_knows_nothing(
-    form: Residual, power: int
-) -> None:
-    x, f = random(6, 105), random(2, 3, 5, 7, seed=1)
-    part, other = PrototypeMaps((3, 5, 7), form), PrototypeMaps((3, 5, 7), form)
-    part.learn(x[:4], gram(x))
-    other.learn(8 * x[:4], gram(8 * x))
-    torch.testing.assert_close(other(8 * f), 8**power * part(f))
-
-
-def test_normal_maps_have_a_scaled_residual_near_one() -> None:
-    """Of one prototype, their mean, it is one on average."""
-    x = 30 * random(9, 105) + 100
-    part = PrototypeMaps((3, 5, 7), "scaled")
-    part.learn(x.mean(dim=0, keepdim=True), gram(x))
-    residuals = part(x.unflatten(1, (5, 7, 3)).permute(0, 3, 1, 2))
-    assert residuals.mean().item() == pytest.approx(1, rel=1e-4)
 
 
 def test_maps_that_do_not_vary_are_in_units_of_one() -> None:
