@@ -100,7 +100,7 @@ def check(config: Any, *, zero: tuple[str, ...] = (), even_blocks: bool = True) 
         if hint in (int, int | None):
             least = 0 if name in ("dictionary", "warmup", *zero) else 1
             whole = isinstance(value, Integral)
-            good, expected = whole and value >= least, f"be at least {least}" if whole else WHOLE
+            good, expected = value >= least and whole, f"be at least {least}" if whole else WHOLE
         elif name in RANGES:
             allows, expected = RANGES[name]
             good = allows(value)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from adlib.methods import ProAD
 from adlib.methods.pro_ad import Aggregation, Context, DecoderBlock, Reconstruction
-from adlib.nn.constraint import RIDGE
 from tests.conftest import tiny_config
 from tests.methods.small import seeded, show
 from tests.nn.tensors import random
+from tests.nn.test_constraint import projected
 
 
 def slow_attention(part: Any, a: Tensor, b: Tensor) -> Tensor:
@@ -35,19 +35,6 @@ def small_block(constraint: str = "none") -> Any:
     )
 
 
-def slow_projection(u: Tensor, p: Tensor) -> Tensor:
-    """Ridge regression of each token on the prototypes at length 1, by plain least squares."""
-    out = torch.zeros_like(u)
-    for image, (tokens, prototypes) in enumerate(zip(u, p, strict=True)):
-        unit = prototypes / prototypes.norm(dim=1, keepdim=True)  # m c
-        ridge = RIDGE**0.5 * torch.eye(len(unit))
-        system = torch.cat([unit.T, ridge])  # c + m, m
-        for n, token in enumerate(tokens):
-            wanted = torch.cat([token, torch.zeros(len(unit))])
-            out[image, n] = torch.linalg.lstsq(system, wanted[:, None]).solution[:, 0] @ unit
-    return out
-
-
 @pytest.mark.parametrize("form", ["project", "none", "nores"])
 def test_a_block_is_its_equations(form: str) -> None:
     block = small_block(constraint=form)
@@ -57,7 +44,7 @@ def test_a_block_is_its_equations(form: str) -> None:
     p = p + gather.mlp(gather.ln_p2(p))
     u = x + slow_attention(look.attention, look.ln_x(x), look.ln_x(x))
     r = slow_attention(rebuild.attention, rebuild.ln_u(u), rebuild.ln_p(p))
-    kept = {"project": slow_projection(u, p), "none": u, "nores": 0 * u}[form]
+    kept = {"project": projected(u, p), "none": u, "nores": 0 * u}[form]
     y = kept + r
     expected = y + rebuild.mlp(rebuild.ln_y(y))
     x_new, p_new = block(x, p0)

@@ -50,18 +50,9 @@ def test_metrics_are_their_definitions(case: tuple[np.ndarray, np.ndarray]) -> N
 
 @some
 @given(tied_scores())
-def test_metrics_agree_with_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
+def test_trapezoids_are_those_of_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
     scores, truth = case
-    found = score_images(scores, truth)
-    assert found["auroc"] == pytest.approx(sk.roc_auc_score(truth, scores), abs=1e-12)
-    assert found["ap"] == pytest.approx(sk.average_precision_score(truth, scores), abs=1e-12)
-    precision, recall, thresholds = sk.precision_recall_curve(truth, scores)
-    total = precision + recall
-    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
-    assert found["f1_max"] == pytest.approx(f1.max(), abs=1e-12)
-    assert found["f1_threshold"] == pytest.approx(
-        float(thresholds[np.isclose(f1[:-1], f1.max())][-1])
-    )
+    precision, recall, _ = sk.precision_recall_curve(truth, scores)
     area = sk.auc(recall, precision)
     assert precision_trapezoid(*sort_classes(scores, truth)) == pytest.approx(area, abs=1e-12)
 
@@ -105,14 +96,6 @@ def test_constant_scores_are_chance() -> None:
 
 def test_negative_zero_equals_zero() -> None:
     assert auroc(np.array([0.0, -0.0], np.float32), np.array([True, False])) == 0.5
-
-
-def test_threshold_makes_the_stated_f1() -> None:
-    rng = np.random.default_rng(1)
-    truth = rng.random(200) < 0.3
-    scores = (rng.normal(size=200) + truth).astype(np.float32)
-    f1, threshold = best_f1(scores, truth)
-    assert f1 == pytest.approx(sk.f1_score(truth, scores >= np.float32(threshold)), abs=1e-12)
 
 
 @pytest.mark.parametrize("anomalous", [0, 4])

@@ -8,24 +8,22 @@ from adlib.nn.constraint import CONSTRAINTS, RIDGE, warn_if_unconstrained
 from tests.nn.tensors import random
 
 
-def ridge(target: Tensor, p: Tensor) -> Tensor:
-    """Least squares with ridge as an ordinary least-squares problem of more rows."""
-    unit = p / p.norm(dim=1, keepdim=True)
-    rows = torch.cat([unit.mT, RIDGE**0.5 * torch.eye(len(p), dtype=p.dtype)])  # c+m m
-    wanted = torch.cat([target, torch.zeros(len(p), dtype=p.dtype)])
-    return torch.linalg.lstsq(rows, wanted[:, None]).solution[:, 0] @ unit
+def projected(u: Tensor, p: Tensor) -> Tensor:
+    """Ridge regression of each token on its image's prototypes, as least squares of more rows."""
+    out = torch.zeros_like(u)
+    for image, prototypes in enumerate(p):
+        unit = prototypes / prototypes.norm(dim=1, keepdim=True)  # m c
+        rows = torch.cat([unit.mT, RIDGE**0.5 * torch.eye(len(unit), dtype=u.dtype)])  # c+m m
+        for n, token in enumerate(u[image]):
+            wanted = torch.cat([token, torch.zeros(len(unit), dtype=u.dtype)])
+            out[image, n] = torch.linalg.lstsq(rows, wanted[:, None]).solution[:, 0] @ unit
+    return out
 
 
 @pytest.mark.parametrize("prototypes", [4, 11])
 def test_each_form_is_its_definition(prototypes: int) -> None:
     u, p, r = random(2, 5, 7), random(2, prototypes, 7, seed=1), random(2, 5, 7, seed=2)
-    projected = torch.stack(
-        [
-            torch.stack([ridge(token, q) for token in one])
-            for one, q in zip(u.double(), p.double(), strict=True)
-        ]
-    )
-    expected = {"none": u + r, "nores": r, "project": projected + r}
+    expected = {"none": u + r, "nores": r, "project": projected(u.double(), p.double()) + r}
     assert set(expected) == set(CONSTRAINTS)
     for name, form in CONSTRAINTS.items():
         torch.testing.assert_close(
