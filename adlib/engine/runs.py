@@ -155,9 +155,8 @@ def parse(kind: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         return config_from(kind, value, f"{name}.")  # pyright: ignore[reportArgumentType]
     if kind is Any:
-        origin, inner = type(value), (Any, Any)
-        if origin not in (dict, list, float):
-            return value
+        nested = {dict: dict[str, Any], list: list[Any], float: float}.get(type(value))
+        return value if nested is None else parse(nested, value, name)
     if origin is dict and isinstance(value, dict):
         return {k: parse(inner[1], v, f"{name}.{k}") for k, v in value.items()}
     if origin is list and isinstance(value, list):
