@@ -274,7 +274,7 @@ def test_a_run_is_read_without_the_network_unless_it_is_allowed(
 ) -> None:
     asked = []
 
-    def hub(repo: str) -> NoReturn:
+    def hub(repo: str, name: str) -> NoReturn:
         asked.append(repo)
         raise OSError("no network")
 
@@ -283,7 +283,7 @@ def test_a_run_is_read_without_the_network_unless_it_is_allowed(
     for name in ("ADLIB_OFFLINE", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name)
     monkeypatch.setattr(weights, "_from_cache", lambda repo: None)
-    monkeypatch.setattr(weights, "_from_hub", hub)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", hub)
     with pytest.raises(RunError, match=r"no weights for vit_tiny(?s:.*)load_run\(.*offline=False"):
         load_run(run_folder)
     assert asked == []

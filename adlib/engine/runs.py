@@ -167,7 +167,7 @@ def parse(kind: Any, value: Any, name: str) -> Any:
             raise ValueError(f"{name} must have {len(kinds)} values, got {value!r:.60}")
         return tuple(parse(k, v, name) for k, v in zip(kinds, value, strict=True))
     if origin is Literal and isinstance(value, str) and value not in inner:
-        raise ValueError(f"unknown {name} {value!r:.60}; known are {', '.join(map(str, inner))}")
+        raise ValueError(f"unknown {name} {value!r:.60}; known are {', '.join(inner)}")
     plain: Any = str if origin is Literal else origin or kind
     allowed, words = SCALARS.get(plain, (kind if origin is None else (), f"a {plain.__name__}"))
     fits = isinstance(value, allowed) and (plain is bool or not isinstance(value, bool))
