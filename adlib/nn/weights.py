@@ -268,7 +268,8 @@ def find_weights(
             file = hf_hub_download(repo, "model.safetensors")
             return load_file(file), f"Hugging Face hub, {repo}"
         except Exception as error:  # no network, no such file, no right: each has its own kind
-            tried.append(f"Hugging Face hub: {repo} failed ({str(error).partition('\n')[0]})")
+            why = str(error).partition("\n")[0]
+            tried.append(f"Hugging Face hub: {repo} failed ({why})")
     raise WeightsError(
         f"no weights for {preset.model}; tried: {'; '.join(tried)}; give a file with weights=PATH, "
         "or choose an encoder that works offline: "
