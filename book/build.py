@@ -203,6 +203,10 @@ def build(root: Path, profile: str, out: Path | None = None) -> Path:
             f"{', '.join(sorted(set(values) ^ stems))}"
         )
     stage(root, folder)
+    if (folder / "book/try_it.md").is_file():
+        from book.try_it import SCRIPT, script  # loads torch
+
+        (folder / SCRIPT).write_text(script(), encoding="utf-8")
     times: list[tuple[str, float, str]] = []
     for notebook, outcome in add_notebooks(root, folder, profile, values).items():
         note = f"unchanged; took {outcome.seconds:.0f} s before" if outcome.reused else "executed"

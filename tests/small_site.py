@@ -1,15 +1,18 @@
-"""A rendered book of three pages: the real one's settings and styles, and each device that it uses.
+"""A rendered book of four pages: the real one's settings and styles, and each device that it uses.
 
-A chapter that is executed (formulas, a table, a figure, a slider, an exercise with its solution),
-a page of the reference, and the bibliography. It takes seconds, where the book takes half an hour.
+A chapter that is executed (formulas, a table, a figure, a slider, an exercise with its solution, a
+quiz), a page of the reference, the page "Try it", and the bibliography. It takes seconds, where the
+book takes half an hour.
 """
 
+import re
 import shutil
 from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from book import try_it
 from book.build import render
 from book.execute import as_page, execute
 
@@ -17,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     "chapter.html",
     "book/reference.html",
+    "book/try_it.html",
     "book/bibliography.html",
     "genindex.html",
     "py-modindex.html",
@@ -26,7 +30,9 @@ PAGES = (
 )
 CONTENTS = """format: jb-book
 root: chapter
-parts: [{caption: Back matter, chapters: [{file: book/reference}, {file: book/bibliography}]}]
+parts:
+  - caption: Back matter
+    chapters: [{file: book/reference}, {file: book/try_it}, {file: book/bibliography}]
 """
 TEXT = r"""# A prototype in every page
 
@@ -53,6 +59,15 @@ What is half of $x$?
 :class: dropdown
 It is $\tfrac12 x$, see {ref}`the exercise <ex-half>`.
 ```
+
+<div class="quiz">
+<p>1. Which is odd?</p>
+<details><summary>two</summary>No. It is twice one.</details>
+<details data-right><summary>three</summary>Right. It is not.</details>
+<p>2. Which is even?</p>
+<details data-right><summary>four</summary>Right. It is twice two.</details>
+<details><summary>five</summary>No. It is not.</details>
+</div>
 """
 FIGURE = """import matplotlib.pyplot as plt
 import pandas as pd
@@ -108,5 +123,11 @@ def rendered(tree: Path) -> Path:
         shutil.copy2(ROOT / name, stage / name)
     (stage / "_toc.yml").write_text(CONTENTS)
     (stage / "book/reference.md").write_text(REFERENCE)
+    text = (ROOT / "book/try_it.md").read_text(encoding="utf-8")
+    links = re.sub(
+        r"\{doc\}`\.\./notebooks/\w+`", "the book", text
+    )  # to chapters that are not here
+    (stage / "book/try_it.md").write_text(links, encoding="utf-8")
+    (stage / try_it.SCRIPT).write_text(try_it.script(), encoding="utf-8")
     nbformat.write(page, stage / "chapter.ipynb")
     return render(stage, tree / "_build")

@@ -16,10 +16,10 @@ UNITS = r"%|per cent|percent|points?|times|ms|s|seconds?|minutes?|hours?|[KMG]i?
 RESULT = re.compile(
     rf"(?<![\w.,/-])[-+−]?(?:\d[\d,]*\.\d+(?!\.?\w)|\d[\d,]*(?=\s?(?:{UNITS})(?!\w)))"
 )
-SILENT = (  # what holds no prose: mathematics, code, roles with their targets, addresses
+SILENT = (  # what holds no prose: mathematics, code, roles with their targets, addresses, tags
     r"(?s:\$\$.*?\$\$)(?: \(.*?\))?|\$[^$]+\$",
     r"\{[\w:]+\}`[^`]*`|`[^`]*`",
-    r"\]\([^)]*\)|https?://\S+",
+    r"\]\([^)]*\)|https?://\S+|</?[a-z][^>]*>",
     r"^\((?:[\w-]+)\)=$|^:\w+: .*$",
 )
 ALLOWED: dict[str, dict[str, str]] = yaml.safe_load(
