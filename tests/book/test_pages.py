@@ -169,6 +169,23 @@ def test_links_that_lead_nowhere_and_heavy_pages_are_told(tmp_path: Path) -> Non
 
 
 @needs_browser
+def test_quiz_counts_the_first_answer_to_each_question_and_works_by_keys(
+    browser: Browser, small: Path
+) -> None:
+    page = visit(browser, small / "chapter.html", "light", 1300).page
+    said = page.locator(".quiz [role=status]")
+    for answer, told in (("two", "0 of 1."), ("three", "0 of 1."), ("four", "1 of 2. You have")):
+        page.locator(".quiz summary", has_text=answer).press("Enter")
+        page.wait_for_function(
+            "t => document.querySelector('.quiz [role=status]').textContent.includes(t)", arg=told
+        )
+    opened = page.locator(".quiz details[open] summary").all_inner_texts()
+    assert opened == ["three", "four"]  # one of each question
+    assert said.inner_text().startswith("Right at the first try")
+    page.context.close()
+
+
+@needs_browser
 @each_site
 def test_search_finds_the_prototype_from_any_page(browser: Browser, site: Path) -> None:
     page = visit(browser, site / "genindex.html", "light", 1300).page
