@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def test_a_dropped_photograph_gets_the_librarys_heat_map(small: Path, tmp_path: 
     torch.testing.assert_close(torch.tensor(found["map"]), expected, atol=0.03, rtol=0)
 
 
-def distances(good: list[Image.Image], new: Image.Image) -> Float[Tensor, " n"]:
+def distances(good: Sequence[Image.Image], new: Image.Image) -> Float[Tensor, " n"]:
     """How far the library finds each patch of a photograph from those of the good ones."""
     method = try_it.method()
 
