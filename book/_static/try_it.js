@@ -311,5 +311,5 @@
       return button;
     }));
   }));
-  [box.querySelector("p").hidden, box.querySelector(".works").hidden] = [true, false];
+  box.querySelector(".works").hidden = false;
 })();
