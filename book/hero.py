@@ -1,7 +1,7 @@
 """The pictures on the landing page and in the README: the whole method on good and defective parts.
 
 `python -m book.hero` trains on the built-in set and writes `book/_static/hero.png`, the landing
-page's two strips of its defective parts, and `hero.json`, which says how they were made. Each
+pictures of its defective parts, and `hero.json`, which says how they were made. Each
 picture is the first of its kind in the test set; the kinds were chosen because they show the method
 at work. Chapter 1 shows those that it misses, too.
 """
@@ -66,9 +66,10 @@ def main() -> None:
         line[0].set_ylabel(title, fontsize=11)
         figures.outline(line[0], sample.mask)
     figure.savefig(STATIC / "hero.png", dpi=110, metadata={"Software": None})
-    for name, column in (("photograph", 0), ("heat", -1)):  # to be moved over each other
-        strip = np.concatenate([row[column] for row in rows[1:]], axis=1)
-        Image.fromarray(strip).save(STATIC / f"hero_{name}.webp", quality=90)
+    for (category, _), row in zip(SHOWN[1:], rows[1:], strict=True):  # to be moved over each other
+        for name, picture in (("photograph", row[0]), ("heat", row[-1])):
+            path = STATIC / f"hero_{category}_{name}.webp"
+            Image.fromarray(picture).save(path, quality=90)
     record = {"made_by": "python -m book.hero", "shown": SHOWN}
     record |= {"data": {"name": data.name, "hash": data.hash}, "encoder": method.encoder.source}
     record |= {"steps": STEPS, "seed": SEED, "seconds": round(time.monotonic() - start)}

@@ -4,7 +4,7 @@
 (() => {
   const MOST = 20, LARGEST = 2048, STRENGTH = 0.65; // photographs, pixels a side, opacity; ours
   const here = document.currentScript.src;
-  const box = document.getElementById("try-it");
+  const box = document.getElementById("detector");
   const [first, second] = box.querySelectorAll("fieldset");
   const status = box.querySelector("[role=status]");
   const figure = box.querySelector("figure");
@@ -240,8 +240,10 @@
       { alt: "your photograph", src: canvas.toDataURL("image/jpeg", 0.9) },
     ].map((each) => Object.assign(new Image(), each));
     await Promise.all(pictures.map((picture) => picture.decode()));
-    figure.querySelectorAll("img").forEach((old) => old.remove());
-    figure.firstElementChild.prepend(...pictures);
+    const frame = figure.querySelector(".adlib-compare"), handle = frame.lastElementChild;
+    frame.firstElementChild.replaceChildren(...pictures);
+    handle.value = handle.max; // all of the heat map
+    frame.style.setProperty("--cut", "100%");
     figure.hidden = false;
     box.found = { map: [...map], score, limit };
     const n = memory.length;

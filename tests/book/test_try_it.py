@@ -27,7 +27,7 @@ SPEC = find_spec(PACKAGE)
 assert SPEC is not None
 assert SPEC.origin is not None
 CELL = Path(SPEC.origin).parent / "data/images/cell1215.png"  # of another panel than the samples
-BUSY = "() => document.querySelector('#try-it').ariaBusy !== 'true'"
+BUSY = "() => document.querySelector('#detector').ariaBusy !== 'true'"
 
 
 def test_its_convolutions_compute_what_the_encoder_does() -> None:
@@ -50,7 +50,7 @@ def test_its_convolutions_compute_what_the_encoder_does() -> None:
 def look(page: Page) -> dict:
     """What the page found when it is idle again."""
     page.wait_for_function(BUSY)
-    return page.evaluate("document.querySelector('#try-it').found")
+    return page.evaluate("document.querySelector('#detector').found")
 
 
 @pytest.mark.timeout(600)
@@ -61,15 +61,17 @@ def test_a_dropped_photograph_gets_the_librarys_heat_map(small: Path, tmp_path: 
         page = browser.new_page(offline=True)
         page.set_default_timeout(300_000)
         page.goto((small / "book/try_it.html").as_uri())
-        one, two = page.locator("#try-it input[type=file]").all()
-        said = page.locator("#try-it [role=status]")
+        one, two = page.locator("#detector input[type=file]").all()
+        said = page.locator("#detector [role=status]")
         one.set_input_files([CELL])
         page.wait_for_function(BUSY)
         assert "At least three" in said.inner_text()
         assert two.is_disabled()
+        assert not page.get_by_text("needs JavaScript").is_visible()
+        assert page.get_by_text("Show this page a few good parts").is_visible()
         page.get_by_role("button", name="Take twelve").press("Enter")
         page.wait_for_function(BUSY)
-        samples = page.locator("#try-it .strip button")
+        samples = page.locator("#detector .strip button")
         verdicts = []
         for sample in samples.all():
             sample.press("Enter")
