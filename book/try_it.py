@@ -19,13 +19,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 import adlib
-from adlib.data.dataset import GOOD, ImageDataset
+from adlib.data.dataset import ImageDataset
 from adlib.figures import HEAT
 from adlib.nn.encoder import Encoder
 
 SCRIPT = "book/_static/try_it_model.js"  # made by each build, never committed
 CATEGORY = "poly"
-CELLS = range(1621, 1693)  # of the set's files; these show the method at work, not all do; ours
 LEARNT, LOOKED_AT = 12, 3  # cells to learn from, and defective ones to look at; ours
 COLOURS = 32  # steps of the heat map's colours; ours
 KINDS = (nn.Conv2d, nn.BatchNorm2d)
@@ -67,14 +66,16 @@ def layers(encoder: Encoder) -> list[dict[str, Any]]:
     return found
 
 
-def cells(images: ImageDataset) -> list[tuple[str, str]]:
-    """What experts call each sample cell, and its photograph as an address, by file number."""
-    numbered = {
-        int(re.sub(r"\D", "", Path(r.path).stem)): i for i, r in enumerate(images.references)
-    }
+def first(images: ImageDataset, count: int, *, good: bool) -> list[tuple[str, str]]:
+    """What experts call the first cells by file number, and their photographs as addresses.
+
+    No score has a say in the choice.
+    """
+    numbers = [int(re.sub(r"\D", "", Path(r.path).stem)) for r in images.references]
+    order = sorted(range(len(numbers)), key=numbers.__getitem__)
+    mine = [i for i in order if images.labels[i] != good]
     found = []
-    for number in sorted(numbered.keys() & set(CELLS)):
-        sample = images[numbered[number]]
+    for sample in images.select(mine[:count]):
         file = io.BytesIO()
         Image.fromarray(sample.image).convert("L").save(file, format="webp", quality=90)
         address = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
@@ -93,7 +94,6 @@ def script() -> str:
         shapes.append({"out": out, "each": each, "side": side, **layer})
     weights = torch.cat(values).half().numpy().astype("<f2").tobytes()
     data = adlib.load_data("solar", categories=(CATEGORY,))
-    train, test = cells(data.train), cells(data.test)
     model = {
         "size": encoder.size[0],
         "mean": encoder.mean.tolist(),
@@ -101,8 +101,7 @@ def script() -> str:
         "layers": shapes,
         "weights": base64.b64encode(weights).decode(),
         "colours": (255 * colormaps[HEAT](np.linspace(0, 1, COLOURS))[:, :3]).round().tolist(),
-        "good": [source for _, source in train[:LEARNT]],
-        "new": [c for c in test if c[0] == GOOD][:1]
-        + [c for c in test if c[0] != GOOD][:LOOKED_AT],
+        "good": [source for _, source in first(data.train, LEARNT, good=True)],
+        "new": first(data.test, 1, good=True) + first(data.test, LOOKED_AT, good=False),
     }
     return f"window.adlibNetwork = {json.dumps(model, separators=(',', ':'))};\n"

@@ -49,18 +49,23 @@ def plain(markdown: str) -> str:
     return " ".join(text.split())
 
 
-def shown(path: Path) -> Iterator[str]:
-    """What a page says in words: its Markdown, captions, and the words around computed numbers."""
+def written(path: Path) -> Iterator[str]:
+    """The Markdown of a page, and its captions."""
     if path.suffix == ".md":
         yield path.read_text(encoding="utf-8")
         return
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "markdown":
             yield cell.source
-            continue
-        figure = cell.metadata.get("mystnb", {})
-        yield figure.get("figure", {}).get("caption", "")
-        yield figure.get("image", {}).get("alt", "")
+        yield cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "")
+
+
+def shown(path: Path) -> Iterator[str]:
+    """What a page says: as written, in descriptions, and in words around computed numbers."""
+    yield from written(path)
+    cells = [] if path.suffix == ".md" else nbformat.read(path, as_version=4).cells
+    for cell in (c for c in cells if c.cell_type == "code"):
+        yield cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
         source = re.sub(r"^(\s*)[%!].*$", r"\1pass", cell.source, flags=re.MULTILINE)
         for call in ast.walk(ast.parse(source)):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Markdown":

@@ -9,10 +9,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
 
-from tests.book.test_numbers import without_code
+from tests.book.test_numbers import without_code, written
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -29,17 +28,6 @@ BARRED = re.compile(  # translated, stacked or empty
     r"|state.of.the.art|delve|leverag\w+|seamless\w*|robustly|crucial\w*)\b",
     re.IGNORECASE,
 )
-
-
-def read(path: Path) -> Iterator[str]:
-    """The Markdown of a page, and its captions."""
-    if path.suffix == ".md":
-        yield path.read_text(encoding="utf-8")
-        return
-    for cell in nbformat.read(path, as_version=4).cells:
-        if cell.cell_type == "markdown":
-            yield cell.source
-        yield cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "")
 
 
 def sentences(markdown: str) -> Iterator[str]:
@@ -64,7 +52,7 @@ def long(markdown: str) -> list[str]:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
 def test_sentences_are_short_and_words_are_plain(path: Path) -> None:
-    texts = list(read(path))
+    texts = list(written(path))
     assert [found for text in texts for found in long(text)] == []
     plain = [re.sub(r"`[^`]*`", "", text) for text in texts]
     assert [hit[0] for text in plain for hit in BARRED.finditer(text)] == []
