@@ -21,13 +21,13 @@ GOOD = "good"  # the name of the folder of normal images in MVTec AD
 class Sample:
     """One decoded image at its original size."""
 
-    image: UInt8[np.ndarray, "h w 3"]  # sRGB, 8 bit, upright
-    # True where a pixel is defective; all False if normal; None for a defective one without mask
+    image: UInt8[np.ndarray, "h w 3"]  #: sRGB, 8 bit, upright
+    #: True where a pixel is defective; all False if normal; None for a defective one without mask
     mask: Bool[np.ndarray, "h w"] | None
-    label: bool  # True for anomalous
-    category: str  # the product or surface shown
-    defect: str  # the kind of defect, "good" when normal
-    path: str  # the file, or a made name such as "builtin/weave/test/cut/003"
+    label: bool  #: True for anomalous
+    category: str  #: the product or surface shown
+    defect: str  #: the kind of defect, "good" when normal
+    path: str  #: the file, or a made name such as "builtin/weave/test/cut/003"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +137,13 @@ class ImageDataset:
 class DataSplits:
     """A data set: normal images to train on, images to test on, and the licence to show."""
 
-    name: str  # in a record
-    train: ImageDataset  # normal images only
-    test: ImageDataset  # normal and anomalous images, none of them in `train` or `seen`
-    notice: str = ""  # licence and citation, to be shown before use; empty where nothing is asked
-    seen: ImageDataset | None = None  # defects to train on (`adlib.data.split.supervise`), or None
-    drawn: tuple[int, int] | None = None  # how many of each category were asked for, and the seed
-    notes: tuple[str, ...] = ()  # sentences about surprises in the files
+    name: str  #: in a record
+    train: ImageDataset  #: normal images only
+    test: ImageDataset  #: normal and anomalous images, none of them in `train` or `seen`
+    notice: str = ""  #: licence and citation, to be shown before use; empty where nothing is asked
+    seen: ImageDataset | None = None  #: defects to train on (`adlib.data.split.supervise`), or None
+    drawn: tuple[int, int] | None = None  #: how many of each category were asked for, and the seed
+    notes: tuple[str, ...] = ()  #: sentences about surprises in the files
 
     @property
     def categories(self) -> tuple[str, ...]:

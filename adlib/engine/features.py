@@ -206,8 +206,8 @@ class CacheFile:
 
     path: Path
     mib: float
-    days: float  # since it was last used
-    about: dict[str, str]  # encoder, frame and images, in words; empty for a leftover
+    days: float  #: since it was last used
+    about: dict[str, str]  #: encoder, frame and images, in words; empty for a leftover
 
 
 def cache_files() -> list[CacheFile]:
@@ -239,6 +239,8 @@ def prune_cache(older: float = 0.0) -> float:
         older: Only files that were not used for so many days, at least 0.
     Returns:
         What was freed, in MiB.
+    Raises:
+        ValueError: `older` is negative or not a number.
     """
     if not older >= 0:  # so that NaN is refused as well
         raise ValueError(f"expected an age of 0 days or more, got {older}")

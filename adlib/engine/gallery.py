@@ -61,7 +61,7 @@ class Region:
     width: int
     height: int
     area: int
-    peak: float  # the highest value of the map in it
+    peak: float  #: the highest value of the map in it
 
 
 def find_regions(

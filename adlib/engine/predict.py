@@ -29,13 +29,13 @@ Predicted = tuple[str, UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h2 w2"], f
 class Prediction:
     """What a method says of images; without a calibration it decides nothing."""
 
-    paths: list[str]  # their files, or "image 0", "image 1", ...
-    maps: list[Float[np.ndarray, "_ _"]]  # at the images' own sizes
-    scores: Float[np.ndarray, " n"]  # larger is more anomalous
-    decisions: Bool[np.ndarray, " n"] | None  # True where the score is above the threshold
-    threshold: float | None  # above it an image is called defective
-    masks: list[Bool[np.ndarray, "_ _"]] | None = None  # where a map is above `pixel_threshold`
-    pixel_threshold: float | None = None  # a share `rate` of normal images shows a pixel above it
+    paths: list[str]  #: their files, or "image 0", "image 1", ...
+    maps: list[Float[np.ndarray, "_ _"]]  #: at the images' own sizes
+    scores: Float[np.ndarray, " n"]  #: larger is more anomalous
+    decisions: Bool[np.ndarray, " n"] | None  #: True where the score is above the threshold
+    threshold: float | None  #: above it an image is called defective
+    masks: list[Bool[np.ndarray, "_ _"]] | None = None  #: where a map is above `pixel_threshold`
+    pixel_threshold: float | None = None  #: a share `rate` of normal images shows a pixel above it
 
 
 def predict(

@@ -48,29 +48,29 @@ class Record(Mapping[str, Any]):
     """
 
     method: str
-    config: dict[str, Any]  # with the values that the encoder decided
-    encoder: dict[str, Any] | None = None  # `name` and `sha256` of the frozen part
-    data: dict[str, Any]  # `name` and `hash` of the test images
-    trained_on: dict[str, Any] | None = None  # `name` and `hash` of the training images
-    drawn: list[int] | tuple[int, ...] | None = None  # defects a category out of the test; seed
-    categories: dict[str, dict[str, float | None]]  # the metrics of each, by name
-    mean: dict[str, float | None]  # over the categories
-    protocol: dict[str, Any]  # how maps and masks became numbers
-    pixel_error_bounds: dict[str, Any] | None = None  # of streamed metrics, by category
-    images: dict[str, Any] | None = None  # labels and scores, by category; on request
-    intervals: dict[str, Any] | None = None  # two ends of each metric, by category; on request
-    decisions: dict[str, Any] | None = None  # `adlib.engine.decisions` at the threshold, if any
-    seed: int | None  # of the training; None for a method never trained, as are the next ones
+    config: dict[str, Any]  #: with the values that the encoder decided
+    encoder: dict[str, Any] | None = None  #: `name` and `sha256` of the frozen part
+    data: dict[str, Any]  #: `name` and `hash` of the test images
+    trained_on: dict[str, Any] | None = None  #: `name` and `hash` of the training images
+    drawn: list[int] | tuple[int, ...] | None = None  #: defects a category out of the test; seed
+    categories: dict[str, dict[str, float | None]]  #: the metrics of each, by name
+    mean: dict[str, float | None]  #: over the categories
+    protocol: dict[str, Any]  #: how maps and masks became numbers
+    pixel_error_bounds: dict[str, Any] | None = None  #: of streamed metrics, by category
+    images: dict[str, Any] | None = None  #: labels and scores, by category; on request
+    intervals: dict[str, Any] | None = None  #: two ends of each metric, by category; on request
+    decisions: dict[str, Any] | None = None  #: `adlib.engine.decisions` at the threshold, if any
+    seed: int | None  #: of the training; None for a method never trained, as are the next ones
     steps: int | None
-    holdout: float | None = None  # share of the normal images
-    seconds: float | None  # of the training
-    test_seconds: float | None = None  # of the evaluation
-    peak_memory_mib: float | None  # the most that the process held
-    device: str  # where it was scored
-    precision: str | None = None  # of matrix products
-    versions: dict[str, str]  # of the packages that a number can depend on
-    commit: str | None  # of adlib's source; None outside git
-    extras: dict[str, Any] = field(default_factory=dict)  # any other keys, such as "arm"
+    holdout: float | None = None  #: share of the normal images
+    seconds: float | None  #: of the training
+    test_seconds: float | None = None  #: of the evaluation
+    peak_memory_mib: float | None  #: the most that the process held
+    device: str  #: where it was scored
+    precision: str | None = None  #: of matrix products
+    versions: dict[str, str]  #: of the packages that a number can depend on
+    commit: str | None  #: of adlib's source; None outside git
+    extras: dict[str, Any] = field(default_factory=dict)  #: any other keys, such as "arm"
 
     @staticmethod
     def from_json(value: Any) -> "Record":

@@ -66,10 +66,10 @@ class RunError(ValueError):
 class Run:
     """A trained method and where it came from."""
 
-    method: Any  # calibrated
-    losses: list[float] = field(default_factory=list)  # one a step
-    provenance: Record = field(default_factory=dict)  # seed, steps, seconds, data, versions, ...
-    path: Path | None = None  # the folder that it was written to
+    method: Any  #: calibrated
+    losses: list[float] = field(default_factory=list)  #: one a step
+    provenance: Record = field(default_factory=dict)  #: seed, steps, seconds, data, versions, ...
+    path: Path | None = None  #: the folder that it was written to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class EncoderIdentity:
     """The frozen encoder that a run was trained on."""
 
     name: str
-    source: str  # where it was found
+    source: str  #: where it was found
     sha256: str
 
 

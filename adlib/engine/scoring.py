@@ -42,12 +42,12 @@ CHUNK = 8  # cached images through the decoder at a time when scoring
 class Scored:
     """The part of a record that one category has."""
 
-    metrics: dict[str, float | None]  # fractions; None for pixels without masks or defects
-    bounds: dict[str, float] | None  # of the error of pixel metrics that were streamed
-    scores: Float[np.ndarray, " n"]  # of its images, in their order
-    images: dict[str, list]  # labels, and the same scores as a record has them
-    intervals: dict[str, list[float]]  # two ends of each metric that can have some
-    lost: list[str]  # files whose masks show a defect that the protocol takes away
+    metrics: dict[str, float | None]  #: fractions; None for pixels without masks or defects
+    bounds: dict[str, float] | None  #: of the error of pixel metrics that were streamed
+    scores: Float[np.ndarray, " n"]  #: of its images, in their order
+    images: dict[str, list]  #: labels, and the same scores as a record has them
+    intervals: dict[str, list[float]]  #: two ends of each metric that can have some
+    lost: list[str]  #: files whose masks show a defect that the protocol takes away
 
 
 def check_method(method: object) -> None:

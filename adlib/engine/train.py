@@ -127,7 +127,8 @@ def fit(
         folds: Instead of `holdout`, the number of folds of the normal images. A model trained on
             the others scores each fold, all scores calibrate, and the model that is kept trains on
             all images. It takes `folds` + 1 trainings, and only the last one resumes. The threshold
-            is rather too high than too low (compare CV+ of Barber et al. 2021).
+            is rather too high than too low, without a guarantee (compare CV+ of Barber et al. 2021,
+            which would keep every model).
         device: Defaults to the GPU if there is one.
         precision: "auto", "fp32", "bf16" or "fp16" for matrix products; sums stay in fp32.
         options: How it is computed and watched.
@@ -136,6 +137,8 @@ def fit(
     Warns:
         RuntimeWarning: Images occur twice; Pro-AD's constraint cannot hold; or a method that
             learns from defects got none, or some that its frame cuts off.
+    Returns:
+        The run: the calibrated method, its losses, its provenance and where it was written.
     Raises:
         RunError: `out` holds a finished run or another one's checkpoints, or is being written.
         ValueError: Too few steps, defects among the training images, nothing to train on, or a

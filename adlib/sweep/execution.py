@@ -42,13 +42,15 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 class Job:
     """All that the points of a sweep share; of plain values, to be sent to other machines."""
 
-    out: str  # the sweep's folder, which every worker must see under this path
-    takes_out: bool  # whether the notebook is given the point's folder as its parameter `out`
-    notebook: dict[str, str]  # its file's name, and the SHA-256 under which OUT/notebooks has it
-    timeout: float | None = None  # seconds that an attempt may take
-    retries: int = 0  # of a point that failed
-    threads: int | None = None  # of the kernel's libraries; None leaves them as the worker has them
-    gpus: tuple[str, ...] = ()  # CUDA_VISIBLE_DEVICES of each worker of this machine
+    out: str  #: the sweep's folder, which every worker must see under this path
+    takes_out: bool  #: whether the notebook is given the point's folder as its parameter `out`
+    notebook: dict[str, str]  #: its file's name, and the SHA-256 under which OUT/notebooks has it
+    timeout: float | None = None  #: seconds that an attempt may take
+    retries: int = 0  #: of a point that failed
+    threads: int | None = (
+        None  #: of the kernel's libraries; None leaves them as the worker has them
+    )
+    gpus: tuple[str, ...] = ()  #: CUDA_VISIBLE_DEVICES of each worker of this machine
 
 
 def attempt(

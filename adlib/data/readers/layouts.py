@@ -88,12 +88,12 @@ LAYOUTS: dict[str, Layout] = {
 class Found:
     """What a folder holds of a benchmark."""
 
-    train: list[ImageRef] = field(default_factory=list)  # normal images to train on
+    train: list[ImageRef] = field(default_factory=list)  #: normal images to train on
     test: list[ImageRef] = field(default_factory=list)
-    seen: list[ImageRef] = field(default_factory=list)  # defective images of the training split
-    missing: list[str] = field(default_factory=list)  # files that should be there and are not
-    wrong: list[str] = field(default_factory=list)  # sentences about contradictions
-    strays: list[str] = field(default_factory=list)  # images without a place, masks without image
+    seen: list[ImageRef] = field(default_factory=list)  #: defective images of the training split
+    missing: list[str] = field(default_factory=list)  #: files that should be there and are not
+    wrong: list[str] = field(default_factory=list)  #: sentences about contradictions
+    strays: list[str] = field(default_factory=list)  #: images without a place, masks without image
 
     @property
     def all(self) -> list[ImageRef]:

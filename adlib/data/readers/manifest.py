@@ -120,14 +120,14 @@ def list_manifest(
         are = f"s that {table} names are" if len(lost) > 1 else f" that {table} names is"
         raise FileNotFoundError(f"{len(lost)} file{are} not there, the first is {file} ({where})")
     shared = [m for m, n in Counter(r.reference.mask for r in rows).items() if m and n > 1]
-    note = (
-        f"{len(shared)} of the masks in {table} belong to several images each, such as "
-        f"{'/'.join(shared[:1])}: make sure that their defects are the same"
-    )
+    notes = [
+        f"{len(shared)} of the masks in {table} belong to several images each, such as {mask}: "
+        "make sure that their defects are the same"
+        for mask in shared[:1]
+    ]
     images = {k: ImageDataset(v, read_own, hash_files) for k, v in splits.items()}
     seen = images["seen"] if splits["seen"] else None
-    notes = (note,) if shared else ()
-    return DataSplits(table.stem, images["train"], images["test"], seen=seen, notes=notes)
+    return DataSplits(table.stem, images["train"], images["test"], seen=seen, notes=tuple(notes))
 
 
 def list_paths(table: Path) -> list[Path]:
