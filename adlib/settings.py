@@ -82,6 +82,9 @@ SHARED: Mapping[str, str] = {
     "the default one. Raise both if defects are small; time and memory grow with the area.",
     "resize": "Resize an image to this height and width first, then keep only the middle (--size). "
     "Defaults to no cut. Do not cut if defects can lie near the border.",
+    "tile": "Cut photographs into squares of this side in pixels, each seen at --size. Set it if "
+    "defects are small on large photographs; it takes as much longer as there are squares.",
+    "overlap": "Pixels that two neighbouring squares share; at least as long as your defects.",
     "layers": "For experts: layers of the encoder whose outputs are used, counted from 0. Defaults "
     "to the encoder's recommended ones.",
     "blocks": "Size of the trained part, in blocks. More take longer and need more memory; "

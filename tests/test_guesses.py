@@ -14,7 +14,13 @@ from adlib.settings import Origin, help_texts, origins
 from adlib.study.guesses import Guess, choices_table, effects_table, guesses
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACES = {"weights", "offline", "resize"}  # where weights are, what is cut: no guess
+PLACES = {
+    "weights",
+    "offline",
+    "resize",
+    "tile",
+    "overlap",
+}  # where weights are, what is cut: no guess
 PARTS = {  # the modules that each method is made of
     "pro-ad": "methods/pro_ad nn/attention nn/constraint nn/coreset nn/dictionary "
     "nn/reconstruction nn/stable_adamw",

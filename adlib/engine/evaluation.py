@@ -6,16 +6,15 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from adlib.data.dataset import DataSplits, ImageDataset
 from adlib.data.split import refuse_seen, supervise, without_seen
 from adlib.engine import runs
 from adlib.engine.decisions import decisions
-from adlib.engine.features import cached_features
+from adlib.engine.features import cached_features, select, tiles_of
 from adlib.engine.record import Record, check_place
-from adlib.engine.scoring import OURS, SPAN, Scored, check_method, score_category, score_features
+from adlib.engine.scoring import OURS, SPAN, Scored, check_method, score_category, score_photographs
 from adlib.methods.config import resolved
 from adlib.methods.detector import Detector
 from adlib.metrics import EvaluationProtocol, mean_over
@@ -34,9 +33,11 @@ def scores_of(
     check_method(method)
     device = next(method.parameters()).device
     dtype = choose_dtype(precision, device)
-    features = cached_features(method, images, device=device, dtype=dtype)
-    parts = [score_features(method, part, dtype)[1] for part in features.split(SPAN)]
-    return np.concatenate(parts)
+    tiles = tiles_of(method, images)
+    features = cached_features(method, tiles or images, device=device, dtype=dtype)
+    spans = (range(i, min(i + SPAN, len(images))) for i in range(0, len(images), SPAN))
+    parts = (select(features, tiles, span) for span in spans)
+    return np.concatenate([score_photographs(method, *part, dtype)[1] for part in parts])
 
 
 def evaluate(
@@ -103,12 +104,16 @@ def evaluate(
                 f"images, got {good} normal and {bad} anomalous"
             )
     _warn_of_unknown_categories(method, data)
-    features = cached_features(method, data.test, device=device, dtype=dtype, label="encode test")
+    tiles = tiles_of(method, data.test)
+    place = {"device": device, "dtype": dtype, "label": "encode test"}
+    features = cached_features(method, tiles or data.test, **place)
     found: dict[str, Scored] = {}
     for category in track(data.test.categories, "score", unit="category"):
         mine = np.flatnonzero(names == category)
-        images, part = data.test.select(mine), features[torch.from_numpy(mine)]
-        found[category] = score_category(method, images, part, dtype, protocol, intervals)
+        part, photographs = select(features, tiles, mine.tolist())
+        found[category] = score_category(
+            method, data.test.select(mine), part, dtype, protocol, intervals, photographs
+        )
     if lost := [path for each in found.values() for path in each.lost]:
         bare = [repr(c) for c, each in found.items() if each.lost and each.metrics["aupro"] is None]
         warnings.warn(

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from adlib import __version__
 from adlib.engine import runs
-from adlib.engine.features import transform_of
+from adlib.engine.features import tiling_of, transform_of
 from adlib.engine.scoring import OURS, score_features
 from adlib.methods.detector import Detector
 from adlib.metrics.threshold import DEFAULT_RATE
@@ -87,6 +87,8 @@ def export_onnx(
     """
     out = Path(out)
     check_request(out, opset)
+    if tiling_of(method) is not None:
+        raise ValueError("a run with tiles cannot be exported: one graph takes one size of image")
     if method.calibration is None:
         raise ValueError(
             "this run has no threshold to export: it was trained with holdout 0, or on one image"

@@ -17,7 +17,7 @@ import os
 import struct
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -29,6 +29,7 @@ from jaxtyping import Float, Float16
 from torch import Tensor
 
 from adlib.data.dataset import ImageDataset
+from adlib.data.tiles import Tiled, TiledImages, Tiling
 from adlib.data.transform import ImageTransform
 from adlib.methods.detector import Detector
 from adlib.system.disk import (
@@ -56,8 +57,30 @@ def cache_folder() -> Path:
 
 
 def transform_of(method: Detector) -> ImageTransform:
-    """The frame that a method's config asks for."""
-    return ImageTransform(size=method.config.size, resize=getattr(method.config, "resize", None))
+    """The frame that a method's config asks for; of a tile nothing is cut off."""
+    resize = None if tiling_of(method) else getattr(method.config, "resize", None)
+    return ImageTransform(size=method.config.size, resize=resize)
+
+
+def tiling_of(method: Detector) -> Tiling | None:
+    """How a method's config cuts photographs into tiles, if it does."""
+    side = getattr(method.config, "tile", None)  # PRN has none
+    return None if side is None else Tiling(side=side, overlap=method.config.overlap)
+
+
+def tiles_of(method: Detector, images: ImageDataset) -> TiledImages | None:
+    """The tiles of images, where a method's config asks for tiles."""
+    tiling = tiling_of(method)
+    return None if tiling is None else TiledImages(images, tiling)
+
+
+def select(
+    features: Float[Tensor, "n g t c"], tiles: TiledImages | None, indices: Sequence[int]
+) -> tuple[Float[Tensor, "m g t c"], list[Tiled] | None]:
+    """Return the features of some images; or those of all tiles, and where the images' lie."""
+    if tiles is None:
+        return features[list(indices)], None
+    return features, [tiles.photographs[i] for i in indices]
 
 
 def cache_key(method: Detector, images: ImageDataset, dtype: torch.dtype) -> str:

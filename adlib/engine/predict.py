@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float16, UInt8
+from torch import Tensor
 
 from adlib.data.dataset import ImageDataset
 from adlib.data.readers.pictures import Picture, check_pictures, list_pictures, read_each
-from adlib.engine.features import transform_of
-from adlib.engine.scoring import check_method, score_features
+from adlib.data.tiles import Tiled, Tiling
+from adlib.engine.features import tiling_of, transform_of
+from adlib.engine.scoring import check_method, score_features, score_tiles
 from adlib.methods.detector import Detector
 from adlib.metrics.threshold import DEFAULT_RATE
 from adlib.system.hardware import autocast, choose_dtype
@@ -108,9 +110,13 @@ def predict_each(
         raise ValueError(f"batch must be at least 1, got {batch}")
     pictures = check_pictures(list_pictures(images), unreadable)
     dtype = choose_dtype(precision, next(method.parameters()).device)
+    tiling = tiling_of(method)
     waiting: list[tuple[str, np.ndarray]] = []
     read = read_each(pictures, unreadable)
     for each in track(read, "predict", total=len(pictures), unit="image"):
+        if tiling is not None:
+            yield _predict_tiled(method, *each, tiling, dtype, batch, enlarge)
+            continue
         waiting.append(each)
         pixels = sum(image.shape[0] * image.shape[1] for _, image in waiting)
         if len(waiting) == batch or pixels > PIXELS:
@@ -124,20 +130,56 @@ def _predict_batch(
     method: Detector, named: list[tuple[str, np.ndarray]], dtype: torch.dtype, enlarge: bool
 ) -> Iterator[Predicted]:
     """Yield what `predict_each` does of images that are computed together."""
+    features = _encode(method, [image for _, image in named], dtype)
+    maps, scores = score_features(method, features, dtype)
+    for (path, image), heat, score in zip(named, maps, scores, strict=True):
+        yield _predicted(path, image, heat, float(score), dtype, enlarge)
+
+
+def _predict_tiled(
+    method: Detector,
+    path: str,
+    image: UInt8[np.ndarray, "h w 3"],
+    tiling: Tiling,
+    dtype: torch.dtype,
+    batch: int,
+    enlarge: bool,
+) -> Predicted:
+    """Return what `predict_each` yields of a photograph, `batch` of its tiles at a time."""
+    tiles = tiling.cut(image)
+    parts = [_encode(method, tiles[i : i + batch], dtype) for i in range(0, len(tiles), batch)]
+    height, width = image.shape[:2]
+    photograph = Tiled(slice(0, len(tiles)), height, width)
+    (heat,), (score,) = score_tiles(method, torch.cat(parts), dtype, [photograph])
+    return _predicted(path, image, heat, float(score), dtype, enlarge)
+
+
+def _encode(
+    method: Detector, images: list[np.ndarray], dtype: torch.dtype
+) -> Float16[Tensor, "b g t c"]:
+    """Return the features of images, in fp16 as from the cache."""
     device, transform = next(method.parameters()).device, transform_of(method)
-    pixels = torch.from_numpy(np.stack([transform.image(image) for _, image in named]))  # b 3 h w
+    pixels = torch.from_numpy(np.stack([transform.image(image) for image in images]))  # b 3 h w
     with torch.no_grad(), autocast(device, dtype):
-        features = method.encode(pixels.to(device))
-    maps, scores = score_features(method, features.half(), dtype)  # fp16, as from the cache
-    finite = np.isfinite(maps).all(axis=(1, 2)) & np.isfinite(scores)
-    if not finite.all():
-        path = printable(named[int(np.argmin(finite))][0])
+        return method.encode(pixels.to(device)).half()
+
+
+def _predicted(
+    path: str,
+    image: np.ndarray,
+    heat: np.ndarray,
+    score: float,
+    dtype: torch.dtype,
+    enlarge: bool,
+) -> Predicted:
+    """Check an image's map and score, and bring the map to the image's size with `enlarge`."""
+    if not (np.isfinite(heat).all() and np.isfinite(score)):
         cure = "try precision fp32"
         if dtype == torch.float32:
             cure = "its features leave the range of fp16, or the weights are not finite"
-        raise FloatingPointError(f"{path}: the anomaly map or its score is not finite; {cure}")
-    for (path, image), heat, score in zip(named, maps, scores, strict=True):
-        if enlarge:
-            one = torch.from_numpy(heat)[None, None]
-            heat = F.interpolate(one, image.shape[:2], mode="bilinear")[0, 0].numpy()
-        yield path, image, heat, float(score)
+        where = printable(path)
+        raise FloatingPointError(f"{where}: the anomaly map or its score is not finite; {cure}")
+    if enlarge:
+        one = torch.from_numpy(heat)[None, None]
+        heat = F.interpolate(one, image.shape[:2], mode="bilinear")[0, 0].numpy()
+    return path, image, heat, score

@@ -1,7 +1,7 @@
 """From features to maps and scores, and from those to the seven metrics of a category."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from adlib.data.dataset import ImageDataset
+from adlib.data.tiles import Tiled
 from adlib.engine import runs
-from adlib.engine.features import transform_of
+from adlib.engine.features import tiling_of, transform_of
 from adlib.engine.record import METRICS
 from adlib.methods.detector import Detector
 from adlib.metrics import (
@@ -77,6 +78,42 @@ def score_features(
     return prepared, image_scores(prepared, protocol)
 
 
+def score_tiles(
+    method: Detector,
+    features: Float[Tensor, "n g t c"],
+    dtype: torch.dtype,
+    photographs: Sequence[Tiled],
+    protocol: EvaluationProtocol = OURS,
+) -> tuple[list[Float[np.ndarray, "_ _"]], Float[np.ndarray, " k"]]:
+    """Turn the features of n tiles into a joined map and a score for each of k photographs.
+
+    The score is the highest of its tiles. A tile is prepared as a whole image is, but for a crop.
+    """
+    tiling, rule = tiling_of(method), replace(protocol, crop=None, size=OURS.size)
+    assert tiling is not None, "only of a method with tiles"
+    maps, scores = [], []
+    for photograph in photographs:
+        each, found = score_features(method, features[photograph.rows], dtype, rule)
+        maps.append(tiling.join(each, photograph.height, photograph.width))
+        scores.append(found.max())
+    return maps, np.array(scores)
+
+
+def score_photographs(
+    method: Detector,
+    features: Float[Tensor, "n g t c"],
+    photographs: Sequence[Tiled] | None,
+    dtype: torch.dtype,
+    protocol: EvaluationProtocol = OURS,
+) -> tuple[Float[np.ndarray, "k h w"], Float[np.ndarray, " k"]]:
+    """Return prepared maps and scores, of k = n images or of `photographs` in tiles."""
+    if photographs is None:
+        return score_features(method, features, dtype, protocol)
+    maps, scores = score_tiles(method, features, dtype, photographs, protocol)
+    rule = replace(protocol, smoothing=None)  # of the tiles already
+    return np.concatenate([prepare_maps(heat[None], rule) for heat in maps]), scores
+
+
 def score_category(
     method: Detector,
     images: ImageDataset,
@@ -84,9 +121,11 @@ def score_category(
     dtype: torch.dtype,
     protocol: EvaluationProtocol,
     intervals: bool = False,
+    photographs: Sequence[Tiled] | None = None,
 ) -> Scored:
     """Score one category, with intervals over its images if they are asked for.
 
+    The features are of the n images, or of the tiles in which `photographs` finds each image's.
     Maps and masks are held span by span; all together only where the exact metrics need them.
     """
     rule, stream = protocol, None
@@ -106,7 +145,11 @@ def score_category(
                 if sample.label and not sample.mask.any():
                     blank.append(sample.path)
         rule = at_one_size(protocol, [*sizes])
-        maps, scores = score_features(method, features[start : start + SPAN], dtype, rule)
+        part = slice(start, start + SPAN)
+        if photographs is None:
+            maps, scores = score_features(method, features[part], dtype, rule)
+        else:
+            maps, scores = score_photographs(method, features, photographs[part], dtype, rule)
         scored.append(scores)
         masked = masked and len(masks) == len(span)
         if not masked:  # no pixel metrics for a category that lacks a mask

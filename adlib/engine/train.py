@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from adlib.data.order import batch_order, folds_of, hold_out, noise_seed
 from adlib.data.tools.duplicates import duplicates
 from adlib.engine import runs
 from adlib.engine.checkpoint import Checkpointer, TrainingState
-from adlib.engine.features import cached_features
-from adlib.engine.scoring import score_features
+from adlib.engine.features import cached_features, select, tiles_of
+from adlib.engine.scoring import score_features, score_tiles
 from adlib.methods.detector import Detector
 from adlib.metrics.threshold import calibrate
 from adlib.system.disk import to_json
@@ -181,18 +181,25 @@ def fit(
     with runs.claimed(out) if out is not None and first else nullcontext():
         accelerator.wait_for_everyone()
         method.to(place)
-        features = cached_features(method, data.train, device=place, dtype=dtype)
-        scored: list[tuple[np.ndarray, np.ndarray]] = []
+        tiles = tiles_of(method, data.train)
+        pieces = data if tiles is None else replace(data, train=tiles)
+        features = cached_features(method, pieces.train, device=place, dtype=dtype)
+        scored: list[tuple[list[np.ndarray], np.ndarray]] = []
 
         def learn(fitted: list[int], held: list[int], folder: Path | None) -> Any:
             """Train on some of the images, and score those that are held out."""
             keeper = Checkpointer(folder, about, options.checkpoint_every, first)
+            rows = fitted if tiles is None else tiles.rows(fitted)
             found = _train(
-                method, data, features, fitted, steps, seed, place, accelerator, keeper, options,
+                method, pieces, features, rows, steps, seed, place, accelerator, keeper, options,
                 on_step,
             )  # fmt: skip
             if held:
-                scored.append(score_features(method, features[held], dtype))
+                part, photographs = select(features, tiles, held)
+                if photographs is None:
+                    scored.append(([*(made := score_features(method, part, dtype))[0]], made[1]))
+                else:
+                    scored.append(score_tiles(method, part, dtype, photographs))
             return found
 
         for part in parts:
@@ -201,7 +208,8 @@ def fit(
         before = time.perf_counter() - started
         losses, facts = learn(fitted, held, None if out is None else runs.checkpoints_of(out))
         if held := [i for part in parts for i in part] + held:
-            maps, scores = (np.concatenate(some) for some in zip(*scored, strict=True))
+            maps = [heat for some, _ in scored for heat in some]
+            scores = np.concatenate([some for _, some in scored])
             names = [data.train.references[i].category for i in held]
             method.calibration = calibrate(scores, names, maps)
         seen = data.seen if method.learns_from_defects else None

@@ -81,8 +81,8 @@ RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = MappingProxyType(
 def check(config: Any, *, zero: tuple[str, ...] = (), even_blocks: bool = True) -> None:
     """Refuse what no run can be made with; None, "as the encoder has it", passes.
 
-    A field whose type is a `Literal` must have one of its words. Whole numbers must be at least 1,
-    but `dictionary`, `warmup` and those in `zero` may be 0. `RANGES` has the other fields.
+    A field whose type is a `Literal` must have one of its words. Whole numbers must be at least 1;
+    `dictionary`, `overlap`, `warmup` and those in `zero` may be 0. `RANGES` has the other fields.
 
     Args:
         config: A method's config, a dataclass.
@@ -98,7 +98,7 @@ def check(config: Any, *, zero: tuple[str, ...] = (), even_blocks: bool = True) 
         if value is None:
             continue
         if hint in (int, int | None):
-            least = 0 if name in ("dictionary", "warmup", *zero) else 1
+            least = 0 if name in ("dictionary", "overlap", "warmup", *zero) else 1
             whole = isinstance(value, Integral)
             good, expected = value >= least and whole, f"be at least {least}" if whole else WHOLE
         elif name in RANGES:
@@ -110,6 +110,8 @@ def check(config: Any, *, zero: tuple[str, ...] = (), even_blocks: bool = True) 
             continue
         if not good:
             raise ValueError(f"{name} must {expected}, got {value}")
+    if getattr(config, "tile", None) is not None and config.overlap >= config.tile:
+        raise ValueError(f"overlap must be below the tile's {config.tile}, got {config.overlap}")
     if even_blocks and config.blocks % 2:
         raise ValueError(f"blocks must be even (two groups of outputs), got {config.blocks}")
 

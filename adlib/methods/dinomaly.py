@@ -54,6 +54,8 @@ class DinomalyConfig:
         224,
     )
     resize: tuple[int, int] | None = None
+    tile: int | None = None
+    overlap: int = 64
     layers: Annotated[tuple[int, ...] | None, Origin("read", "Dinomaly: blocks 2 to 9")] = None
     blocks: Annotated[int, Origin("ours", "for CPUs; 8 in Dinomaly")] = 2
     heads: Annotated[int | None, Origin("read", "Dinomaly")] = None

@@ -55,6 +55,8 @@ class INPFormerConfig:
         224,
     )
     resize: tuple[int, int] | None = None
+    tile: int | None = None
+    overlap: int = 64
     layers: Annotated[tuple[int, ...] | None, Origin("read", "INP-Former: blocks 2 to 9")] = None
     prototypes: Annotated[int, Origin("read", "INP-Former")] = 6
     """How many feature vectors are drawn out of each image to rebuild it from. More of them can

@@ -47,6 +47,8 @@ class PatchCoreConfig:
     offline: bool = False
     size: Annotated[tuple[int, int], Origin("read", "PatchCore")] = (224, 224)
     resize: tuple[int, int] | None = None
+    tile: int | None = None
+    overlap: int = 64
     layers: Annotated[tuple[int, ...] | None, Origin("ours", "as for the other methods")] = None
     patch: Annotated[int, Origin("ours", "by the rule of nearest.yml; 3 in PatchCore")] = 1
     """Side of the neighbourhood that is averaged around each place, an odd number. Raise it if

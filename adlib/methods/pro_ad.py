@@ -60,6 +60,8 @@ class ProADConfig:
         tuple[int, int], Origin("ours", "for CPUs; 448 cut to 392 is inferred from Dinomaly")
     ] = (224, 224)
     resize: tuple[int, int] | None = None
+    tile: int | None = None
+    overlap: int = 64
     layers: Annotated[
         tuple[int, ...] | None,
         Origin("second-hand", "a review; counting from 0 is inferred from Dinomaly"),

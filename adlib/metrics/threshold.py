@@ -4,6 +4,7 @@ Both come from held-out *normal* images only, never from a defect or the test se
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -107,7 +108,7 @@ def _rank(n: int, rate: float) -> int:
 
 
 def calibrate(
-    scores: Float[np.ndarray, " n"], categories: list[str], maps: Float[np.ndarray, "n h w"]
+    scores: Float[np.ndarray, " n"], categories: list[str], maps: Iterable[Float[np.ndarray, "_ _"]]
 ) -> Calibration:
     """Calibrate on n held-out normal images: their scores, categories and maps."""
     by_category: dict[str, list[float]] = {c: [] for c in sorted(set(categories))}
@@ -115,6 +116,7 @@ def calibrate(
     for score, category, heat in zip(scores.tolist(), categories, maps, strict=True):
         by_category[category].append(score)
         peaks[category].append(float(heat.max()))
-    low, top = (float(q) for q in np.quantile(maps, [0.5, 0.999]))
+    pixels = np.concatenate([heat.ravel() for heat in maps])
+    low, top = (float(q) for q in np.quantile(pixels, [0.5, 0.999]))
     high = low + 2 * max(top - low, 1e-6)
     return Calibration(scores=by_category, low=low, high=high, peaks=peaks)
