@@ -33,8 +33,8 @@ Group = tuple[str, Sequence[str]]
 RESEARCH = "Research only, change nothing here (ablations)"
 ANY: Sequence[Group] = (("Options", ()), ("Machine", ("device", "precision")))
 TRAIN: Sequence[Group] = (
-    ("Data", ("data", "categories", "holdout", "folds", "seen", "size", "resize", "tile",
-              "overlap")),
+    ("Data", ("data", "categories", "holdout", "folds", "roi", "seen", "size", "resize",
+              "tile", "overlap")),
     ("Model", ("preset", "encoder", "weights", "layers", "prototypes", "ratio", "blocks", "heads",
                "mlp_ratio", "dropout", "patches", "enlarge", "patch", "memory", "candidates",
                "top")),

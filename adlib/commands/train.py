@@ -43,6 +43,9 @@ class Train(Machine, Generic[C]):
     """Set the threshold without holding images out: train on all, and once more for each of so
     many parts, which the others score. Try 5 if you have fewer than 100 good images; it takes
     that much longer."""
+    roi: Path | None = None
+    """Image that is white where the part is and black elsewhere, the same for all photographs.
+    What lies outside is ignored, also by predict and evaluate."""
     seen: int | None = None
     """For prn: how many defects of each category leave the test set and are trained on. Defaults
     to 10."""
@@ -88,6 +91,7 @@ def train(command: Train[Any]) -> None:
     from adlib.engine import fit
     from adlib.engine.features import cache_folder, cache_mib
     from adlib.engine.runs import check_free, is_finished
+    from adlib.engine.train import read_roi
     from adlib.methods import METHODS
     from adlib.system.hardware import first_process
 
@@ -106,7 +110,8 @@ def train(command: Train[Any]) -> None:
         count = SEEN
     data = data if count is None else supervise(data, count, command.seed)
     out = command.out or Path("runs") / f"{name}-{data.name}-{command.seed}"
-    asked = {"seed": command.seed, "holdout": command.holdout, "folds": command.folds}
+    asked: dict[str, Any] = {"seed": command.seed, "holdout": command.holdout}
+    asked |= {"folds": command.folds, "roi": command.roi and read_roi(command.roi)}
     if is_finished(out, method=name, config=command.config, data=data.hash, **asked):
         log(f"{out} is already complete; nothing to do\n{_next(command, data, out)}")
         return

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from adlib.data.dataset import ImageDataset, ImageRef, Sample
 from adlib.data.image_io import read_header
@@ -42,6 +42,17 @@ class Tiling:
         """Return the tiles, as views."""
         corners = self.corners(*image.shape[:2])
         return [image[y : y + self.side, x : x + self.side] for y, x in corners]
+
+    def parts(
+        self, mask: Bool[np.ndarray, "h2 w2"], height: int, width: int
+    ) -> list[Bool[np.ndarray, "_ _"]]:
+        """Return the tiles' parts of a mask of the whole photograph, whatever the mask's size."""
+        (h, w), found = mask.shape, []
+        for y, x in self.corners(height, width):
+            bottom, right = min(y + self.side, height), min(x + self.side, width)
+            rows = slice(y * h // height, -(-bottom * h // height))
+            found.append(mask[rows, x * w // width : -(-right * w // width)])
+        return found
 
     def join(
         self, maps: Float[np.ndarray, "k h w"], height: int, width: int

@@ -171,6 +171,9 @@ class Deployed(nn.Module):
             weight = (weight / weight.sum()).float()
             x = F.pad(x, (r, r, r, r), mode="replicate" if OURS.border == "edge" else "constant")
             x = F.conv2d(F.conv2d(x, weight.view(1, 1, -1, 1)), weight.view(1, 1, 1, -1))
+        if self.method.roi is not None:
+            roi = torch.from_numpy(self.method.roi)
+            x = torch.where(roi, x, x.amin(dim=(2, 3), keepdim=True))
         return x.squeeze(1)
 
 

@@ -25,7 +25,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 
 from adlib import __version__
 from adlib.methods import METHODS
@@ -43,6 +45,7 @@ from adlib.system.disk import (
 )
 from adlib.system.printable import closest
 
+ROI = (256, 256)  # rows and columns of a region of interest
 FORMAT = 1  # of the run folder; raised when an old one can no longer be read
 STEPS = "step-*.safetensors"  # the checkpoints
 IN_CHECKPOINTS = (STEPS, "lock", f".{STEPS}-*", TENSORS_HALF_WRITTEN)  # all that is ours there
@@ -93,8 +96,11 @@ class Description:
     provenance: Record
     losses: list[float]
     weights: str | None = None  # SHA-256 in the header of the weights' file; older runs have none
+    roi: list[int] | None = None  # as `to_lengths` writes it
 
     def __post_init__(self) -> None:
+        if self.roi is not None and (min(self.roi) < 0 or sum(self.roi) != ROI[0] * ROI[1]):
+            raise ValueError(f"roi must be lengths of at least 0 that add up to {ROI[0] * ROI[1]}")
         for key in PROVENANCE.keys() & self.provenance:
             parse(PROVENANCE[key], self.provenance[key], f"provenance.{key}")
         scale = self.calibration
@@ -112,6 +118,19 @@ PROVENANCE: Record = {  # its parts that adlib reads again, where a run has them
     "drawn": tuple[int, int] | None,
     "seen": list[str],
 }
+
+
+def to_lengths(mask: Bool[np.ndarray, "h w"]) -> list[int]:
+    """Return how many pixels are False, then True, then False and so on, row after row."""
+    flat = mask.ravel()
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    lengths = np.diff(edges, prepend=0, append=flat.size).tolist()
+    return [0, *lengths] if flat[0] else lengths
+
+
+def from_lengths(lengths: list[int], size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    """Return the mask that `to_lengths` wrote."""
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(size)
 
 
 def config_from(cls: type[C], values: Record, where: str = "") -> C:
@@ -228,7 +247,15 @@ def check_free(out: Path) -> None:
 
 
 def is_finished(
-    out: Path, *, method: str, config: Any, data: str, seed: int, holdout: float, folds: int = 0
+    out: Path,
+    *,
+    method: str,
+    config: Any,
+    data: str,
+    seed: int,
+    holdout: float,
+    folds: int = 0,
+    roi: Bool[np.ndarray, "h w"] | None = None,
 ) -> bool:
     """Whether a finished run stands at `out` that the same request made; `data` is its hash."""
     try:
@@ -241,6 +268,7 @@ def is_finished(
     places = dict.fromkeys(("weights", "offline"))  # of the encoder's file, whose path may be short
     same = {**settings, **places} == {**to_json(config), **places}
     same = same and threshold == (0.0 if folds else holdout, folds)
+    same = same and saved.get("roi") == (None if roi is None else to_lengths(roi))
     return same and there == (method, data, seed, config.steps)
 
 
@@ -311,6 +339,7 @@ def save_run(run: Run, out: Path) -> None:
         "provenance": run.provenance,
         "losses": run.losses,
         "weights": write_tensors(out / "weights.safetensors", trained_state(method)),
+        **({} if method.roi is None else {"roi": to_lengths(method.roi)}),
     }
     write_json(out / "run.json", sealed(description))
     run.path = out
@@ -420,4 +449,5 @@ def load_run(path: Path | str, *, offline: bool = True) -> Run:
         raise RunError(f"{path}: weights do not fit: {shapes}") from error
     method.encoder.to(memory_format=torch.channels_last)  # as `fit` left it: it rounds alike
     method.calibration, method.provenance = run.calibration, {**run.provenance}
+    method.roi = None if run.roi is None else from_lengths(run.roi, ROI)
     return Run(method=method, losses=run.losses, provenance=run.provenance, path=path)

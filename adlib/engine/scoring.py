@@ -57,6 +57,14 @@ def check_method(method: object) -> None:
         raise TypeError("expected a method, got the Run that holds it: pass run.method")
 
 
+def region_of_interest(
+    method: Detector, protocol: EvaluationProtocol
+) -> Bool[np.ndarray, "h w"] | None:
+    """Return where a method's prepared maps count; None if everywhere."""
+    rule = replace(protocol, mask_rule="half")
+    return None if method.roi is None else prepare_mask(method.roi, rule)
+
+
 @torch.no_grad()
 def score_features(
     method: Detector,
@@ -64,7 +72,23 @@ def score_features(
     dtype: torch.dtype,
     protocol: EvaluationProtocol = OURS,
 ) -> tuple[Float[np.ndarray, "n h w"], Float[np.ndarray, " n"]]:
-    """Turn features into maps prepared by the protocol, and image scores."""
+    """Turn features into maps prepared by the protocol, and image scores.
+
+    Outside the method's region of interest a map has its smallest value.
+    """
+    maps = _prepared(method, features, dtype, protocol)
+    if (roi := region_of_interest(method, protocol)) is not None:
+        maps = np.where(roi, maps, maps.min(axis=(1, 2), keepdims=True))
+    return maps, _image_scores(method, maps, protocol)
+
+
+@torch.no_grad()
+def _prepared(
+    method: Detector,
+    features: Float[Tensor, "n g t c"],
+    dtype: torch.dtype,
+    protocol: EvaluationProtocol,
+) -> Float[np.ndarray, "n h w"]:
     method.eval()
     device = next(method.parameters()).device
     maps: list[np.ndarray] = []
@@ -72,10 +96,15 @@ def score_features(
         for chunk in features.split(CHUNK):
             raw = method.maps(chunk.to(device, torch.float32)).float().cpu().numpy()
             maps.append(prepare_maps(transform_of(method).restore(raw), protocol))
-    prepared = np.concatenate(maps)
+    return np.concatenate(maps)
+
+
+def _image_scores(
+    method: Detector, maps: Float[np.ndarray, "n h w"], protocol: EvaluationProtocol
+) -> Float[np.ndarray, " n"]:
     if protocol.image_score == "method":
-        return prepared, method.image_score(torch.from_numpy(prepared)).numpy()
-    return prepared, image_scores(prepared, protocol)
+        return method.image_score(torch.from_numpy(maps)).numpy()
+    return image_scores(maps, protocol)
 
 
 def score_tiles(
@@ -87,16 +116,23 @@ def score_tiles(
 ) -> tuple[list[Float[np.ndarray, "_ _"]], Float[np.ndarray, " k"]]:
     """Turn the features of n tiles into a joined map and a score for each of k photographs.
 
-    The score is the highest of its tiles. A tile is prepared as a whole image is, but for a crop.
+    The score is the highest of its tiles. A tile is prepared as a whole image is, but for a crop;
+    one that lies outside the region of interest counts for nothing.
     """
     tiling, rule = tiling_of(method), replace(protocol, crop=None, size=OURS.size)
     assert tiling is not None, "only of a method with tiles"
-    maps, scores = [], []
+    joined, scores = [], []
     for photograph in photographs:
-        each, found = score_features(method, features[photograph.rows], dtype, rule)
-        maps.append(tiling.join(each, photograph.height, photograph.width))
-        scores.append(found.max())
-    return maps, np.array(scores)
+        maps = _prepared(method, features[photograph.rows], dtype, rule)
+        size, known = (photograph.height, photograph.width), np.ones(len(maps), bool)
+        if method.roi is not None:
+            cut = [prepare_mask(part, replace(rule, mask_rule="half"))
+                   for part in tiling.parts(method.roi, *size)]  # fmt: skip
+            known = np.array([part.any() for part in cut])
+            maps = np.where(cut, maps, maps.min(axis=(1, 2), keepdims=True))
+        joined.append(tiling.join(maps, *size))
+        scores.append(_image_scores(method, maps[known], protocol).max())
+    return joined, np.array(scores)
 
 
 def score_photographs(
@@ -128,7 +164,7 @@ def score_category(
     The features are of the n images, or of the tiles in which `photographs` finds each image's.
     Maps and masks are held span by span; all together only where the exact metrics need them.
     """
-    rule, stream = protocol, None
+    rule, stream, roi = protocol, None, None
     scored: list[np.ndarray] = []
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     sizes: dict[tuple[int, ...], None] = {}
@@ -155,13 +191,15 @@ def score_category(
         if not masked:  # no pixel metrics for a category that lacks a mask
             continue
         truth = np.stack([prepare_mask(mask, rule) for mask in masks])
+        roi = region_of_interest(method, rule)
+        truth = truth if roi is None else truth & roi
         marked += int(truth.any(axis=(1, 2)).sum())
         prepared = zip(span.references, masks, truth, strict=True)
         lost += [r.path for r, mask, after in prepared if mask.any() and not after.any()]
         if maps[0].size * len(images) <= EXACT_PIXELS or protocol.thresholds != "all":
             kept.append((maps, truth))
         else:
-            stream = stream or StreamingScores(protocol=rule, prepared=True)
+            stream = stream or StreamingScores(protocol=rule, prepared=True, roi=roi)
             stream.update(maps, truth, names=[r.path for r in span.references])
     if blank:
         warnings.warn(
@@ -177,9 +215,9 @@ def score_category(
         pixel, bounds = stream.compute(), stream.error()
     elif masked and marked:
         maps, truth = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-        pixel = score_maps(maps, truth, protocol=rule, names=paths, prepared=True)
+        pixel = score_maps(maps, truth, protocol=rule, names=paths, prepared=True, roi=roi)
         if intervals and marked > 1:  # of one image there is nothing to draw
-            ends = pixel_intervals(maps, truth, protocol=rule, prepared=True)
+            ends = pixel_intervals(maps, truth, protocol=rule, prepared=True, roi=roi)
     together, labels = np.concatenate(scored), images.labels
     row = named(score_images(together, labels), pixel)
     around = named(image_intervals(together, labels), ends) if intervals else {}

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from adlib.data.dataset import DataSplits
+from adlib.data.image_io import read_mask
 from adlib.data.order import batch_order, folds_of, hold_out, noise_seed
 from adlib.data.tools.duplicates import duplicates
 from adlib.engine import runs
@@ -24,6 +26,7 @@ from adlib.engine.checkpoint import Checkpointer, TrainingState
 from adlib.engine.features import cached_features, select, tiles_of
 from adlib.engine.scoring import score_features, score_tiles
 from adlib.methods.detector import Detector
+from adlib.metrics.protocol import EvaluationProtocol, prepare_mask
 from adlib.metrics.threshold import calibrate
 from adlib.system.disk import to_json
 from adlib.system.hardware import (
@@ -83,6 +86,21 @@ def made_batches(
         yield tuple(made), whole
 
 
+def read_roi(roi: Path | str | Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h2 w2"]:
+    """Squeeze a region of interest to the size of scored maps.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no mask, or holds nothing.
+    """
+    mask = roi if isinstance(roi, np.ndarray) else read_mask(roi, soft=True)
+    small = prepare_mask(mask, EvaluationProtocol(size=runs.ROI))
+    if not small.any():
+        where = "" if isinstance(roi, np.ndarray) else f"{roi}: "
+        raise ValueError(f"{where}expected a region of interest, white where the part is; got none")
+    return small
+
+
 class _Loss(nn.Module):
     """A method whose forward pass is its loss: what Accelerate wraps."""
 
@@ -103,6 +121,7 @@ def fit(
     out: Path | str | None = None,
     holdout: float = 0.1,
     folds: int = 0,
+    roi: Path | str | Bool[np.ndarray, "h w"] | None = None,
     device: str | torch.device | None = None,
     precision: str = "auto",
     options: TrainOptions = TrainOptions(),  # frozen
@@ -129,6 +148,8 @@ def fit(
             all images. It takes `folds` + 1 trainings, and only the last one resumes. The threshold
             is rather too high than too low, without a guarantee (compare CV+ of Barber et al. 2021,
             which would keep every model).
+        roi: Where the part is on every photograph: a mask, white there, or its file. What lies
+            outside counts neither in scores and thresholds nor in metrics.
         device: Defaults to the GPU if there is one.
         precision: "auto", "fp32", "bf16" or "fp16" for matrix products; sums stay in fp32.
         options: How it is computed and watched.
@@ -157,6 +178,7 @@ def fit(
     for sentence in duplicates(data):
         warnings.warn(sentence, RuntimeWarning, stacklevel=2)
     parts = folds_of(data.train, folds, seed) if folds else []
+    region = None if roi is None else read_roi(roi)
     chosen = choose_device(device)
     dtype = choose_dtype(precision, chosen)
     accelerator = make_accelerator(chosen, dtype, options.tracker, out)
@@ -177,7 +199,9 @@ def fit(
         "holdout": 0.0 if folds else holdout,
         "precision": str(dtype).removeprefix("torch."),
         **({"folds": folds} if folds else {}),
+        **({} if region is None else {"roi": runs.to_lengths(region)}),
     }
+    method.roi = region
     with runs.claimed(out) if out is not None and first else nullcontext():
         accelerator.wait_for_everyone()
         method.to(place)

@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
@@ -31,6 +32,8 @@ class Detector(nn.Module, ABC):
         learns_from_defects: Whether `training_set` makes what it trains on.
         calibration: What `fit` learns from held-out normal images; None before.
         provenance: Seed, steps, data and versions of the fit; empty before.
+        roi: Region of interest (h w) of whole images, squeezed to the size of scored maps; where
+            it is False nothing counts. None for all.
     """
 
     name: ClassVar[str]
@@ -42,6 +45,7 @@ class Detector(nn.Module, ABC):
         self.config, self.encoder = config, encoder
         self.calibration: Calibration | None = None
         self.provenance: dict[str, Any] = {}
+        self.roi: Bool[np.ndarray, "h w"] | None = None
 
     @abstractmethod
     def reset_parameters(self, generator: torch.Generator) -> None:

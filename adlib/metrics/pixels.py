@@ -22,6 +22,7 @@ def score_maps(
     protocol: EvaluationProtocol | None = None,
     names: Sequence[str] | None = None,
     prepared: bool = False,
+    roi: Bool[np.ndarray, "h2 w2"] | None = None,
 ) -> dict[str, float]:
     """The pixel-level metrics of one category.
 
@@ -33,6 +34,7 @@ def score_maps(
         names: Names of the images, for an error.
         prepared: `prepare_maps` and `prepare_mask` have been applied already; only the rules of the
             metrics are taken from the protocol.
+        roi: Of the size of prepared maps; pixels where it is False are left out. Defaults to all.
     Returns:
         {"auroc", "ap", "f1_max", "f1_threshold", "aupro"}: fractions in [0, 1], and the score from
         which on a pixel is called defective for the best F1.
@@ -44,7 +46,7 @@ def score_maps(
     check_stack(maps, masks)
     if not prepared:
         maps, masks = prepare(maps, masks, protocol)
-    pixels = split_pixels(maps, masks, protocol.connectivity, names)
+    pixels = split_pixels(maps, masks, protocol.connectivity, names, roi)
     total = Totals(len(pixels.anomalous), len(pixels.normal))
     area = 0.0
     for r, weight in weighted_ranks(pixels):

@@ -72,13 +72,20 @@ def split_pixels(
     masks: Bool[np.ndarray, "n h w"],
     connectivity: Literal[4, 8] = 8,
     names: Sequence[str] | None = None,
+    roi: Bool[np.ndarray, "h w"] | None = None,
 ) -> Pixels:
-    """Sort the pixels of both classes; float32 takes 4 bytes a pixel, and 16 an anomalous one."""
+    """Sort the pixels of both classes; float32 takes 4 bytes a pixel, and 16 an anomalous one.
+
+    With `roi` a pixel where it is False counts in neither class.
+    """
     check_stack(maps, masks)
     wide = np.float32 if maps.dtype.itemsize <= 4 else np.float64  # exact for float16, and faster
     scores = np.array(maps, dtype=wide, order="C").ravel()  # a copy, sorted in place below
-    where = np.flatnonzero(masks)
-    anomalous = scores[where]
+    where = np.flatnonzero(masks if roi is None else masks & roi)
+    anomalous, left_out = scores[where], 0
+    if roi is not None:
+        scores.reshape(maps.shape)[:, ~roi] = -np.inf
+        left_out = len(maps) * int((~roi).sum())
     scores[where] = -np.inf  # to the front, where they are cut off: cheaper than gathering the rest
     with ThreadPoolExecutor(1) as pool:  # numpy sorts without the lock: label meanwhile
         sorting = pool.submit(scores.sort)
@@ -86,7 +93,7 @@ def split_pixels(
         del where
         anomalous, region = sort_together(anomalous, region)
         sorting.result()
-    normal = scores[len(anomalous) :]
+    normal = scores[len(anomalous) + left_out :]
     # After the sort -inf stands first and NaN last, so the ends speak for all.
     ends = [0, -1] if len(normal) else []
     if not (np.isfinite(normal[ends]).all() and np.isfinite(anomalous).all()):

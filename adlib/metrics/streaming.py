@@ -82,6 +82,7 @@ class StreamingScores:
     Args:
         protocol: As for `score_maps`; one that reads its curve off at steps is refused.
         prepared: As for `score_maps`.
+        roi: As for `score_maps`; for prepared maps of one size.
         bins: The most occupied bins per class.
     """
 
@@ -90,6 +91,7 @@ class StreamingScores:
         *,
         protocol: EvaluationProtocol | None = None,
         prepared: bool = False,
+        roi: Bool[np.ndarray, "h w"] | None = None,
         bins: int = BINS,
     ) -> None:
         self.protocol = protocol or EvaluationProtocol()
@@ -98,7 +100,7 @@ class StreamingScores:
                 f"streaming uses all thresholds and step-wise AP, protocol {self.protocol.name!r} "
                 "does not: use score_maps"
             )
-        self.prepared = prepared
+        self.prepared, self.roi = prepared, roi
         self.bins = bins
         self.shift = 0  # trailing bits that a bin ignores
         self.regions = 0
@@ -191,14 +193,15 @@ class StreamingScores:
             scores = np.array(maps, dtype=np.float32, order="C")
         refuse(scores, names, first=begin)
         scores = scores.ravel()
-        where = np.flatnonzero(masks)
+        out = np.flatnonzero(np.broadcast_to(~self.roi, maps.shape)) if self.roi is not None else []
+        where = np.flatnonzero(masks if self.roi is None else masks & self.roi)
         region, pixels = label_regions(where, maps.shape, self.protocol.connectivity)
         anomalous, region = sort_together(scores[where], region)
         weight = (UNIT // np.maximum(pixels, 1))[region]
         keys = to_keys(scores)
-        keys[where] = 0xFFFFFFFF  # a NaN's key: sorts behind every score and is cut off
+        keys[out] = keys[where] = 0xFFFFFFFF  # a NaN's key: sorts behind every score and is cut off
         keys.sort()
-        keys = keys[: len(keys) - len(where)]
+        keys = keys[: len(keys) - len(where) - len(out)]
         if self.shift == 0:  # the first scores: begin with bins that fit
             self.shift = least_shift(keys, self.bins)
         normal = collect(keys, keys, np.ones((1, len(keys)), np.int64), self.shift)

@@ -47,11 +47,19 @@ def image_rows(rank: Int[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> R
 
 
 def pixel_rows(
-    maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"], protocol: EvaluationProtocol
+    maps: Float[np.ndarray, "n h w"],
+    masks: Bool[np.ndarray, "n h w"],
+    protocol: EvaluationProtocol,
+    roi: Bool[np.ndarray, "h w"] | None = None,
 ) -> Rows:
     """Rows of images from their pixels; a bin has equal shares of the pixels of a class."""
     shares = np.linspace(0, 1, BINS + 1)[1:]
-    sides = (np.sort(maps[~masks]), np.sort(maps[masks]))  # quantile alone takes 2.7 times as long
+    inside = np.ones(maps.shape[1:], bool) if roi is None else roi
+    masks = masks & inside
+    sides = (
+        np.sort(maps[inside & ~masks]),
+        np.sort(maps[masks]),
+    )  # quantile alone takes 2.7 times as long
     edges = np.unique([np.quantile(side, shares) for side in sides])
     k = len(edges) + 1
     counts = np.zeros((3, len(maps), k), np.float32)
@@ -60,7 +68,7 @@ def pixel_rows(
         where = np.flatnonzero(mask)
         region, pixels = label_regions(where, (1, *mask.shape), protocol.connectivity)
         counts[1, i] = np.bincount(bins[where], minlength=k)
-        counts[0, i] = np.bincount(bins, minlength=k) - counts[1, i]
+        counts[0, i] = np.bincount(bins[inside.ravel()], minlength=k) - counts[1, i]
         counts[2, i] = np.bincount(bins[where], 1 / pixels[region], minlength=k)
     defective = masks.any(axis=(1, 2))
     strata = (np.flatnonzero(~defective), np.flatnonzero(defective))
@@ -124,10 +132,13 @@ def pixel_intervals(
     *,
     protocol: EvaluationProtocol | None = None,
     prepared: bool = False,
+    roi: Bool[np.ndarray, "h2 w2"] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Intervals of pixel AUROC, AP, best F1 and AUPRO over the choice of images.
+
+    `roi` is that of `score_maps`.
 
     Raises:
         ValueError: Fewer than two images with or without a defect (none is fine), or what
@@ -136,9 +147,9 @@ def pixel_intervals(
     protocol = protocol or EvaluationProtocol()
     if not prepared:
         maps, masks = prepare(maps, masks, protocol)
-    exact = score_maps(maps, masks, protocol=protocol, prepared=True)
+    exact = score_maps(maps, masks, protocol=protocol, prepared=True, roi=roi)
     return _intervals(
-        pixel_rows(maps, masks, protocol), exact, protocol.aupro_limit, resamples, seed
+        pixel_rows(maps, masks, protocol, roi), exact, protocol.aupro_limit, resamples, seed
     )
 
 
