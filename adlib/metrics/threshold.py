@@ -82,14 +82,14 @@ class Calibration:
             ValueError: A rate or level outside (0, 1), or no held-out scores.
         Source: order statistics; for conformal thresholds Vovk, Machine Learning 92 (2013).
         """
-        from scipy.stats import beta
+        from scipy.special import betaincinv  # the quantile; scipy.stats takes long to import
 
         if not 0 < level < 1:
             raise ValueError(f"the level must lie in (0, 1), got {level}")
         self.threshold(rate, category)  # refuses what has no threshold
         n = len(self.pool(category))
         k = _rank(n, rate)
-        low, high = beta.ppf([(1 - level) / 2, (1 + level) / 2], n + 1 - k, k)
+        low, high = betaincinv(n + 1 - k, k, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
 
 
