@@ -1,6 +1,6 @@
 """Arrays to figures. Nothing here shows or saves; the caller does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -171,3 +171,35 @@ def score_histogram(
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1.2, label="threshold")
     axes.set(xlabel="image score", ylabel="images")
     axes.legend(frameon=False, fontsize=8)
+
+
+def operating_curve(
+    axes: Axes,
+    scores: Float[np.ndarray, " n"],
+    labels: Bool[np.ndarray, " n"],
+    decided: Mapping[str, Any],
+) -> None:
+    """Show, for every threshold, which share of the defects it finds at which false-alarm rate.
+
+    Args:
+        axes: Where to draw.
+        scores: Image scores.
+        labels: True for defective ones, of which there is one at least, as of good ones.
+        decided: What the shipped threshold does, as `adlib.engine.decisions.decision_row` says it;
+            it is marked with its intervals.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, True)  # of each group of equal scores
+    hits, alarms = labels[order].cumsum()[last], (~labels[order]).cumsum()[last]
+    found, false = (np.append(0, 100 * n / n[-1]) for n in (hits, alarms))
+    axes.plot(false, found, color="0.4", label="every threshold")
+    x, y = (100 * decided[name] for name in ("false_alarm_rate", "detection_rate"))
+    sides = [np.abs(100 * np.array(decided[f"{name}_interval"])[:, None] - at) for name, at in
+             (("false_alarm_rate", x), ("detection_rate", y))]  # fmt: skip
+    axes.errorbar(x, y, sides[1], sides[0], "o", color="black", label="the shipped threshold, 95 %")
+    at_95 = 100 * decided["false_alarm_rate_at_95"]
+    axes.axhline(95, color="0.8", linestyle=":", zorder=0)
+    axes.plot(at_95, 95, "D", color=DEFECT, label="95 % found")
+    axes.set(xlabel="good images called defective, %", ylabel="defects found, %")
+    axes.set(xlim=(-2, 102), ylim=(-2, 102))
+    axes.legend(frameon=False, fontsize=8, loc="lower right")

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
 from adlib import figures
+from adlib.engine.decisions import decision_row
 
 
 def test_a_cold_map_leaves_the_photograph_gray_and_a_hot_one_colours_it() -> None:
@@ -129,3 +130,22 @@ def test_token_maps_have_one_scale_or_say_their_own() -> None:
     part = Figure().subfigures(1, 1)
     assert isinstance(part, SubFigure)
     assert figures.token_maps([calm], ["b"], columns=1, figure=part) is part
+
+
+def test_the_operating_curve_joins_the_shares_at_every_threshold_and_marks_the_shipped_one() -> (
+    None
+):
+    scores = np.array([0.1, 0.3, 0.3, 0.7, 0.2, 0.3, 0.6, 0.9])
+    kinds = ["good"] * 4 + ["cut"] * 4
+    labels = np.array([kind != "good" for kind in kinds])
+    decided = decision_row(scores, kinds, 0.5)
+    axes = Figure().subplots()
+    figures.operating_curve(axes, scores, labels, decided)
+    false, found = axes.lines[0].get_data()
+    expected = {(0.0, 0.0)} | {
+        (100 * (scores[~labels] >= t).mean(), 100 * (scores[labels] >= t).mean()) for t in scores
+    }
+    assert set(zip(false, found, strict=True)) == expected
+    (mark,) = (c[0] for c in axes.containers)
+    assert mark.get_xydata().tolist() == [[25.0, 50.0]]
+    assert axes.lines[-1].get_xydata().tolist() == [[75.0, 95.0]]
