@@ -11,7 +11,7 @@ import yaml
 from adlib.methods import METHODS
 from adlib.report.records import name_of, read_results
 from adlib.settings import Origin, help_texts, origins
-from adlib.study.guesses import Guess, choices_table, effects_table, guesses
+from adlib.study.guesses import guesses
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = {
@@ -61,12 +61,13 @@ def test_every_setting_has_an_origin_and_a_text_for_everybody(method: str) -> No
 
 @pytest.mark.parametrize("method", ["pro-ad", "prn"])
 def test_every_origin_stands_in_one_row_and_every_marked_constant_has_one(method: str) -> None:
-    named = [name for guess in guesses(method) for name in guess.names]
+    rows = guesses(method).to_dict("records")
+    named = [name for row in rows for name in row["names"]]
     assert len(named) == len(set(named))
     known, constants = origins(METHODS[method][1]), constants_of(method)
     for name, origin in known.items():
-        (row,) = [guess for guess in guesses(method) if name in guess.names]
-        assert str(origin) in row.here
+        (here,) = [row["here"] for row in rows if name in row["names"]]
+        assert str(origin) in here
     marked = {name for name, line in constants.items() if MARKED.search(line)}
     assert marked - FREE <= set(named)
     assert set(named) <= set(known) | set(constants)  # and no row names what is gone
@@ -115,23 +116,13 @@ def test_every_alternative_is_an_arm_that_was_run_or_is_to_be(method: str) -> No
         sweeps = (ROOT / "notebooks/sweeps").glob("prn*.yml")
         grids = [yaml.safe_load(path.read_text(encoding="utf-8"))["grid"] for path in sweeps]
         arms = {arm["name"] for grid in grids for arm in grid.get("arm", [])} | {"simulated alone"}
-    assert {arm for guess in guesses(method) for arm in guess.instead} <= arms
+    assert set(guesses(method)["instead"].explode().dropna()) <= arms
 
 
 def test_every_choice_says_what_is_known_and_where_ours_is_from() -> None:
-    for guess in guesses("pro-ad") + guesses("prn"):
-        assert re.search(r"abstract|second-hand|Fig\. 3|unknown|not mentioned", guess.paper), guess
-        assert guess.here, guess
-
-
-def test_tables_hold_every_choice_and_the_alternatives_with_a_record() -> None:
-    one = Guess(method="prn", what="norm", paper="unknown", here="a", names=(), instead=("b", "c"))
-    none = Guess(method="prn", what="top", paper="unknown", here="d", names=(), instead=())
-    choices = choices_table([one, none])
-    assert choices.to_numpy().tolist() == [["norm", "unknown", "a"], ["top", "unknown", "d"]]
-    effects = effects_table([one, none], {"c": [1.0, -2.0], "e": [0.0, 0.0]}, ["AUROC", "AP"])
-    assert list(effects.columns) == ["choice", "instead", "AUROC", "AP"]
-    assert effects.to_numpy().tolist() == [["norm", "c", 1.0, -2.0]]
+    for row in [*guesses("pro-ad").itertuples(), *guesses("prn").itertuples()]:
+        assert re.search(r"abstract|second-hand|Fig\. 3|unknown|not mentioned", row[2]), row
+        assert row[3], row
 
 
 def test_only_the_two_reconstructions_are_guessed() -> None:

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,14 @@ from adlib.data.transform import ImageTransform
 from adlib.engine.features import cached_features
 from adlib.methods import ProAD
 from adlib.study.mechanism import (
-    defect_shares,
-    held_out_distances,
+    distances_of,
     measure,
     measurement,
-    noise_probe,
     patch_classes,
     separation,
-    token_distances,
-    walk,
 )
-from adlib.study.mechanism.separation import framed
-from tests.conftest import tiny_config
+from adlib.study.mechanism.measurement import held_out_distances, noise_probe
+from adlib.study.mechanism.separation import defect_shares
 from tests.methods.small import build
 
 Folder = Callable[..., Path]
@@ -45,27 +40,27 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_defect_shares_are_areas_row_by_row() -> None:
-    masks = torch.zeros(2, 8, 15, dtype=torch.bool)  # patches of 4 x 5 pixels on 2 x 3
+    masks = np.zeros((2, 8, 15), dtype=bool)  # patches of 4 x 5 pixels on 2 x 3
     masks[0, 3:6, 4:6] = True  # one row in the upper patches, two in the lower; one column each
     masks[1, 4:, 10:] = True
-    shares = defect_shares(masks, (2, 3))
-    assert (shares[0] * 20).round().tolist() == [1, 1, 0, 2, 2, 0]
-    assert shares[1].tolist() == [0, 0, 0, 0, 0, 1]
-    torch.testing.assert_close(defect_shares(masks.float() / 2, (2, 3)), shares / 2)
-    with pytest.raises(ValueError, match="2 x 4 patches does not tile masks of 8 x 15"):
-        defect_shares(masks, (2, 4))
+    first, second = (defect_shares(mask, ImageTransform(size=(8, 15)), (2, 3)) for mask in masks)
+    assert (first * 20).round(9).tolist() == [1, 1, 0, 2, 2, 0]
+    assert second.round(9).tolist() == [0, 0, 0, 0, 0, 1]
 
 
-def test_a_framed_mask_keeps_its_area() -> None:
+def test_a_resized_and_cropped_mask_keeps_its_areas() -> None:
     mask = np.zeros((9, 14), dtype=bool)
     mask[2:5, 3:9] = True
-    whole = framed(mask, ImageTransform(size=(6, 8)))
-    assert whole.mean() == pytest.approx(mask.mean(), abs=1e-12)
-    assert whole[1, 2] == pytest.approx(1 / 1.5 * (5.25 - 3.5) / 1.75)  # rows 1.5..3, from 2 on
-    np.testing.assert_allclose(
-        framed(mask, ImageTransform(size=(4, 4), resize=(6, 8))), whole[1:5, 2:6]
-    )
-    np.testing.assert_array_equal(framed(mask, ImageTransform(size=(9, 14))), mask)
+    pixels = defect_shares(mask, ImageTransform(size=(6, 8)), (6, 8)).reshape(6, 8)
+    assert pixels.mean() == pytest.approx(mask.mean(), abs=1e-12)
+    assert pixels[1, 2] == pytest.approx(1 / 1.5 * (5.25 - 3.5) / 1.75)  # rows 1.5..3, from 2 on
+    cropped = ImageTransform(size=(4, 4), resize=(6, 8))
+    middle = defect_shares(mask, cropped, (4, 4)).reshape(4, 4)
+    np.testing.assert_allclose(middle, pixels[1:5, 2:6], atol=1e-12)
+    patches = middle.reshape(2, 2, 2, 2).mean(axis=(1, 3)).ravel()
+    np.testing.assert_allclose(defect_shares(mask, cropped, (2, 2)), patches, atol=1e-12)
+    own = defect_shares(mask, ImageTransform(size=(9, 14)), (9, 14))
+    np.testing.assert_array_equal(own, mask.ravel())
 
 
 def test_patches_with_a_little_defect_count_for_neither(folder: Folder) -> None:
@@ -92,7 +87,7 @@ def test_patches_with_a_little_defect_count_for_neither(folder: Folder) -> None:
 def test_separation_of_numbers() -> None:
     normal, anomalous = np.array([0.1, 0.3, 0.1, 0.3]), np.array([0.2, 0.6, 1.0])
     found = separation(normal, anomalous)
-    assert asdict(found) == pytest.approx(
+    assert found._asdict() == pytest.approx(
         {
             "d_normal": 0.2,
             "d_anomalous": 0.6,
@@ -111,37 +106,6 @@ def test_separation_of_numbers() -> None:
     assert (flat.ratio, flat.z, flat.gap) == (None, None, 1.0)  # nothing to divide by
 
 
-# Reading
-
-
-ARMS: tuple[dict[str, Any], ...] = (
-    {},
-    {"update": "never", "prototypes": 5, "constraint": "none", "context": False},
-    {"prototypes": 7, "constraint": "nores", "attention": "softmax", "shortcut": False},
-    {"prototypes": 5, "constraint": "none", "dictionary": 9},
-)
-
-
-@pytest.mark.parametrize("changes", ARMS)
-def test_a_walk_ends_where_the_method_does(changes: dict[str, Any]) -> None:
-    method, groups = ProAD(tiny_config(blocks=4, **changes)), random(3, 2, 6, 192)
-    with torch.no_grad():
-        walked = walk(method.train(), groups)  # in eval mode whatever it was in
-        rebuilt = method.eval()(groups)
-    x = [step.x for step in walked]
-    torch.testing.assert_close(rebuilt[:, 0], (x[2] + x[3]) / 2)
-    torch.testing.assert_close(rebuilt[:, 1], (x[0] + x[1]) / 2)
-    for step, block in zip(walked, list[Any](method.decoder), strict=True):
-        attention = block.reconstruction.attention
-        v = attention.split(attention.v(block.reconstruction.ln_p(step.p)))
-        read = attention.out((step.weights @ v).transpose(1, 2).flatten(2))
-        torch.testing.assert_close(read, step.r, atol=1e-5, rtol=1e-4)
-        part = block.reconstruction
-        torch.testing.assert_close(part.constraint(step.u, step.p, step.r), step.y)
-        torch.testing.assert_close(part(step.u, step.p), step.x)
-        torch.testing.assert_close(step.weights.sum(dim=-1), torch.ones(3, 3, 6))
-
-
 # Measurement
 
 
@@ -150,9 +114,11 @@ def test_patchcores_distance_is_a_cosine_too() -> None:
     method.memory = method.patches(random(1, 2, 15, 192, seed=1))[0, :1]
     known = random(1, 2, 15, 192, seed=1)[:, :, :1]
     expected = (1 - F.cosine_similarity(groups, known, dim=-1)).mean(dim=1)
-    torch.testing.assert_close(token_distances(method, groups), expected)
+    torch.testing.assert_close(distances_of(method, groups), expected)
+    six = distances_of(method, groups.repeat(3, 1, 1, 1))  # in two batches
+    torch.testing.assert_close(six, expected.repeat(3, 1))
     with pytest.raises(ValueError, match="normalise=True only, got False"):
-        token_distances(build("patchcore", normalise=False), groups)
+        distances_of(build("patchcore", normalise=False), groups)
 
 
 def constant(method: Any, monkeypatch: pytest.MonkeyPatch, token: Tensor) -> None:
@@ -174,11 +140,12 @@ def test_the_noise_probe_knows_copying_from_remembering(
     features = token[:, None].repeat(5, 1, 1, 1).expand(-1, -1, 30, -1).half()
     before = features.clone()
     constant(tiny, monkeypatch, token.half().float())
-    changed, same = noise_probe(tiny, features, torch.Generator().manual_seed(0), batch=2)
+    changed, same = noise_probe(tiny, features, torch.Generator().manual_seed(0))
     assert changed == pytest.approx(1 - 1 / math.sqrt(1 + 0.7**2), abs=0.02)
     assert same == pytest.approx(0, abs=1e-6)
     assert torch.equal(features, before)
-    again = noise_probe(tiny, features, torch.Generator().manual_seed(0), batch=5)
+    monkeypatch.setattr(measurement, "BATCH", 2)
+    again = noise_probe(tiny, features, torch.Generator().manual_seed(0))
     assert again == pytest.approx((changed, same), abs=1e-6)  # batches draw the same
     assert noise_probe(tiny, features, torch.Generator().manual_seed(1))[0] != changed
     identity(tiny, monkeypatch)
@@ -219,11 +186,14 @@ def test_held_out_images_are_those_that_calibrated(
         c: d[[i for i in held if data.train.references[i].category == c]].mean().item()
         for c in ("bolt", "nut")
     }
-    assert held_out_distances(tiny, data, holdout=0.3) == pytest.approx(expected)
-    with pytest.raises(ValueError, match=r"held out 6 images of parts; holdout=0.1 gives 2"):
-        held_out_distances(tiny, data)
-    tiny.provenance = {}  # of another method, whose held-out images nobody knows
-    assert held_out_distances(tiny, data, holdout=0.0) == {}
+    assert held_out_distances(tiny, data, seed=1) == pytest.approx(expected)  # not that seed
+    tiny.provenance |= {"holdout": 0.0}
+    assert held_out_distances(tiny, data) == {}
+    tiny.provenance = {}  # while it trains: a tenth, by the fit's seed
+    held = hold_out(data.train, 0.1, seed=5)[1]
+    assert held_out_distances(tiny, data, seed=5)["bolt"] == pytest.approx(
+        d[[i for i in held if data.train.references[i].category == "bolt"]].mean().item()
+    )
 
 
 def test_an_identity_has_no_distance_and_no_ratio(
@@ -247,7 +217,7 @@ def test_a_constant_decoder_has_the_ratio_worked_out_by_hand(
     constant(tiny, monkeypatch, token)
     test = cached_features(tiny, data.test, device=CPU, dtype=torch.float32).double()
     d = 1 - F.cosine_similarity(test, token[:, None].double(), dim=-1).mean(dim=1)  # n 6
-    found, ratios = measure(tiny, data, batch=3), []
+    found, ratios = measure(tiny, data), []
     for category in data.categories:
         normal, anomalous = [], []
         for reference, distance in zip(data.test.references, d.tolist(), strict=True):

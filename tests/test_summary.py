@@ -57,18 +57,17 @@ def test_a_run_is_a_row() -> None:
 def test_unlike_runs_are_never_averaged(key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"point_1 has another {key} than the first"):
         report.runs_table([row(NONE), row(NONE, 1, **{key: value})])
-    if key != "data":
+    if key != "data":  # of which each draw of seen defects leaves another
         with pytest.raises(ValueError, match=f"point_1 has another {key} than the first"):
-            report.supervised_table([supervised("PRN"), supervised("base", 1, **{key: value})])
+            report.runs_table([supervised("PRN"), supervised("base", 1, **{key: value})])
 
 
 def test_a_plain_record_of_evaluate_is_a_row_and_none_is_named() -> None:
     frame = report.runs_table([{"id": "a", "files": {"record.json": made_record("prn", seed=3)}}])
     assert frame[["arm", "seed", "prototypes", "ratio"]].values.tolist() == [["prn", 3, None, None]]
-    for make in (report.runs_table, report.supervised_table):
-        assert make([]).empty
-        with pytest.raises(ValueError, match="point_9 left no record"):
-            make([{"id": "point_9", "files": {}}])
+    assert report.runs_table([]).empty
+    with pytest.raises(ValueError, match="point_9 left no record"):
+        report.runs_table([{"id": "point_9", "files": {}}])
 
 
 def supervised(arm: str, seed: int = 0, **changes: Any) -> Row:
@@ -77,7 +76,7 @@ def supervised(arm: str, seed: int = 0, **changes: Any) -> Row:
 
 
 def test_a_supervised_run_is_a_row_with_its_category_and_number_of_seen() -> None:
-    frame = report.supervised_table([supervised("PRN"), supervised("base", 1, seen=5)])
+    frame = report.runs_table([supervised("PRN"), supervised("base", 1, seen=5)])
     assert frame["arm"].tolist() == ["PRN", "base"]
     assert frame["category"].tolist() == ["nut", "nut"]
     assert frame["seen"].tolist() == [10, 5]
@@ -85,20 +84,20 @@ def test_a_supervised_run_is_a_row_with_its_category_and_number_of_seen() -> Non
 
 
 def test_supervised_runs_are_compared_on_the_same_test_images_only() -> None:
-    report.supervised_table([supervised("PRN"), supervised("PRN", 1)])  # another seed
+    report.runs_table([supervised("PRN"), supervised("PRN", 1)])  # another seed
     other = supervised("base", test={"digest": "x"})
-    with pytest.raises(ValueError, match=r"tested on other images of nut .* of seed 0"):
-        report.supervised_table([supervised("PRN"), other])
+    with pytest.raises(ValueError, match="has another test of parts nut 0 than the first"):
+        report.runs_table([supervised("PRN"), other])
 
 
 def test_one_seed_may_be_tested_on_a_category_of_each_of_two_data_sets() -> None:
     other: dict[str, Any] = {"data": {"name": "glass", "hash": "b2"}, "test": {"digest": "x"}}
-    frame = report.supervised_table(
+    frame = report.runs_table(
         [supervised("PRN", category=""), supervised("PRN", category="", **other)]
     )
     assert frame["data"].tolist() == ["parts", "glass"]
-    with pytest.raises(ValueError, match="tested on other images of parts than"):
-        report.supervised_table(
+    with pytest.raises(ValueError, match="has another test of parts  0 than the first"):
+        report.runs_table(
             [supervised("PRN", category=""), supervised("b", category="", test={"digest": "x"})]
         )
 
@@ -123,8 +122,8 @@ def test_a_difference_is_the_paired_t_interval() -> None:
     assert report.sign((-0.1, -0.2, -0.05, 3)) == -1
     assert report.sign((-0.1, -0.2, 0.05, 3)) == 0
     assert report.points(gap).startswith("+13.8 points (95 % interval +")
-    assert report.points((0.25, 0.1, 0.4, 3), percent=False) == (
-        "+0.250 (95 % interval +0.100 to +0.400, 3 seeds)"
+    assert report.points((0.25, 0.1, 0.4, 3)) == (
+        "+25.0 points (95 % interval +10.0 to +40.0, 3 seeds)"
     )
 
 

@@ -6,28 +6,22 @@ Young 1936), and gradient descent has no other minimum to end in (Baldi and Horn
 serves every k. All is computed in fp64.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
-class LinearAutoencoder:
+class LinearAutoencoder(NamedTuple):
     r"""$\hat x = \mu + V_k^\top V_k (x - \mu)$, with $V_k$ the first k rows of `components`.
 
     The case $D = V_k^\top$, $W = V_k$ of equation :eq:`eq-linear-autoencoder`, chapter 3.
-
-    Attributes:
-        mean: $\mu$ of the training tokens.
-        components: Orthonormal rows, in the order in which they come into use.
-        variances: Of the training tokens along each: what it takes off their mean squared error.
     """
 
-    mean: Float[Tensor, " c"]
-    components: Float[Tensor, "c c"]
-    variances: Float[Tensor, " c"]
+    mean: Float[Tensor, " c"]  #: of the training tokens
+    components: Float[Tensor, "c c"]  #: orthonormal rows, in the order in which they come into use
+    variances: Float[Tensor, " c"]  #: what each takes off the training tokens' mean squared error
 
     def rebuild(self, x: Float[Tensor, "*any c"], k: int) -> Float[Tensor, "*any c"]:
         """Return tokens as k numbers each can tell them."""
@@ -64,9 +58,7 @@ def principal(tokens: Float[Tensor, "n c"]) -> LinearAutoencoder:
     x = tokens.double()
     mean = x.mean(dim=0)
     variances, vectors = torch.linalg.eigh((x - mean).mT @ (x - mean) / len(x))  # rising
-    return LinearAutoencoder(
-        mean=mean, components=vectors.mT.flip(0), variances=variances.flip(0).clamp(min=0)
-    )
+    return LinearAutoencoder(mean, vectors.mT.flip(0), variances.flip(0).clamp(min=0))
 
 
 def undirected(tokens: Float[Tensor, "n c"], generator: torch.Generator) -> LinearAutoencoder:
@@ -80,7 +72,7 @@ def undirected(tokens: Float[Tensor, "n c"], generator: torch.Generator) -> Line
     vectors, triangle = torch.linalg.qr(normal)
     components = (vectors * triangle.diagonal().sign()).mT  # the sign makes them uniform (Stewart)
     variances = ((x - mean) @ components.mT).square().mean(dim=0)
-    return LinearAutoencoder(mean=mean, components=components, variances=variances)
+    return LinearAutoencoder(mean, components, variances)
 
 
 def numbers_to_try(width: int) -> list[int]:

@@ -21,12 +21,12 @@ from adlib.report.tables import runs_table as plain_table
 from adlib.system.hardware import choose_device, describe
 
 __all__ = [
-    "TITLES", "at_equal_distance", "difference", "interval", "origin", "points", "read_results",
-    "results_folder", "runs_table", "sign", "spread", "supervised_table", "table", "traces",
-    "verdicts",
+    "TITLES", "at_equal_distance", "difference", "in_points", "interval", "origin", "points",
+    "read_results", "results_folder", "runs_table", "sign", "spread", "table", "traces", "verdicts",
 ]  # fmt: skip
-MECHANISM = (
-    "d_normal", "d_anomalous", "ratio", "gap", "z", "d_held_out", "noise_changed", "noise_unchanged"
+COLUMNS = (  # of a record, its config, cost and mechanism
+    "category", "seen", "constraint", "prototypes", "parameters", "flops", "d_normal",
+    "d_anomalous", "ratio", "gap", "z", "d_held_out", "noise_changed", "noise_unchanged",
 )  # fmt: skip
 AHEAD = {1: "ahead", 0: "open", -1: "behind"}
 
@@ -34,15 +34,39 @@ AHEAD = {1: "ahead", 0: "open", -1: "behind"}
 def runs_table(rows: Iterable[Row]) -> DataFrame:
     """One row a run: the columns of `adlib.report.tables.runs_table`, and what chapters look at.
 
-    These are `constraint` and `prototypes` of the config, the mechanism's means, `parameters`,
-    `flops`, `category` and the number of `seen` defects; null where a record has none. Metrics are
-    fractions in [0, 1].
+    These are `COLUMNS`; null where a record has none. Metrics are fractions in [0, 1].
+
+    Runs that left seen defects out of the test say which images were tested (`test`). Of these,
+    runs of one category and seed must have the same; all others must have one data set.
 
     Raises:
-        ValueError: Two protocols, data sets or precisions among the rows, which must not be
-            averaged, or a run without record.
+        ValueError: Two protocols, precisions or sets of test images among the rows, which must not
+            be averaged, or a run without record.
     """
-    return _table(rows, "data", "protocol", "precision")
+    runs, more = [], []
+    first: dict[tuple[Any, ...], Any] = {}
+    for row in rows:
+        if (record := row["files"].get("record.json")) is None:
+            raise ValueError(f"the run {row['id']} left no record.json")
+        data, tested = record["data"], record.get("test")
+        alike = {("protocol",): record["protocol"], ("precision",): record.get("precision")}
+        if tested:
+            place = data["name"], record["category"], record["seed"]
+            alike["test of", *place] = tested["digest"]
+        else:
+            alike["data",] = data["hash"]
+        for key, value in alike.items():
+            if first.setdefault(key, value) != value:
+                raise ValueError(
+                    f"the run {row['id']} has another {' '.join(map(str, key))} than the first; "
+                    "their numbers cannot be compared"
+                )
+        parts = record, record.get("config"), record.get("cost"), record.get("mechanism")
+        own, config, cost, mechanism = (part or {} for part in parts)
+        values = {**own, **config, **cost, **(mechanism.get("mean") or {})}
+        runs.append(Run("", str(row["id"]), record, name_of(record)))
+        more.append({column: values.get(column) for column in COLUMNS})
+    return plain_table(runs).join(DataFrame(more)) if runs else DataFrame()
 
 
 def traces(rows: Iterable[Row]) -> DataFrame:
@@ -78,57 +102,6 @@ def at_equal_distance(looks: DataFrame, columns: Sequence[str]) -> DataFrame:
     return DataFrame(found)
 
 
-def supervised_table(rows: Iterable[Row]) -> DataFrame:
-    """The same for runs that left seen defects out of the test set, each category by itself.
-
-    Args:
-        rows: Lines whose records say which images were tested (`test`). An empty category is a
-            model of all; its metrics are the means over them.
-    Raises:
-        ValueError: Two protocols or precisions among the rows, runs of one category and seed that
-            were tested on different images, or a run without record.
-    """
-    rows = list(rows)
-    frame = _table(rows, "protocol", "precision")
-    tests: dict[tuple[str, str, int], str] = {}
-    for row in rows:
-        record = row["files"]["record.json"]
-        data, digest = record["data"]["name"], record["test"]["digest"]
-        place = record["category"] or data
-        if tests.setdefault((data, place, record["seed"]), digest) != digest:
-            raise ValueError(
-                f"the run {row['id']} was tested on other images of {place} than another run of "
-                f"seed {record['seed']}; their numbers cannot be compared"
-            )
-    return frame
-
-
-def _table(rows: Iterable[Row], *alike: str) -> DataFrame:
-    """A row a run; ValueError unless all runs have the same of what is named."""
-    runs, more = [], []
-    first: dict[str, Any] = {}
-    for row in rows:
-        if (record := row["files"].get("record.json")) is None:
-            raise ValueError(f"the run {row['id']} left no record.json")
-        for key in alike:
-            value = record["data"]["hash"] if key == "data" else record.get(key)
-            if first.setdefault(key, value) != value:
-                raise ValueError(
-                    f"the run {row['id']} has another {key} than the first; their numbers cannot "
-                    "be compared"
-                )
-        config, cost = record.get("config") or {}, record.get("cost") or {}
-        mechanism = (record.get("mechanism") or {}).get("mean") or {}
-        runs.append(Run("", str(row["id"]), record, name_of(record)))
-        more.append(
-            {key: config.get(key) for key in ("constraint", "prototypes")}
-            | {name: mechanism.get(name) for name in MECHANISM}
-            | {key: cost.get(key) for key in ("parameters", "flops")}
-            | {key: record.get(key) for key in ("category", "seen")}
-        )
-    return plain_table(runs).join(DataFrame(more)) if runs else DataFrame()
-
-
 def difference(one: DataFrame, other: DataFrame, column: str) -> tuple[float, float, float, int]:
     """Compare two arms seed by seed: the mean of one minus other, and its interval.
 
@@ -147,12 +120,17 @@ def difference(one: DataFrame, other: DataFrame, column: str) -> tuple[float, fl
     return interval((pairs[f"{column}_x"] - pairs[f"{column}_y"]).to_numpy())
 
 
-def points(gap: tuple[float, float, float, int], *, percent: bool = True) -> str:
+def points(gap: tuple[float, float, float, int]) -> str:
     """A difference in words: "+1.2 points (95 % interval +0.3 to +2.1, 3 seeds)"."""
-    mean, low, high, n = gap
-    factor, digits, unit = (100, 1, " points") if percent else (1, 3, "")
-    around = f"95 % interval {factor * low:+.{digits}f} to {factor * high:+.{digits}f}, {n} seeds"
-    return f"{factor * mean:+.{digits}f}{unit} ({around if n > 1 else 'one seed'})"
+    mean, ends = in_points(gap).split(" ", 1)
+    around = f"(95 % interval {ends[1:-1]}, {gap[3]} seeds)" if gap[3] > 1 else ends
+    return f"{mean} points {around}"
+
+
+def in_points(gap: tuple[float, float, float, int]) -> str:
+    """A difference in points and its interval: "+1.2 (+0.3 to +2.1)", or "+1.2 (one seed)"."""
+    mean, low, high = (100 * value for value in gap[:3])
+    return f"{mean:+.1f} ({f'{low:+.1f} to {high:+.1f}' if gap[3] > 1 else 'one seed'})"
 
 
 def verdicts(pairs: Mapping[str, tuple[DataFrame, DataFrame]], columns: Sequence[str]) -> DataFrame:
@@ -172,9 +150,7 @@ def verdicts(pairs: Mapping[str, tuple[DataFrame, DataFrame]], columns: Sequence
         if not set(one["seed"]) & set(other["seed"]):
             return NOT_RUN
         gap = difference(one, other, column)
-        mean, low, high = (100 * value for value in gap[:3])
-        around = f"{low:+.1f} to {high:+.1f}" if gap[3] > 1 else "one seed"
-        return f"{AHEAD[sign(gap)]}, {mean:+.1f} ({around})"
+        return f"{AHEAD[sign(gap)]}, {in_points(gap)}"
 
     rows = [[cell(*sides, column) for column in columns] for sides in pairs.values()]
     return DataFrame(rows, columns=[TITLES[c] for c in columns], index=Index(list(pairs)))
@@ -201,18 +177,16 @@ def origin(
     if own:
         sentences.append(
             "This page's own numbers: the profile and the values named below its parameters, "
-            f"{_seeds(own)}, commit {_short(engine_runs.commit())}, "
+            f"{_seeds(own)}, commit {_commit(engine_runs.commit())}, "
             f"on {describe(device or choose_device())}."
         )
     if records:
-        machines = Counter(
-            " in ".join(str(record[key]) for key in ("device", "precision") if record.get(key))
-            for record in records
-        )
+        keys = ("device", "precision")
+        machines = Counter(" in ".join(r[key] for key in keys if r.get(key)) for r in records)
+        drawn = sorted({r["seed"] for r in records if "seed" in r})
         sentences.append(
-            f"Records: {len(records)} runs, "
-            f"{_seeds(sorted({record['seed'] for record in records if 'seed' in record}))}, "
-            f"commit {', '.join(sorted({_short(record['commit']) for record in records}))}, "
+            f"Records: {len(records)} runs, {_seeds(drawn)}, "
+            f"commit {', '.join(sorted({_commit(r['commit']) for r in records}))}, "
             f"on {', '.join(f'{name} ({n})' for name, n in machines.most_common())}."
         )
     return f"*{' '.join(sentences)}*"
@@ -222,7 +196,7 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else "no seed kept"
 
 
-def _short(commit: str | None) -> str:
+def _commit(commit: str | None) -> str:
     """A commit as it is shown, with the note of changes that it may carry."""
     name, plus, note = (commit or "unknown").partition("+")
     return f"{name[:DIGITS]}{plus}{note}"

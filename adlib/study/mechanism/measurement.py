@@ -4,14 +4,12 @@ Distances are means over groups of 1 - cos, before any smoothing. What is measur
 the pilot of this reconstruction, so all of it is ours.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from adlib.data.dataset import DataSplits
@@ -19,41 +17,43 @@ from adlib.data.order import hold_out
 from adlib.engine.features import cached_features, transform_of
 from adlib.methods import PatchCore
 from adlib.metrics import mean_over
-from adlib.study.mechanism.pasting import IMAGES, made_features, pasted, survival
 from adlib.study.mechanism.separation import patch_classes, separation
 from adlib.system.hardware import autocast, choose_dtype
 from adlib.system.progress import track
 
 CHANGED, LENGTH = 0.1, 0.7  # share of tokens that the noise probe changes, and by how much; ours
-BATCH = 4  # images at a time; explicit attention weights are kept for as many; ours
+BATCH = 4  # images at a time; ours
+HELD_OUT = 0.1  # share of the normal images, as `fit` holds out
+SIDE = 0.3  # of the pasted square, as a share of the grid's; ours
+IMAGES = 12  # of a category that foreign tokens are pasted into, or taken from; ours
 
 Method = Any  # adlib.methods.Method that also has `distances` and `grid`
 
 
 @torch.no_grad()
-def token_distances(method: Method, groups: Float[Tensor, "b g n c"]) -> Float[Tensor, "b n"]:
+def distances_of(method: Method, features: Float[Tensor, "n g t c"]) -> Float[Tensor, "n t"]:
     """Return each token's distance from its reconstruction, the mean over groups of 1 - cos.
 
     Of PatchCore it is the same, from the nearest of its memory and after averaging neighbours.
+    All is computed batch by batch where the method is; the result lies on the CPU.
 
     Raises:
         ValueError: A PatchCore whose distances are no cosines, for they are not normalised.
     """
-    memory = isinstance(method, PatchCore)
+    memory, device = isinstance(method, PatchCore), next(method.parameters()).device
     if memory and not method.config.normalise:
         raise ValueError("patchcore's distances are cosines with normalise=True only, got False")
     method.eval()
-    d = method.distances(groups)
-    d = d.square() / 2 if memory else d  # its patches have length 1
-    return d.mean(dim=1)
+    found = []
+    for part in features.split(BATCH):
+        d = method.distances(part.to(device, torch.float32))
+        d = d.square() / 2 if memory else d  # its patches have length 1
+        found.append(d.mean(dim=1).cpu())
+    return torch.cat(found)
 
 
 def noise_probe(
-    method: Method,
-    features: Float[Tensor, "n g t c"],
-    generator: torch.Generator,
-    *,
-    batch: int = BATCH,
+    method: Method, features: Float[Tensor, "n g t c"], generator: torch.Generator
 ) -> tuple[float, float]:
     """Ask whether tokens that were never seen are rebuilt as well: soft identity mapping.
 
@@ -67,204 +67,152 @@ def noise_probe(
     """
     tokens, width = features.shape[2:]
     k = max(1, round(CHANGED * tokens))
-    found: list[tuple[Tensor, Tensor]] = []
-    for groups in _batches(method, features, batch):
-        changed = torch.zeros(len(groups), tokens, dtype=torch.bool)
-        for image, flags in zip(groups, changed, strict=True):
+    found = []
+    for part in features.split(BATCH):
+        noisy = part.to(torch.float32, copy=True)
+        changed = torch.zeros(len(part), tokens, dtype=torch.bool)
+        for image, flags in zip(noisy, changed, strict=True):
             at = torch.randperm(tokens, generator=generator)[:k]
             direction = F.normalize(torch.randn(k, width, generator=generator), dim=-1)
-            size = LENGTH * image[:, at].norm(dim=-1, keepdim=True)  # g k 1
-            image[:, at] += size * direction.to(image.device)
+            image[:, at] += LENGTH * image[:, at].norm(dim=-1, keepdim=True) * direction  # g k c
             flags[at] = True
-        d = token_distances(method, groups).cpu()
+        d = distances_of(method, noisy)
         found.append((d[changed], d[~changed]))
     near, far = (torch.cat(parts).mean().item() for parts in zip(*found, strict=True))
     return near, far
 
 
-def held_out_distances(
+@torch.no_grad()
+def survival(
     method: Method,
-    data: DataSplits,
-    *,
-    holdout: float = 0.1,
-    seed: int = 0,
-    batch: int = BATCH,
-    precision: str = "fp32",
+    before: Float[Tensor, "b g n c"],
+    after: Float[Tensor, "b g n c"],
+    changed: Bool[Tensor, "b n"],
+) -> float | None:
+    r"""Return the share of a change of the input that its reconstruction shows.
+
+    An identity mapping hands all of it on, a decoder that knows the normal only nothing.
+
+    $$\frac{\sum \langle s\,(\hat y' - \hat y),\, f' - f \rangle}{\sum \lVert f' - f
+    \rVert^2}$$
+
+    over the changed tokens, with f and f' the input without and with the change, and y hat their
+    reconstructions. The loss knows no length, so s brings the unchanged image's reconstruction to
+    its input's, by least squares in each group.
+
+    Args:
+        method: A trained method whose call rebuilds groups of tokens.
+        before: Features of normal images.
+        after: The same with foreign tokens.
+        changed: Where they are.
+    Returns:
+        1 for an identity mapping, 0 where the reconstruction does not move; None where nothing is
+        changed.
+    """
+    method.eval()
+    rebuilt = (method(x) for x in (before, after))  # some with their prototypes beside it
+    y, moved = (x[0].float() if isinstance(x, tuple) else x.float() for x in rebuilt)
+    s = (before * y).sum(dim=(2, 3), keepdim=True) / y.square().sum(dim=(2, 3), keepdim=True)
+    delta = after - before
+    kept = (s * (moved - y) * delta).sum(dim=(1, 3))[changed].sum()
+    whole = delta.square().sum(dim=(1, 3))[changed].sum()
+    return (kept / whole).item() if whole > 0 else None
+
+
+def pasted(
+    normal: Float[Tensor, "b g n c"],
+    foreign: Float[Tensor, "k g n c"],
+    grid: tuple[int, int],
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "b g n c"], Bool[Tensor, "b n"]]:
+    """Paste a square of a foreign image's tokens into each normal one, at one drawn place.
+
+    Returns:
+        The images with the square, and where it lies.
+    """
+    sides = [max(1, round(SIDE * side)) for side in grid]
+    made = normal.clone()
+    changed = torch.zeros(len(normal), *grid, dtype=torch.bool)
+    for i, flags in enumerate(changed):
+        top, left = (
+            int(torch.randint(whole - side + 1, (), generator=generator))
+            for whole, side in zip(grid, sides, strict=True)
+        )
+        flags[top : top + sides[0], left : left + sides[1]] = True
+        donor = int(torch.randint(len(foreign), (), generator=generator))
+        made[i][:, flags.flatten()] = foreign[donor][:, flags.flatten()]
+    return made, changed.flatten(1)
+
+
+def held_out_distances(
+    method: Method, data: DataSplits, *, seed: int = 0, precision: str = "fp32"
 ) -> dict[str, float]:
     """Return the mean distance on the normal images that only calibrated, by category.
 
-    How well normal features are fitted, without a look at the test set. `seed` is that of the fit,
-    while its method does not know it.
-
-    Raises:
-        ValueError: The run held out another number of images of this data set.
+    How well normal features are fitted, without a look at the test set. While a method trains it
+    does not know yet what was held out: a tenth, as `fit` does by default, drawn by the fit's seed.
     """
-    seen, device = method.provenance, next(method.parameters()).device
-    _, held = hold_out(data.train, holdout, seen.get("seed", seed))
-    if seen and seen["data"]["hash"] == data.hash and seen["images"]["held_out"] != len(held):
-        raise ValueError(
-            f"the run held out {seen['images']['held_out']} images of {data.name}; holdout="
-            f"{holdout} gives {len(held)}. Pass the share that `fit` was given"
-        )
+    fitted = {"holdout": HELD_OUT, "seed": seed} | method.provenance
+    _, held = hold_out(data.train, fitted["holdout"], fitted["seed"])
     if not held:
         return {}
+    device = next(method.parameters()).device
     dtype = choose_dtype(precision, device)
     features = cached_features(method, data.train, device=device, dtype=dtype)
-    found: dict[str, list[float]] = {}
     with autocast(device, dtype):
-        parts = [token_distances(method, g) for g in _batches(method, features[held], batch)]
-    for i, d in zip(held, torch.cat(parts).mean(dim=1).tolist(), strict=True):
+        each = distances_of(method, features[held]).mean(dim=1)
+    found: dict[str, list[float]] = {}
+    for i, d in zip(held, each.tolist(), strict=True):
         found.setdefault(data.train.references[i].category, []).append(d)
     return {category: float(np.mean(d)) for category, d in found.items()}
 
 
-class Probes:
-    """What is asked of a method on a data set, made once for every look at it.
-
-    Args:
-        method: Has `distances`; it may train between two looks.
-        data: Its `test` images, and the held-out ones of `train`.
-        batch: Images at a time.
-        precision: Of encoder and decoder, as in `evaluate`; distances are taken in fp32.
-        holdout: The share of normal images that `fit` holds out.
-        seed: Of the noise probe, in each category anew.
-        fit_seed: Of the fit, while it goes on.
-    Raises:
-        TypeError: A method without distances of tokens.
-    """
-
-    def __init__(
-        self,
-        method: Method,
-        data: DataSplits,
-        *,
-        batch: int = BATCH,
-        precision: str = "fp32",
-        holdout: float = 0.1,
-        seed: int = 0,
-        fit_seed: int = 0,
-    ) -> None:
-        if not hasattr(method, "distances"):
-            raise TypeError(
-                f"only methods with `distances` of tokens can be measured, got {method!r}"
-            )
-        self.method, self.data, self.batch, self.seed = method, data, batch, seed
-        self.precision, self.holdout, self.fit_seed = precision, holdout, fit_seed
-        self.place = next(method.parameters()).device
-        self.dtype = choose_dtype(precision, self.place)
-        features = cached_features(
-            method, data.test, device=self.place, dtype=self.dtype, label="encode test"
-        )
-        names = np.array([r.category for r in data.test.references])
-        self.parts: dict[str, _Part] = {}
-        for category in data.test.categories:
-            mine = np.flatnonzero(names == category)
-            images = data.test.select(mine)
-            others = features[torch.from_numpy((names != category) & ~data.test.labels)][:IMAGES]
-            normals = images.select(np.flatnonzero(~images.labels)[:IMAGES])
-            rebuilds = len(normals) and not isinstance(method, PatchCore)
-            self.parts[category] = _Part(
-                features[torch.from_numpy(mine)],
-                torch.from_numpy(~images.labels),
-                *patch_classes(images, transform_of(method), method.grid),
-                others.float(),
-                made_features(method, normals, seed) if rebuilds else None,
-            )
-
-    def look(self) -> dict[str, dict[str, Any]]:
-        """Return the figures of each category, as `measure` describes them."""
-        how = {"holdout": self.holdout, "batch": self.batch, "precision": self.precision}
-        held = held_out_distances(self.method, self.data, seed=self.fit_seed, **how)
-        rows: dict[str, dict[str, Any]] = {}
-        for category, part in track(list(self.parts.items()), "measure", unit="category"):
-            good, noise = part.features[part.good], (None, None)
-            with autocast(self.place, self.dtype):
-                each = _batches(self.method, part.features, self.batch)
-                d = torch.cat([token_distances(self.method, g).cpu() for g in each])
-                if len(good):
-                    generator = torch.Generator().manual_seed(self.seed)
-                    noise = noise_probe(self.method, good, generator, batch=self.batch)
-            row = asdict(separation(d[part.normal].numpy(), d[part.anomalous].numpy()))
-            row |= {"noise_changed": noise[0], "noise_unchanged": noise[1]}
-            row |= {"d_held_out": held.get(category)}
-            row |= self._survivals(part, good[:IMAGES].float())
-            rows[category] = row
-        return rows
-
-    def _survivals(
-        self, part: "_Part", normal: Float[Tensor, "b g n c"]
-    ) -> dict[str, float | None]:
-        """Return what survives of patches of other categories, and of made anomalies.
-
-        None where nothing can be pasted. PatchCore rebuilds nothing, so nothing can survive in it.
-        """
-        found: dict[str, float | None] = {"survival_other": None, "survival_made": None}
-        if part.made is None:
-            return found
-        if len(part.others):
-            generator = torch.Generator().manual_seed(self.seed)
-            after, changed = pasted(normal, part.others, self.method.grid, generator)
-            found["survival_other"] = survival(
-                self.method, normal.to(self.place), after.to(self.place), changed
-            )
-        found["survival_made"] = survival(self.method, *part.made)
-        return found
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A category's test images: features, labels, classes of patches, and foreign features."""
-
-    features: Tensor  # n g t c
-    good: Tensor  # n
-    normal: Tensor  # n t
-    anomalous: Tensor  # n t
-    others: Tensor  # k g t c
-    made: tuple[Tensor, Tensor, Tensor] | None
-
-
 def measure(
-    method: Method,
-    data: DataSplits,
-    *,
-    batch: int = BATCH,
-    precision: str = "fp32",
-    holdout: float = 0.1,
-    seed: int = 0,
+    method: Method, data: DataSplits, *, precision: str = "fp32", fit_seed: int = 0
 ) -> dict[str, Any]:
     """Measure the mechanism of a method on the test images of a data set.
 
     Args:
-        method: A trained method that has `distances`.
+        method: Has `distances`; it may be in the middle of its training.
         data: Its `test` images, and the held-out ones of `train`.
-        batch: Images at a time.
         precision: Of encoder and decoder, as in `evaluate`; distances are taken in fp32.
-        holdout: The share of normal images that `fit` held out.
-        seed: Of the noise probe, in each category anew.
+        fit_seed: Of the fit, while it goes on.
     Returns:
         {"method", "categories": {CATEGORY: row}, "mean": row}. A row has the fields of `Separation`
         (`d_normal`, `d_anomalous`, `ratio`, `gap`, `z`, `auroc`, `normal_patches`,
         `anomalous_patches`), `noise_changed` and `noise_unchanged` on the normal test images
-        (`noise_probe`), `d_held_out` (`held_out_distances`), `survival_other` and `survival_made`
-        (`survival` of patches of another category and of made anomalies). None where a category has
-        no such patch or image, as without masks. The mean is the plain mean over categories, so of
-        ratios too; None where one lacks the figure; it has no counts.
+        (`noise_probe`), `d_held_out` (`held_out_distances`) and `survival_other` (`survival` of
+        patches of another category; PatchCore rebuilds nothing). None where a category has no such
+        patch or image, as without masks. The mean is the plain mean over categories, so of ratios
+        too; None where one lacks the figure; it has no counts.
     Raises:
         TypeError: A method without distances of tokens.
     """
-    probes = Probes(method, data, batch=batch, precision=precision, holdout=holdout, seed=seed)
-    rows = probes.look()
-    mean = without_counts(mean_over(rows))
-    return {"method": method.name, "categories": rows, "mean": mean}
-
-
-def without_counts(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row without its numbers of patches, whose mean says nothing."""
-    return {name: value for name, value in row.items() if not name.endswith("_patches")}
-
-
-def _batches(method: Method, features: Float[Tensor, "n g t c"], batch: int) -> Iterator[Tensor]:
-    """Yield cached features batch by batch, as fp32 copies where the method is."""
+    if not hasattr(method, "distances"):
+        raise TypeError(f"only methods with `distances` of tokens can be measured, got {method!r}")
     device = next(method.parameters()).device
-    for part in features.split(batch):
-        yield part.to(device, torch.float32, copy=True)
+    dtype = choose_dtype(precision, device)
+    held = held_out_distances(method, data, seed=fit_seed, precision=precision)
+    every = cached_features(method, data.test, device=device, dtype=dtype, label="encode test")
+    classes = patch_classes(data.test, transform_of(method), method.grid)
+    names, good = np.array([r.category for r in data.test.references]), ~data.test.labels
+    rows: dict[str, dict[str, Any]] = {}
+    for category in track(data.test.categories, "measure", unit="category"):
+        mine, noise = names == category, (None, None)
+        features = every[torch.from_numpy(mine & good)]
+        with autocast(device, dtype):
+            d = distances_of(method, every[torch.from_numpy(mine)])
+            if len(features):
+                noise = noise_probe(method, features, torch.Generator().manual_seed(0))
+        normal, anomalous = (d[flags[mine]].numpy() for flags in classes)
+        row = rows[category] = separation(normal, anomalous)._asdict()
+        row |= {"noise_changed": noise[0], "noise_unchanged": noise[1]}
+        row |= {"d_held_out": held.get(category), "survival_other": None}
+        others = every[torch.from_numpy(~mine & good)][:IMAGES].float()
+        if len(features) and len(others) and not isinstance(method, PatchCore):
+            before, generator = features[:IMAGES].float(), torch.Generator().manual_seed(0)
+            after, changed = pasted(before, others, method.grid, generator)
+            pair = before.to(device), after.to(device)
+            row["survival_other"] = survival(method, *pair, changed)
+    mean = {k: v for k, v in mean_over(rows).items() if not k.endswith("_patches")}
+    return {"method": method.name, "categories": rows, "mean": mean}

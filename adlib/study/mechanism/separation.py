@@ -4,7 +4,7 @@ Rules as in the pilot of this reconstruction, so ours: a patch is normal when no
 defect, wherever its image comes from, and anomalous when at least a tenth of its area is.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,31 +19,20 @@ ANOMALOUS = 0.1  # share of a patch's area that is defect, from which on it coun
 ROUNDING = 1e-6  # distances and shares below this are rounding
 
 
-@dataclass(frozen=True, kw_only=True)
-class Separation:
+class Separation(NamedTuple):
     """How far apart normal and anomalous patches are; None where it is undefined.
 
     Equation :eq:`eq-separation`, chapter 4.
-
-    Attributes:
-        d_normal: Mean distance of normal patches.
-        d_anomalous: And of anomalous ones.
-        ratio: d_anomalous / d_normal; None if d_normal is rounding only.
-        gap: d_anomalous - d_normal.
-        z: Gap over the standard deviation of d on normal patches.
-        auroc: Probability that an anomalous patch is farther than a normal one.
-        normal_patches: How many there were.
-        anomalous_patches: And of these.
     """
 
-    d_normal: float | None
-    d_anomalous: float | None
-    ratio: float | None
-    gap: float | None
-    z: float | None
-    auroc: float | None
-    normal_patches: int
-    anomalous_patches: int
+    d_normal: float | None  #: mean distance of normal patches
+    d_anomalous: float | None  #: and of anomalous ones
+    ratio: float | None  #: d_anomalous / d_normal; None if d_normal is rounding only
+    gap: float | None  #: d_anomalous - d_normal
+    z: float | None  #: gap over the standard deviation of d on normal patches
+    auroc: float | None  #: probability that an anomalous patch is farther than a normal one
+    normal_patches: int  #: how many there were
+    anomalous_patches: int  #: and of these
 
 
 def separation(normal: Float[np.ndarray, " n"], anomalous: Float[np.ndarray, " k"]) -> Separation:
@@ -57,41 +46,29 @@ def separation(normal: Float[np.ndarray, " n"], anomalous: Float[np.ndarray, " k
         z = gap / std if std > ROUNDING else None
         labels = np.arange(len(normal) + len(anomalous)) >= len(normal)
         ranked = auroc(np.concatenate([normal, anomalous]), labels)
-    return Separation(
-        d_normal=d_n, d_anomalous=d_a, ratio=ratio, gap=gap, z=z, auroc=ranked,
-        normal_patches=len(normal), anomalous_patches=len(anomalous),
-    )  # fmt: skip
+    return Separation(d_n, d_a, ratio, gap, z, ranked, len(normal), len(anomalous))
 
 
 def defect_shares(
-    masks: Bool[Tensor, "n h w"] | Float[Tensor, "n h w"], grid: tuple[int, int]
-) -> Float[Tensor, "n tokens"]:
-    """Return the share of each patch's area that is defect, patches row by row.
+    mask: Bool[np.ndarray, "_ _"], frame: ImageTransform, grid: tuple[int, int]
+) -> Float[np.ndarray, " tokens"]:
+    """Return the share of each patch's area that is defect, exactly, patches row by row.
 
     Args:
-        masks: At the frame's size: flags, or the share of each pixel that is defect.
-        grid: Rows and columns of patches.
-    Raises:
-        ValueError: The patches do not tile the masks.
+        mask: Of an image, at the image's own size.
+        frame: How the image becomes input.
+        grid: Rows and columns of patches, which fill the frame.
     """
-    (h, w), (rows, columns) = masks.shape[1:], grid
-    if h % rows or w % columns:
-        raise ValueError(f"a grid of {rows} x {columns} patches does not tile masks of {h} x {w}")
-    patches = masks.float().unflatten(2, (columns, -1)).unflatten(1, (rows, -1))
-    return patches.mean(dim=(2, 4)).flatten(1)  # of n rows height columns width
+    outer = frame.resize or frame.size
 
-
-def framed(mask: Bool[np.ndarray, "_ _"], frame: ImageTransform) -> Float[np.ndarray, "h w"]:
-    """Return the share of each pixel of the frame that is defect, exactly."""
-    outer, (top, left) = frame.resize or frame.size, frame.corner
-
-    def overlap(new: int, old: int) -> Float[np.ndarray, "new old"]:
-        edge, pixel = np.arange(new + 1)[:, None] * (old / new), np.arange(old)
+    def overlap(axis: int) -> Float[np.ndarray, "patches pixels"]:
+        side, pixel = frame.size[axis] / grid[axis], np.arange(mask.shape[axis])
+        edge = frame.corner[axis] + side * np.arange(grid[axis] + 1)[:, None]
+        edge = edge * (mask.shape[axis] / outer[axis])  # in the image's pixels
         length = np.minimum(edge[1:], pixel + 1) - np.maximum(edge[:-1], pixel)
-        return length.clip(min=0) * (new / old)
+        return length.clip(min=0) / (edge[1] - edge[0])
 
-    whole = overlap(outer[0], mask.shape[0]) @ mask @ overlap(outer[1], mask.shape[1]).T
-    return whole[top : top + frame.size[0], left : left + frame.size[1]]
+    return (overlap(0) @ mask @ overlap(1).T).ravel()
 
 
 def patch_classes(
@@ -107,6 +84,6 @@ def patch_classes(
         mask = images[i].mask
         normal[i] = False
         if mask is not None:
-            share = defect_shares(torch.from_numpy(framed(mask, frame)[None]), grid)[0]
+            share = torch.from_numpy(defect_shares(mask, frame, grid))
             normal[i], anomalous[i] = share < ROUNDING, share > ANOMALOUS - ROUNDING
     return normal, anomalous
