@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from adlib.study.mechanism.measurement import pasted, survival
+from adlib.data.dataset import ImageDataset, ImageRef, Sample
+from adlib.methods import ProAD
+from adlib.study.mechanism.measurement import made_features, pasted, survival
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -59,3 +62,21 @@ def test_a_square_of_one_foreign_image_is_pasted_into_each() -> None:
     assert torch.equal(MADE.transpose(1, 2)[~CHANGED], NORMAL.transpose(1, 2)[~CHANGED])
     for image, flags in zip(MADE, CHANGED, strict=True):
         assert any(torch.equal(image[:, flags], donor[:, flags]) for donor in FOREIGN)
+
+
+def test_made_anomalies_change_the_patches_that_they_cover(tiny: ProAD) -> None:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    reference = ImageRef(path="a.png", category="nut", defect="good")
+
+    def read(r: ImageRef) -> Sample:
+        return Sample(
+            image=picture, mask=None, label=False, category="nut", defect="good", path=r.path
+        )
+
+    images = ImageDataset([reference] * 60, read, lambda r: b"")
+    before, after, covered = made_features(tiny.eval(), images, seed=0)
+    assert before.shape == after.shape == (60, 2, 6, 192)
+    assert covered.any()
+    moved = (after - before).norm(dim=-1).mean(dim=1)  # b n
+    assert (moved[covered] > 0).all()

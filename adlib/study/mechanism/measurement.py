@@ -12,12 +12,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from adlib.data.dataset import DataSplits
+from adlib.anomalies.simulated import simulated
+from adlib.anomalies.textures import Textures
+from adlib.data.dataset import DataSplits, ImageDataset
 from adlib.data.order import hold_out
+from adlib.data.transform import ImageTransform
 from adlib.engine.features import cached_features, transform_of
 from adlib.methods import PatchCore
 from adlib.metrics import mean_over
-from adlib.study.mechanism.separation import patch_classes, separation
+from adlib.study.mechanism.separation import defect_shares, patch_classes, separation
 from adlib.system.hardware import autocast, choose_dtype
 from adlib.system.progress import track
 
@@ -25,6 +28,7 @@ CHANGED, LENGTH = 0.1, 0.7  # share of tokens that the noise probe changes, and 
 BATCH = 4  # images at a time; ours
 HELD_OUT = 0.1  # share of the normal images, as `fit` holds out
 SIDE = 0.3  # of the pasted square, as a share of the grid's; ours
+HALF = 0.5  # share of a patch that a made anomaly must cover to count; ours
 IMAGES = 12  # of a category that foreign tokens are pasted into, or taken from; ours
 
 Method = Any  # adlib.methods.Method that also has `distances` and `grid`
@@ -144,6 +148,29 @@ def pasted(
     return made, changed.flatten(1)
 
 
+@torch.no_grad()
+def made_features(
+    method: Method, images: ImageDataset, seed: int
+) -> tuple[Float[Tensor, "b g n c"], Float[Tensor, "b g n c"], Bool[Tensor, "b n"]]:
+    """Encode normal images without and with a simulated anomaly, as PRN makes them.
+
+    Returns:
+        Features without it and with it, and the patches that it covers at least by half.
+    """
+    frame, textures, rng = transform_of(method), Textures(), np.random.default_rng(seed)
+    everywhere, device = np.ones(frame.size, dtype=bool), next(method.parameters()).device
+    pairs, covered = [], []
+    for sample in images:
+        plain = np.rint(frame.image(sample.image).transpose(1, 2, 0) * 255).astype(np.uint8)
+        made, mask = simulated(plain, everywhere, textures, rng)
+        pair = torch.from_numpy(np.stack([plain, made]).transpose(0, 3, 1, 2) / np.float32(255))
+        pairs.append(method.encode(pair.to(device)))
+        shares = defect_shares(mask, ImageTransform(size=frame.size), method.grid)
+        covered.append(torch.from_numpy(shares > HALF - 1e-9))  # up to rounding
+    before, after = torch.stack(pairs, dim=1)
+    return before, after, torch.stack(covered)
+
+
 def held_out_distances(
     method: Method, data: DataSplits, *, seed: int = 0, precision: str = "fp32"
 ) -> dict[str, float]:
@@ -181,10 +208,11 @@ def measure(
         {"method", "categories": {CATEGORY: row}, "mean": row}. A row has the fields of `Separation`
         (`d_normal`, `d_anomalous`, `ratio`, `gap`, `z`, `auroc`, `normal_patches`,
         `anomalous_patches`), `noise_changed` and `noise_unchanged` on the normal test images
-        (`noise_probe`), `d_held_out` (`held_out_distances`) and `survival_other` (`survival` of
-        patches of another category; PatchCore rebuilds nothing). None where a category has no such
-        patch or image, as without masks. The mean is the plain mean over categories, so of ratios
-        too; None where one lacks the figure; it has no counts.
+        (`noise_probe`), `d_held_out` (`held_out_distances`), `survival_other` and `survival_made`
+        (`survival` of patches of another category and of made anomalies; PatchCore rebuilds
+        nothing). None where a category has no such patch or image, as without masks. The mean is
+        the plain mean over categories, so of ratios too; None where one lacks the figure; it has no
+        counts.
     Raises:
         TypeError: A method without distances of tokens.
     """
@@ -207,12 +235,16 @@ def measure(
         normal, anomalous = (d[flags[mine]].numpy() for flags in classes)
         row = rows[category] = separation(normal, anomalous)._asdict()
         row |= {"noise_changed": noise[0], "noise_unchanged": noise[1]}
-        row |= {"d_held_out": held.get(category), "survival_other": None}
+        row |= {"d_held_out": held.get(category), "survival_other": None, "survival_made": None}
+        if not len(features) or isinstance(method, PatchCore):
+            continue
+        images = data.test.select(np.flatnonzero(mine & good)[:IMAGES])
+        before, after, covered = made_features(method, images, seed=0)
+        row["survival_made"] = survival(method, before, after, covered)
         others = every[torch.from_numpy(~mine & good)][:IMAGES].float()
-        if len(features) and len(others) and not isinstance(method, PatchCore):
+        if len(others):
             before, generator = features[:IMAGES].float(), torch.Generator().manual_seed(0)
             after, changed = pasted(before, others, method.grid, generator)
-            pair = before.to(device), after.to(device)
-            row["survival_other"] = survival(method, *pair, changed)
+            row["survival_other"] = survival(method, before.to(device), after.to(device), changed)
     mean = {k: v for k, v in mean_over(rows).items() if not k.endswith("_patches")}
     return {"method": method.name, "categories": rows, "mean": mean}
