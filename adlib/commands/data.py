@@ -1,11 +1,13 @@
-"""The commands about data: `adlib data list | check | get | cache`."""
+"""The commands about data: `adlib data list | check | suspects | get | cache`."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import tyro
 from tyro.conf import Positional
 
+from adlib.commands.options import load
 from adlib.data.readers.benchmarks import HOME, locate
 from adlib.data.readers.files import expanded
 from adlib.data.rendered.builtin import SCENES
@@ -16,10 +18,12 @@ from adlib.data.tools.download import agrees, by_hand, fetch
 from adlib.system.disk import check_new
 from adlib.system.printable import closest, printable
 
+FIRST = 10  # suspects of a category that are printed; the table has all
+
 
 def about_data(words: list[str]) -> None:
     """Run one of the commands about data; SystemExit with 2 for wrong words, 1 for a problem."""
-    commands = {"list": show, "check": check, "get": get, "cache": cache}
+    commands = {"list": show, "check": check, "suspects": suspects, "get": get, "cache": cache}
     about = "Data: what there is and what is here."
     tyro.extras.subcommand_cli_from_dict(commands, prog="adlib data", description=about, args=words)
 
@@ -66,6 +70,38 @@ def check(
     print("\n".join(map(printable, report.lines())))
     if report.problems:
         raise SystemExit(1)
+
+
+def suspects(data: Positional[str], out: Path, categories: tuple[str, ...] = ()) -> None:
+    """Rank the training images by how strange they are to the rest: a defect may be among them.
+
+    Args:
+        data: images, as for `adlib train`
+        out: new folder for suspects.csv, overlays/ and index.html
+        categories: rank these categories only
+    """
+    from adlib.engine.gallery import write_suspects
+    from adlib.engine.suspects import find_suspects
+
+    check_new(out)
+    images = load(data, categories).train
+    ranked = find_suspects(images)
+    note = (
+        "Look at the first ones: nothing here says which are defective, since no image is known to "
+        "be good. The deviations say how far a score lies above its category's median, in robust "
+        "standard deviations (of the median absolute deviation); they help to compare ranks. "
+        "Defects that look alike hide each other."
+    )
+    write_suspects(out, images, ranked, note)
+    counts = Counter(suspect.category for suspect in ranked)
+    for one in ranked:
+        if one.rank == 1:
+            print(printable(f"{one.category}, the first of {counts[one.category]} images:"))
+        if one.rank <= FIRST:
+            about = f"{one.score:10.4f}  {one.deviations:+6.1f} deviations"
+            print(f"{one.rank:4d}{about}  {printable(one.path)}")
+    print(note)
+    print(f"see {out / 'index.html'}")
 
 
 def get(

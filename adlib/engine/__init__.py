@@ -11,6 +11,7 @@ decisions.py   what the shipped threshold does to the test images
 predict.py     predict: images of any kind
 runs.py        a run on disk, written whole and read back checked: load_run
 gallery.py     what the command line writes of predictions, and their regions
+suspects.py    training images that are strange to the rest of their category
 export.py      a run as one ONNX file
 ```
 """

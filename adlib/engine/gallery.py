@@ -1,9 +1,9 @@
-"""What `adlib predict` leaves behind: tables of images and regions, overlays, and one page."""
+"""What `adlib predict` and `adlib data suspects` leave behind: tables, overlays, and one page."""
 
 import csv
 import html
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 
+from adlib.data.dataset import ImageDataset
+from adlib.engine.suspects import Suspect
 from adlib.figures import overlay
 from adlib.system.disk import new_folder, write_text
 from adlib.system.printable import printable
@@ -36,12 +38,14 @@ figcaption {{ padding: .4rem .6rem; overflow-wrap: anywhere; font-size: .9rem; }
 </style>
 <h1>{title}</h1>
 <p>{summary}</p>
-<input type="checkbox" id="bad" checked><label for="bad"> defective</label>
-<input type="checkbox" id="good" checked><label for="good"> good</label>
-<main>
+{filters}<main>
 {figures}
 </main>
 </html>
+"""
+
+FILTERS = """<input type="checkbox" id="bad" checked><label for="bad"> defective</label>
+<input type="checkbox" id="good" checked><label for="good"> good</label>
 """
 
 FIGURE = """<figure class="{kind}">
@@ -166,16 +170,10 @@ def write_gallery(
                 (work / folder).mkdir()
         for i, (path, image, heat, score) in enumerate(predictions):
             stem = f"{i:05d}-{_slug(Path(path).stem)}"
-            # smaller first: at a photograph's own size an overlay takes a hundred bytes a pixel
-            small = max(1, -(-max(image.shape[:2]) // LONGEST))
-            photo, level = Image.fromarray(image).reduce(small), Image.fromarray(np.float32(heat))
-            drawn = level.resize(photo.size, Image.Resampling.BILINEAR)
-            laid, found = overlay(np.asarray(photo), np.asarray(drawn), scale), []
+            _save_overlay(work / "overlays", stem, image, heat, scale, pixel_threshold)
+            level, found = Image.fromarray(np.float32(heat)), []
             if pixel_threshold is not None:
-                laid = draw_contours(laid, np.asarray(drawn) > pixel_threshold)
                 found = find_regions(heat, pixel_threshold, image.shape[:2])
-            for kind, picture in (("photo", photo), ("heat", Image.fromarray(laid))):
-                picture.save(work / "overlays" / f"{stem}-{kind}.jpg", quality=88)
             if keep_maps:
                 level.save(work / "maps" / f"{stem}.tiff")
             if keep_masks and pixel_threshold is not None:
@@ -195,6 +193,68 @@ def write_gallery(
             _table(work / "regions.csv", columns, rows)
         write_text(work / "index.html", _page(verdicts, threshold, promise))
     return verdicts
+
+
+def write_suspects(out: Path, images: ImageDataset, ranked: Sequence[Suspect], note: str) -> None:
+    """Write `suspects.csv`, `overlays/` and `index.html` into a new folder, whole or not at all.
+
+    Args:
+        out: The folder; must not exist, or be empty.
+        images: Those that were ranked; the photographs of the page are read one by one.
+        ranked: What `find_suspects` returned; the page shows those that have a heat map.
+        note: Sentences that say how to read the ranking, shown on the page.
+    """
+    columns = ["path", "category", "rank", "score", "deviations"]
+    top = {s.category: max(s.score, 1e-12) for s in ranked if s.rank == 1}
+    with new_folder(out) as work:
+        (work / "overlays").mkdir()
+        rows = [[s.path, s.category, s.rank, s.score, s.deviations] for s in ranked]
+        rows = [[*row, f"{score:.6f}", f"{by:.2f}"] for *row, score, by in rows]
+        _table(work / "suspects.csv", columns, rows)
+        figures: list[str] = []
+        for s in ranked:
+            if s.heat is None:
+                continue
+            stem = f"{len(figures):05d}-{_slug(Path(s.path).stem)}"
+            _save_overlay(work / "overlays", stem, images[s.index].image, s.heat, s.scale)
+            about = f"{s.category}, rank {s.rank}: {s.deviations:+.1f} deviations,"
+            figures.append(
+                FIGURE.format(
+                    kind="fine",
+                    stem=stem,
+                    name=html.escape(printable(s.path)),
+                    verdict=html.escape(printable(about)),
+                    score=s.score,
+                    width=100 * s.score / top[s.category],
+                    mark=100 * s.median / top[s.category],
+                )
+            )
+        title = f"adlib: the {len(figures)} most suspicious of {len(ranked)} training images"
+        shown = "\n".join(figures)
+        page = PAGE.format(title=title, summary=html.escape(note), filters="", figures=shown)
+        write_text(work / "index.html", page)
+
+
+def _save_overlay(
+    folder: Path,
+    stem: str,
+    image: UInt8[np.ndarray, "_ _ 3"],
+    heat: Float[np.ndarray, "_ _"],
+    scale: tuple[float, float],
+    pixel_threshold: float | None = None,
+) -> None:
+    """Save a photograph and its heat map beside each other, small, with contours if asked for."""
+    from PIL import Image
+
+    # smaller first: at a photograph's own size an overlay takes a hundred bytes a pixel
+    small = max(1, -(-max(image.shape[:2]) // LONGEST))
+    photo, level = Image.fromarray(image).reduce(small), Image.fromarray(np.float32(heat))
+    drawn = np.asarray(level.resize(photo.size, Image.Resampling.BILINEAR))
+    laid = overlay(np.asarray(photo), drawn, scale)
+    if pixel_threshold is not None:
+        laid = draw_contours(laid, drawn > pixel_threshold)
+    for kind, picture in (("photo", photo), ("heat", Image.fromarray(laid))):
+        picture.save(folder / f"{stem}-{kind}.jpg", quality=88)
 
 
 def _slug(name: str) -> str:
@@ -234,6 +294,5 @@ def _page(verdicts: list[Verdict], threshold: float, promise: str) -> str:
     bad = sum(v.defective for v in verdicts)
     summary = f"{bad} of {len(verdicts)} called defective, at a threshold of {threshold:.4f}. "
     title = f"adlib: {bad} of {len(verdicts)} images called defective"
-    return PAGE.format(
-        title=title, summary=html.escape(summary + promise), figures="\n".join(figures)
-    )
+    summary, shown = html.escape(summary + promise), "\n".join(figures)
+    return PAGE.format(title=title, summary=summary, filters=FILTERS, figures=shown)
