@@ -1,4 +1,4 @@
-"""The command line: `adlib info | data | train | evaluate | predict | sweep | report | export`.
+"""The command line: `adlib info | data | train | calibrate | evaluate | predict | ...`.
 
 Exit status: 0 done, 1 the run failed, 2 the request was wrong.
 """
@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from adlib.commands import run as of_runs
 from adlib.commands.data import about_data
 from adlib.commands.info import Info, info
 from adlib.commands.options import parse
-from adlib.commands.run import Evaluate, Export, Predict, evaluate, export, predict
 from adlib.commands.train import Train, parse_train, train
 from adlib.report.command import Report, report
 from adlib.sweep.command import Sweep, sweep
@@ -33,11 +33,12 @@ COMMANDS: dict[str, Command] = {
     "info": _command(Info, info),
     "data": ("List, check and download data sets; clear the feature cache.", about_data),
     "train": (Train.__doc__, lambda words: train(parse_train(words))),
-    "evaluate": _command(Evaluate, evaluate),
-    "predict": _command(Predict, predict),
+    "calibrate": _command(of_runs.Calibrate, of_runs.calibrate),
+    "evaluate": _command(of_runs.Evaluate, of_runs.evaluate),
+    "predict": _command(of_runs.Predict, of_runs.predict),
     "sweep": _command(Sweep, sweep),
     "report": _command(Report, report),
-    "export": _command(Export, export),
+    "export": _command(of_runs.Export, of_runs.export),
 }
 
 

@@ -23,6 +23,8 @@ from adlib.nn.weights import PRESETS
 from adlib.system.disk import write_tensors
 from tests.conftest import tiny_config
 
+DEFECTS = {"miss": 0.1, "scores": {"nut": [0.5]}, "prints": ["00"]}
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -177,6 +179,30 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         ("calibration", {"scores": {"nut": [float("nan")]}}, r"scores.nut\[0\] must .* got nan"),
         ("calibration", {"high": float("inf")}, "calibration.high must be a finite number"),
         ("calibration", {"low": 2.0, "high": 1.0}, "calibration.low 2.0 is not below its high"),
+        ("calibration", {"scales": {"nut": [2.0, 1.0]}}, r"scales.nut must .* got 2.0 and 1.0"),
+        ("calibration", {"scales": {"nut": [1.0]}}, "calibration.scales.nut must have 2 values"),
+        ("calibration", {"defects": DEFECTS | {"miss": 1.0}}, r"defects.miss must lie in \(0, 1\)"),
+        (
+            "calibration",
+            {"defects": DEFECTS | {"miss": "low"}},
+            "defects.miss must be a finite num",
+        ),
+        (
+            "calibration",
+            {"defects": DEFECTS | {"scores": {"nut": []}}},
+            "defects.scores must hold a",
+        ),
+        (
+            "calibration",
+            {"defects": DEFECTS | {"scores": {}}},
+            "defects.scores must hold a score of",
+        ),
+        (
+            "calibration",
+            {"defects": DEFECTS | {"prints": [1]}},
+            r"defects.prints\[0\] must be a text",
+        ),
+        ("calibration", {"defects": {"miss": 0.1}}, "calibration.defects.scores is missing"),
         ("provenance", 3, "provenance must be a dict, got 3"),
         ("provenance", {"drawn": [1]}, "provenance.drawn must have 2 values"),
         ("provenance", {"seen": "all"}, "provenance.seen must be a list, got 'all'"),

@@ -82,7 +82,7 @@ def contaminated(root: Path) -> Path:
         Image.fromarray(pixels).save(folder / f"{i:02}.png")
     other = root / "parts/test/cut"
     other.mkdir(parents=True)
-    Image.fromarray(pixels).save(other / "0.png")
+    Image.new("RGB", (50, 40)).save(other / "0.png")
     return root / "parts"
 
 

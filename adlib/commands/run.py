@@ -1,4 +1,4 @@
-"""The commands about a run: `adlib evaluate | predict | export`."""
+"""The commands about a run: `adlib calibrate | evaluate | predict | export`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +9,28 @@ from tyro.conf import Positional
 from adlib.commands.options import Machine, load
 from adlib.data.split import supervise
 from adlib.data.tools.checks import scorable, unscored
+from adlib.metrics.threshold import DEFAULT_RATE
 from adlib.system.disk import check_new
 from adlib.system.printable import printable
+
+
+@dataclass(kw_only=True)
+class Calibrate(Machine):
+    """Let labelled defects set a run's thresholds, so that few defects like them are missed.
+
+    Each category gets its own threshold, which predict, evaluate and export take from then on;
+    their --false-alarms goes back to a rate of false alarms. evaluate leaves these defects out.
+    """
+
+    run: Positional[Path]
+    """Folder that `adlib train` wrote."""
+    data: str
+    """Images, as for train, with defects. Give others than those to evaluate on."""
+    categories: tuple[str, ...] = ()
+    """Take the defects of these categories only. Defaults to all."""
+    miss: float = 0.05
+    """Share of defects like the labelled ones that may be missed. With m of them it cannot be
+    promised below 1 / (m + 1)."""
 
 
 @dataclass(kw_only=True)
@@ -30,7 +50,8 @@ class Evaluate(Machine):
     """Score these categories only. Defaults to all."""
     seen: int | None = None
     """Leave as many defects of each category out of the test as a run of prn with this --seen
-    trains on, to compare with it. A run that trained on defects leaves them out by itself."""
+    trains on, to compare with it. A run that trained on defects leaves them out by itself, as it
+    does those that set its threshold."""
     seed: int = 0
     """The --seed of that run of prn."""
     protocol: str = "ours"
@@ -52,10 +73,12 @@ class Predict(Machine):
     """An image, a folder of images, or a table with a column `path`."""
     out: Path
     """New folder for predictions.csv, regions.csv, overlays/ and index.html."""
-    false_alarms: float = 0.01
-    """Share of normal images that may be called defective. Raise it to miss fewer defects."""
+    false_alarms: float | None = None
+    """Share of normal images that may be called defective. Raise it to miss fewer defects.
+    Defaults to the threshold that `adlib calibrate` set, or else to 0.01."""
     category: str | None = None
-    """Take the threshold of this category. Defaults to one for all together."""
+    """Take the threshold of this category for all images. Defaults to each image's own, where a
+    column `category` or folders in IMAGES name it, else to one for all together."""
     maps: bool = False
     """Also write the anomaly maps, as 32-bit TIFF at the images' sizes."""
     masks: bool = False
@@ -72,12 +95,30 @@ class Export:
     """Folder that `adlib train` wrote."""
     out: Path | None = None
     """New file. Defaults to RUN/model.onnx."""
-    false_alarms: float = 0.01
-    """Share of normal images that may be called defective; sets the threshold in the file."""
+    false_alarms: float | None = None
+    """Share of normal images that may be called defective; sets the threshold in the file.
+    Defaults to the threshold that `adlib calibrate` set, or else to 0.01."""
     category: str | None = None
     """Take the threshold of this category. Defaults to one for all together."""
     opset: int = 18
     """Version of ONNX's operators. Raise it if a program asks for a newer one."""
+
+
+def calibrate(command: Calibrate) -> None:
+    """Set a run's thresholds by labelled defects."""
+    from adlib import engine
+    from adlib.engine.calibration import calibrate_by_defects
+    from adlib.engine.runs import save_calibration
+    from adlib.system.hardware import choose_device
+
+    method = engine.load_run(command.run).method.to(choose_device(command.device))
+    data = load(command.data, command.categories)
+    new = calibrate_by_defects(method, data, command.miss, precision=command.precision)
+    save_calibration(command.run, new)
+    for category in (*new.scores, *[None] * (len(new.scores) > 1)):
+        about = f"threshold {new.threshold(category=category):.4f}. {_promise(new, None, category)}"
+        print(printable(f"{category or 'one for all'}: {about}"))
+    print(f"{command.run} calibrated; --false-alarms goes back to a rate of false alarms")
 
 
 def evaluate(command: Evaluate) -> None:
@@ -93,11 +134,12 @@ def evaluate(command: Evaluate) -> None:
     method = engine.load_run(command.run).method
     whole = load(command.data, command.categories)
     data = as_in_training(method, whole)
-    if data is whole and command.seen is not None:
+    if command.seen is not None and (data is whole or data.seen is None):
         data = supervise(data, command.seen, command.seed)
     if data is not whole:
         left = len(whole.test) - len(data.test)
-        print(f"{left} defects are excluded from the test set, because they are training data")
+        why = "they are training data, or set the threshold"
+        print(f"{left} defects are excluded from the test set, because {why}")
     if lacking := unscored(data.test.categories, scorable(data.test.references)):
         raise ValueError(f"{data.name}: {lacking}")
     out = command.out or command.run / RECORD
@@ -119,7 +161,7 @@ def evaluate(command: Evaluate) -> None:
 def predict(command: Predict) -> None:
     """Decide for each image of a folder."""
     from adlib import engine
-    from adlib.data.readers.pictures import list_pictures, notes_on
+    from adlib.data.readers.pictures import categories_of, list_pictures, notes_on
     from adlib.engine.gallery import write_gallery
     from adlib.system.hardware import choose_device
 
@@ -135,7 +177,14 @@ def predict(command: Predict) -> None:
             f"{command.run} has no threshold: it was trained with holdout 0, or on one image"
         )
     method.to(choose_device(command.device))
-    promise = _false_alarm_note(calibration, command.false_alarms, command.category)
+    rate, category = command.false_alarms, command.category
+    known = calibration.scores if category is None else ()
+    named = categories_of(command.images, pictures, known)
+    own = {name: calibration.levels(rate, name) for name in sorted({*named.values()})}
+    others = calibration.levels(rate, category)
+    each = [*own, *[category] * (len(named) < len(pictures))]
+    heads = {n: f"{n or 'others'}: " if len(each) > 1 else "" for n in each}
+    promise = " ".join(heads[n] + _promise(calibration, rate, n) for n in each)
     verdicts = write_gallery(
         command.out,
         engine.predict_each(
@@ -145,12 +194,13 @@ def predict(command: Predict) -> None:
             enlarge=command.maps,
             unreadable=refused,
         ),
-        threshold=calibration.threshold(command.false_alarms, command.category),
-        scale=(calibration.low, calibration.high),
+        threshold=others.threshold,
+        scale=others.scale,
         promise=promise,
         keep_maps=command.maps,
-        pixel_threshold=calibration.pixel_threshold(command.false_alarms, command.category),
+        pixel_threshold=others.pixel_threshold,
         keep_masks=command.masks,
+        own={path: own[name] for path, name in named.items()},
     )
     if command.masks and not calibration.peaks:
         print("note: no masks, since an older adlib trained this run; train it again to have them")
@@ -161,8 +211,22 @@ def predict(command: Predict) -> None:
     print(f"see {command.out / 'index.html'}")
 
 
-def _false_alarm_note(calibration: Any, rate: float, category: str | None) -> str:
-    """Say how many false alarms a threshold makes."""
+def _promise(calibration: Any, rate: float | None, category: str | None) -> str:
+    """Say how many false alarms a threshold makes, or how many defects it misses."""
+    if mirrored := calibration.mirrored(rate, category):
+        miss, count = calibration.defects.miss, len(mirrored.pool(category))
+        expected, (low, high) = (
+            f(miss, category) for f in (mirrored.expected_rate, mirrored.rate_interval)
+        )
+        limit, held = calibration.threshold(rate, category), calibration.pool(category)
+        short = f"; too few to promise {miss:.1%}" if expected > miss else ""
+        return (
+            f"It misses at most {expected:.1%} of defects like the {count} labelled ones that set "
+            f"it{short}. The rate of this threshold lies, with 90 % confidence, between {low:.1%} "
+            f"and {high:.1%}. It calls {sum(s > limit for s in held)} of {len(held)} held-out "
+            "normal images defective."
+        )
+    rate = DEFAULT_RATE if rate is None else rate
     expected = calibration.expected_rate(rate, category)
     low, high = calibration.rate_interval(rate, category)
     short = f"; too few to promise {rate:.1%}" if expected > rate else ""
@@ -174,7 +238,8 @@ def _false_alarm_note(calibration: Any, rate: float, category: str | None) -> st
     if category is None and len(calibration.scores) > 1:
         text += (
             f" They are of {len(calibration.scores)} categories, whose scores differ: if you know "
-            f"which it is, --category takes its own threshold ({', '.join(calibration.scores)})."
+            f"which it is, --category takes its own threshold ({', '.join(calibration.scores)}); "
+            "so do folders of these names."
         )
     return text
 
@@ -194,8 +259,5 @@ def export(command: Export) -> None:
         f"most {done.map_gap:.1e} in a map and {done.score_gap:.1e} in a score, tried on batches "
         f"of {', '.join(map(str, BATCHES))}"
     )
-    expected = method.calibration.expected_rate(rate, category)
-    print(
-        f"threshold {done.threshold:.4f} inside: about {expected:.1%} of normal images are "
-        "expected above it"
-    )
+    promise = _promise(method.calibration, rate, category)
+    print(f"threshold {done.threshold:.4f} inside. {promise}")

@@ -7,6 +7,7 @@ features.py    the cache of frozen features
 scoring.py     from features to maps, scores and metrics
 record.py      Record: its fields, their checks, and what it may replace
 evaluation.py  evaluate: the record of a data set
+calibration.py labelled defects set the threshold
 decisions.py   what the shipped threshold does to the test images
 predict.py     predict: images of any kind
 runs.py        a run on disk, written whole and read back checked: load_run

@@ -26,7 +26,9 @@ def decisions(
     Returns:
         `rate`, the accepted false alarms; `categories`, a `decision_row` each, at the category's
         own threshold if the calibration knows it, else at the pooled one; and `pooled`, a row of
-        all images at the pooled one. None without a held-out score.
+        all images at the pooled one. `promised` is the expected rate of false alarms; where
+        labelled defects set the threshold it is None, and `miss_promised` the expected rate of
+        misses. None without a held-out score.
     """
     if not calibration.pool():
         return None
@@ -37,6 +39,9 @@ def decisions(
         kinds, threshold = [images[i].defect for i in mine], calibration.threshold(category=of)
         row = decision_row(scores[mine], kinds, threshold)
         rows[name] = {"promised": calibration.expected_rate(category=of)} | row
+        if (mirrored := calibration.mirrored(None, of)) and calibration.defects:
+            miss = mirrored.expected_rate(calibration.defects.miss, of)
+            rows[name] |= {"promised": None, "miss_promised": miss}
     return {"rate": DEFAULT_RATE, "pooled": rows.pop(None), "categories": rows}
 
 

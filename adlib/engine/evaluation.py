@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,8 @@ def evaluate(
 ) -> Record:
     """Score a trained method on the test images of a data set, each category by itself.
 
-    Defects that the method was trained on leave the test set first (`as_in_training`).
+    Defects that the method was trained on, or that set its threshold, leave the test set first
+    (`as_in_training`).
 
     Args:
         method: A trained method.
@@ -163,18 +165,22 @@ def evaluate(
 
 
 def as_in_training(method: Detector, data: DataSplits) -> DataSplits:
-    """Leave out of the test set the defects that left it when the method was trained.
+    """Leave out of the test set the defects that left it in training, or that set the threshold.
 
     They are known by their content, whatever their folder is called by now and however many
     categories are asked for. A method that trained on none of the defects drawn for it loses them
     by the data set's name. Data that are split already are returned as they are.
     """
     trained, drawn = method.provenance, method.provenance.get("drawn")
-    if data.drawn is not None:
-        return data
-    if seen := trained.get("seen"):
-        return without_seen(data, seen, drawn)
-    return supervise(data, *drawn) if drawn and data.name == trained["data"]["name"] else data
+    if data.drawn is None:
+        if seen := trained.get("seen"):
+            data = without_seen(data, seen, drawn)
+        elif drawn and data.name == trained["data"]["name"]:
+            data = supervise(data, *drawn)
+    defects = method.calibration.defects if method.calibration else None
+    marks = data.test.fingerprints if defects else ()
+    left = [i for i, mark in enumerate(marks) if defects and mark.hex() not in defects.prints]
+    return replace(data, test=data.test.select(left)) if len(left) < len(marks) else data
 
 
 def _warn_of_unknown_categories(method: Detector, data: DataSplits) -> None:

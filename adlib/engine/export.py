@@ -63,7 +63,7 @@ def export_onnx(
     method: Detector,
     out: Path | str,
     *,
-    rate: float = DEFAULT_RATE,
+    rate: float | None = None,
     category: str | None = None,
     opset: int = OPSET,
 ) -> Exported:
@@ -75,7 +75,8 @@ def export_onnx(
     Args:
         method: A trained and calibrated method.
         out: A new file; it appears by one rename, when it has passed the check.
-        rate: Accepted false alarms among normal images; makes the threshold.
+        rate: Accepted false alarms among normal images; makes the threshold. Defaults to the
+            labelled defects' threshold where there is one, else to 1 %.
         category: Take the threshold of this category; None pools all.
         opset: ONNX operator set.
     Raises:
@@ -107,7 +108,7 @@ def export_onnx(
     return Exported(path=out, threshold=threshold, map_gap=map_gap, score_gap=score_gap)
 
 
-def describe(method: Detector, rate: float, category: str | None) -> dict[str, str]:
+def describe(method: Detector, rate: float | None, category: str | None) -> dict[str, str]:
     """Return the file's metadata: words as they are, everything else as JSON.
 
     An image is framed by resizing to `resize` (height, width) and cutting `size` from the centre.
@@ -115,17 +116,22 @@ def describe(method: Detector, rate: float, category: str | None) -> dict[str, s
     """
     frame, seen, calibration = transform_of(method), method.provenance, method.calibration
     assert calibration is not None, "checked by export_onnx"
+    name, rule = "false_alarm", calibration
+    if (mirrored := calibration.mirrored(rate, category)) and calibration.defects:
+        name, rule, rate = "miss", mirrored, calibration.defects.miss
+    rate = DEFAULT_RATE if rate is None else rate
     facts = {
         "method": method.name,
         "adlib": __version__,
         "commit": runs.commit(),
         "size": frame.size,
         "resize": frame.resize or frame.size,
-        "false_alarm_rate": rate,
-        "expected_false_alarm_rate": calibration.expected_rate(rate, category),
+        f"{name}_rate": rate,
+        f"expected_{name}_rate": rule.expected_rate(rate, category),
+        "labelled_defects": len(rule.pool(category)) if rule is mirrored else None,
         "held_out_images": len(calibration.pool(category)),
         "category": category or "all",
-        "heat_scale": (calibration.low, calibration.high),
+        "heat_scale": calibration.levels(rate, category).scale,
         "encoder": {"name": method.encoder.name, "sha256": method.encoder.digest},
         "data": seen.get("data"),
         "training": {k: seen.get(k) for k in ("seed", "steps", "precision", "commit")},

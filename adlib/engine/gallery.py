@@ -3,7 +3,7 @@
 import csv
 import html
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Shaped, UInt8
 from adlib.data.dataset import ImageDataset
 from adlib.engine.suspects import Suspect
 from adlib.figures import overlay
+from adlib.metrics.threshold import Levels
 from adlib.system.disk import new_folder, write_text
 from adlib.system.printable import printable
 
@@ -123,8 +124,13 @@ class Verdict:
     path: str
     stem: str  # what its overlays' and its map's file names begin with
     score: float
-    defective: bool
+    levels: Levels
     regions: list[Region]
+
+    @property
+    def defective(self) -> bool:
+        """Whether its score is above its threshold."""
+        return self.score > self.levels.threshold
 
     @property
     def verdict(self) -> str:
@@ -142,6 +148,7 @@ def write_gallery(
     keep_maps: bool = False,
     pixel_threshold: float | None = None,
     keep_masks: bool = False,
+    own: Mapping[str, Levels] | None = None,
 ) -> list[Verdict]:
     """Write `predictions.csv`, `overlays/` and `index.html` into a new folder, whole or not at all.
 
@@ -153,40 +160,48 @@ def write_gallery(
         out: The folder; must not exist, or be empty.
         predictions: Path, image, map of any size, score; read one by one.
         threshold: Above it an image is called defective.
-        scale: Cold and hot end of the heat map, one for all images.
+        scale: Cold and hot end of the heat map.
         promise: A sentence about the threshold, shown on the page.
         keep_maps: Also write each map, as it comes, as a 32-bit TIFF into `maps/`.
         pixel_threshold: Above it a pixel is called defective; None leaves masks and regions out.
         keep_masks: Also write each mask, at its image's size, 0 and 255, as a PNG into `masks/`.
+        own: Levels of the images whose category is known, by path, in place of those above. With
+            any, `predictions.csv` has a column `category`.
     Returns:
-        A verdict an image, highest score first.
+        A verdict an image, those farthest above their threshold first.
     """
     from PIL import Image
 
     verdicts: list[Verdict] = []
+    pooled = Levels(threshold=threshold, scale=scale, pixel_threshold=pixel_threshold)
     with new_folder(out) as work:
         for kept, folder in ((True, "overlays"), (keep_maps, "maps"), (keep_masks, "masks")):
             if kept:
                 (work / folder).mkdir()
         for i, (path, image, heat, score) in enumerate(predictions):
             stem = f"{i:05d}-{_slug(Path(path).stem)}"
-            _save_overlay(work / "overlays", stem, image, heat, scale, pixel_threshold)
-            level, found = Image.fromarray(np.float32(heat)), []
-            if pixel_threshold is not None:
-                found = find_regions(heat, pixel_threshold, image.shape[:2])
+            levels = (own or {}).get(path, pooled)
+            limit, level, found = levels.pixel_threshold, Image.fromarray(np.float32(heat)), []
+            _save_overlay(work / "overlays", stem, image, heat, levels.scale, limit)
+            if limit is not None:
+                found = find_regions(heat, limit, image.shape[:2])
             if keep_maps:
                 level.save(work / "maps" / f"{stem}.tiff")
-            if keep_masks and pixel_threshold is not None:
+            if keep_masks and limit is not None:
                 size = image.shape[1], image.shape[0]
-                full = np.asarray(level.resize(size, Image.Resampling.BILINEAR)) > pixel_threshold
+                full = np.asarray(level.resize(size, Image.Resampling.BILINEAR)) > limit
                 Image.fromarray(full.astype(np.uint8) * 255).save(work / "masks" / f"{stem}.png")
-            defective = score > threshold
             verdicts.append(
-                Verdict(path=path, stem=stem, score=score, defective=defective, regions=found)
+                Verdict(path=path, stem=stem, score=score, levels=levels, regions=found)
             )
-        verdicts.sort(key=lambda v: -v.score)
-        rows = [[v.path, f"{v.score:.6f}", f"{threshold:.6f}", v.verdict, v.stem] for v in verdicts]
-        _table(work / "predictions.csv", ["path", "score", "threshold", "verdict", "name"], rows)
+        verdicts.sort(key=lambda v: (v.levels.threshold - v.score, -v.score))
+        columns = ["path", "score", "threshold", "verdict", "name", *["category"] * bool(own)]
+        rows = [
+            [v.path, f"{v.score:.6f}", f"{v.levels.threshold:.6f}", v.verdict, v.stem]
+            + [v.levels.category] * bool(own)
+            for v in verdicts
+        ]
+        _table(work / "predictions.csv", columns, rows)
         if pixel_threshold is not None:
             rows = [[v.path, v.stem, *astuple(part)] for v in verdicts for part in v.regions]
             columns = ["path", "name", *(f.name for f in fields(Region))]
@@ -278,7 +293,8 @@ def _table(file: Path, columns: list[str], rows: list[list[Any]]) -> None:
 
 
 def _page(verdicts: list[Verdict], threshold: float, promise: str) -> str:
-    top = max([threshold, *(v.score for v in verdicts)]) or 1.0
+    thresholds = sorted({v.levels.threshold for v in verdicts}) or [threshold]
+    top = max([*thresholds, *(v.score for v in verdicts)]) or 1.0
     figures = [
         FIGURE.format(
             kind="defective" if v.defective else "fine",
@@ -287,12 +303,13 @@ def _page(verdicts: list[Verdict], threshold: float, promise: str) -> str:
             verdict=v.verdict,
             score=v.score,
             width=100 * max(v.score, 0) / top,
-            mark=100 * max(threshold, 0) / top,
+            mark=100 * max(v.levels.threshold, 0) / top,
         )
         for v in verdicts
     ]
     bad = sum(v.defective for v in verdicts)
-    summary = f"{bad} of {len(verdicts)} called defective, at a threshold of {threshold:.4f}. "
+    at = " or ".join(f"{threshold:.4f}" for threshold in thresholds)
+    summary = f"{bad} of {len(verdicts)} called defective, at a threshold of {at}. "
     title = f"adlib: {bad} of {len(verdicts)} images called defective"
     summary, shown = html.escape(summary + promise), "\n".join(figures)
     return PAGE.format(title=title, summary=summary, filters=FILTERS, figures=shown)

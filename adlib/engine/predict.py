@@ -10,12 +10,17 @@ from jaxtyping import Bool, Float, Float16, UInt8
 from torch import Tensor
 
 from adlib.data.dataset import ImageDataset
-from adlib.data.readers.pictures import Picture, check_pictures, list_pictures, read_each
+from adlib.data.readers.pictures import (
+    Picture,
+    categories_of,
+    check_pictures,
+    list_pictures,
+    read_each,
+)
 from adlib.data.tiles import Tiled, Tiling
 from adlib.engine.features import tiling_of, transform_of
 from adlib.engine.scoring import check_method, score_features, score_tiles
 from adlib.methods.detector import Detector
-from adlib.metrics.threshold import DEFAULT_RATE
 from adlib.system.hardware import autocast, choose_dtype
 from adlib.system.printable import printable
 from adlib.system.progress import track
@@ -35,16 +40,18 @@ class Prediction:
     maps: list[Float[np.ndarray, "_ _"]]  #: at the images' own sizes
     scores: Float[np.ndarray, " n"]  #: larger is more anomalous
     decisions: Bool[np.ndarray, " n"] | None  #: True where the score is above the threshold
-    threshold: float | None  #: above it an image is called defective
+    threshold: float | None  #: above it an image is called defective whose category is not known
+    thresholds: Float[np.ndarray, " n"] | None = None  #: of each image: of its category if known
     masks: list[Bool[np.ndarray, "_ _"]] | None = None  #: where a map is above `pixel_threshold`
-    pixel_threshold: float | None = None  #: a share `rate` of normal images shows a pixel above it
+    pixel_threshold: float | None = None  #: a share `rate` of normal images shows a pixel above it;
+    #: as `threshold`, of images whose category is not known
 
 
 def predict(
     method: Detector,
     images: ImageDataset | Picture | Sequence[Picture],
     *,
-    rate: float = DEFAULT_RATE,
+    rate: float | None = None,
     category: str | None = None,
     precision: str = "auto",
     batch: int = BATCH,
@@ -55,8 +62,9 @@ def predict(
         method: A trained method.
         images: `ImageDataset`, a file, a folder of files, an array (h, w, 3) in sRGB, or several.
         rate: Accepted false alarms among normal images; also of false regions in the masks.
-        category: Use the threshold of this category. Defaults to all that the method was trained
-            on, pooled.
+            Defaults to the labelled defects' threshold where there is one, else to 1 %.
+        category: Use the thresholds of this category. Defaults to each image's own where it is
+            known (`categories_of`), else to all that the method was trained on, pooled.
         precision: As in `fit`.
         batch: Images at a time. In fp32 it changes a score by less than 1e-5.
     Returns:
@@ -69,24 +77,30 @@ def predict(
         FloatingPointError: A map or score is not finite; names the image.
     """
     check_method(method)
-    threshold = limit = None
-    if method.calibration is not None and method.calibration.scores:
-        threshold = method.calibration.threshold(rate, category)
-        limit = method.calibration.pixel_threshold(rate, category)
+    pictures, levels, known = list_pictures(images), None, {}
+    if (calibration := method.calibration) is not None and calibration.scores:
+        levels = calibration.levels(rate, category)
+        known = {c: calibration.levels(rate, c) for c in calibration.scores if category is None}
+    named = categories_of(images, pictures, known)
     paths, maps, found = [], [], []
-    for path, _, heat, score in predict_each(method, images, precision=precision, batch=batch):
+    for path, _, heat, score in predict_each(method, pictures, precision=precision, batch=batch):
         paths.append(path)
         maps.append(heat)
         found.append(score)
     scores = np.array(found)
+    own = [known[named[path]] if path in named else levels for path in paths]
+    thresholds = np.array([each.threshold for each in own if each])
+    limits = [each.pixel_threshold for each in own if each]
+    masks = [heat > limit for heat, limit in zip(maps, limits, strict=False) if limit is not None]
     return Prediction(
         paths=paths,
         maps=maps,
         scores=scores,
-        decisions=None if threshold is None else scores > threshold,
-        threshold=threshold,
-        masks=None if limit is None else [heat > limit for heat in maps],
-        pixel_threshold=limit,
+        decisions=None if levels is None else scores > thresholds,
+        threshold=levels and levels.threshold,
+        thresholds=None if levels is None else thresholds,
+        masks=masks if levels and levels.pixel_threshold is not None else None,
+        pixel_threshold=levels and levels.pixel_threshold,
     )
 
 

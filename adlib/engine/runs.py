@@ -104,8 +104,20 @@ class Description:
         for key in PROVENANCE.keys() & self.provenance:
             parse(PROVENANCE[key], self.provenance[key], f"provenance.{key}")
         scale = self.calibration
-        if scale is not None and not scale.low < scale.high:
+        if scale is None:
+            return
+        if not scale.low < scale.high:
             raise ValueError(f"calibration.low {scale.low} is not below its high {scale.high}")
+        for name, (low, high) in scale.scales.items():
+            if not low < high:
+                where = f"calibration.scales.{name}"
+                raise ValueError(f"{where} must be a low and a higher end, got {low} and {high}")
+        if (known := scale.defects) is None:
+            return
+        if not 0 < known.miss < 1:
+            raise ValueError(f"calibration.defects.miss must lie in (0, 1), got {known.miss}")
+        if not all([known.scores, *known.scores.values()]):
+            raise ValueError("calibration.defects.scores must hold a score of each category")
 
 
 PROVENANCE: Record = {  # its parts that adlib reads again, where a run has them
@@ -343,6 +355,16 @@ def save_run(run: Run, out: Path) -> None:
     }
     write_json(out / "run.json", sealed(description))
     run.path = out
+
+
+def save_calibration(path: Path, calibration: Calibration) -> None:
+    """Give a finished run another calibration: `run.json` is sealed anew and replaced whole.
+
+    Raises:
+        RunError: As `load_run`.
+    """
+    saved, _ = read_run(path)
+    write_json(path / "run.json", sealed(saved | {"calibration": calibration}))
 
 
 def sealed(description: Record) -> Record:

@@ -63,7 +63,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }  # fmt: skip
 SHARES: Row = {f"{metric}?": "share" for metric in METRICS}
 RATES: Row = {f"{rate}?": "share" for rate in DECISIONS}
-RATES |= {f"{rate}_interval?": "ends" for rate in DECISIONS}
+RATES |= {f"{rate}_interval?": "ends" for rate in DECISIONS} | {"miss_promised?": "share"}
 SHAPE: Row = {  # what tables rely on; ?: or null; *: every name that is there; @: every category
     "method": "text", "data": {"name": "text", "hash": "text"}, "seed": "whole",
     "categories": {"*": SHARES}, "mean": SHARES, "protocol": "object",

@@ -46,9 +46,11 @@ def decision_sentences(record: Mapping[str, Any]) -> str:
     lines, rates = [], []
     for name, row in rows.items():
         kinds = [f"{k} {n['missed']} of {n['of']}" for k, n in row["kinds"].items() if n["missed"]]
+        miss = row.get("miss_promised")  # where labelled defects set the threshold
+        promise = f"{row['promised']:.1%}" if miss is None else f"{miss:.1%} of the defects missed"
         lines.append(
             f"At the shipped threshold{f', {name}' if len(rows) > 1 else ''} "
-            f"({row['promised']:.1%} promised): {row['false_alarms']} of {row['good']} good images "
+            f"({promise} promised): {row['false_alarms']} of {row['good']} good images "
             f"called defective, {row['missed']} of {row['defective']} defects missed"
             + (f" ({', '.join(kinds)})." if kinds else ".")
         )

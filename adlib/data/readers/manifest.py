@@ -130,17 +130,24 @@ def list_manifest(
     return DataSplits(table.stem, images["train"], images["test"], seen=seen, notes=tuple(notes))
 
 
-def list_paths(table: Path) -> list[Path]:
-    """The images that a table names; of its columns only `path` is read.
+def list_paths(table: Path) -> dict[Path, str]:
+    """The images that a table names, with their categories, "" where it has none.
+
+    Of its columns only `path` and `category` are read.
 
     Raises:
         ModuleNotFoundError: The package that reads Parquet is not installed.
         ValueError: It is no table, lacks the column, names no image, or names a mask as one.
     """
     names: dict[Path, dict[str, str]] = {}
-    paths = {_place(table, v["path"], names): w for w, v in _values(table, ("path",)) if v["path"]}
+    paths: dict[Path, str] = {}
+    categories: dict[Path, str] = {}
+    for where, values in _values(table, ("path",)):
+        if values["path"]:
+            path = _place(table, values["path"], names)
+            paths[path], categories[path] = where, nfc(values.get("category", ""))
     _refuse_masks(table, paths)
-    return list(paths)
+    return categories
 
 
 def _refuse_masks(table: Path, images: dict[Path, str]) -> None:

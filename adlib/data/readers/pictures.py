@@ -1,6 +1,6 @@
 """What `predict` takes: a data set, a file, a folder, an array in sRGB, or several."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from adlib.data.dataset import ImageDataset, Sample
+from adlib.data.dataset import ImageDataset, ImageRef, Sample
 from adlib.data.image_io import check_header, leads_nowhere, read_image
-from adlib.data.readers.files import MASK_FOLDERS, passed_over, walk
+from adlib.data.readers.files import MASK_FOLDERS, nfc, passed_over, walk
 from adlib.data.readers.manifest import is_manifest, list_paths
 from adlib.data.readers.masks import Gathered, beside, gather
 
@@ -53,6 +53,40 @@ def list_pictures(
             f"and earlier results are passed over{'; '.join(['', *passed_over(found.others)])}"
         )
     return [*sorted(found.images)]
+
+
+def categories_of(
+    images: ImageDataset | Picture | Sequence[Picture],
+    pictures: ImageDataset | Sequence[Picture],
+    known: Collection[str],
+) -> dict[str, str]:
+    """Return the categories of pictures by their names, as far as they are told and known.
+
+    A data set tells them, a table by its column `category`, a folder by the names of the folders in
+    it. Where one category alone is known, all others are of it.
+
+    Args:
+        images: What `list_pictures` was given.
+        pictures: What it returned.
+        known: Categories of the run.
+    """
+    source = Path(images) if isinstance(images, str | Path) else None
+    table = list_paths(source) if source and is_manifest(source) else {}
+    root = source if source and source.is_dir() else None
+    told: dict[str, str] = {}
+    each = pictures.references if isinstance(pictures, ImageDataset) else pictures
+    for i, picture in enumerate(each):
+        if isinstance(picture, ImageRef | Sample):
+            told[picture.path] = picture.category
+        elif isinstance(picture, np.ndarray):
+            told[f"image {i}"] = ""
+        else:
+            path = Path(picture)
+            inner = [nfc(part) for part in path.relative_to(root).parts[:-1]] if root else []
+            told[str(picture)] = next((n for n in [table.get(path), *inner] if n in known), "")
+    only = next(iter(known)) if len(known) == 1 else ""
+    named = {name: category if category in known else only for name, category in told.items()}
+    return {name: category for name, category in named.items() if category}
 
 
 def notes_on(images: Path) -> list[str]:
