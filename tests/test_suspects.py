@@ -70,7 +70,9 @@ def test_each_score_is_patchcore_s_from_all_other_images_of_the_category(folder:
 def contaminated(root: Path) -> Path:
     """Twelve noisy good photographs, and three with a defect each that slipped in."""
     rng, folder = np.random.default_rng(0), root / "parts/train/good"
-    folder.mkdir(parents=True)
+    for place in (folder, root / "parts/test/good", root / "parts/test/cut"):
+        place.mkdir(parents=True)
+        Image.new("RGB", (50, 40)).save(place / "00.png")  # in `folder` replaced below
     for i in range(15):
         pixels = rng.integers(90, 120, size=(40, 50, 3), dtype=np.uint8)
         if i == 3:
@@ -80,9 +82,6 @@ def contaminated(root: Path) -> Path:
         elif i == 13:
             pixels[10:30:2, 5:40] = (255, 0, 0)
         Image.fromarray(pixels).save(folder / f"{i:02}.png")
-    other = root / "parts/test/cut"
-    other.mkdir(parents=True)
-    Image.new("RGB", (50, 40)).save(other / "0.png")
     return root / "parts"
 
 
@@ -109,6 +108,7 @@ def test_defects_among_good_images_come_first_in_table_page_and_print(
     lines = [line for line in shown.splitlines() if line.endswith(".png")]
     assert [line.split()[-1] for line in lines] == [row["path"] for row in rows[:10]]
     assert "no image is known to be good" in shown
+    assert "Good images of the test are not ranked: 1." in shown
     assert "no image is known to be good" in page
     assert main(words) == 2  # nothing is written twice
     assert "found exists already" in capsys.readouterr().err

@@ -84,7 +84,8 @@ def suspects(data: Positional[str], out: Path, categories: tuple[str, ...] = ())
     from adlib.engine.suspects import find_suspects
 
     check_new(out)
-    images = load(data, categories).train
+    loaded = load(data, categories)
+    images, left = loaded.train, int((~loaded.test.labels).sum())
     ranked = find_suspects(images)
     note = (
         "Look at the first ones: nothing here says which are defective, since no image is known to "
@@ -100,7 +101,7 @@ def suspects(data: Positional[str], out: Path, categories: tuple[str, ...] = ())
         if one.rank <= FIRST:
             about = f"{one.score:10.4f}  {one.deviations:+6.1f} deviations"
             print(f"{one.rank:4d}{about}  {printable(one.path)}")
-    print(note)
+    print(f"{note} Good images of the test are not ranked: {left}." if left else note)
     print(f"see {out / 'index.html'}")
 
 
