@@ -265,7 +265,7 @@ def test_evaluate_leaves_the_defects_out_that_set_the_threshold_and_says_what_it
     }
     assert [row["promised"] for row in rows.values()] == [None, None]
     said = decision_sentences(record)
-    assert "At the shipped threshold, nut (33.3% of the defects missed promised): " in said
+    assert "At the shipped threshold, nut (33.3% misses promised): " in said
 
 
 def test_what_cannot_calibrate_is_one_sentence(trained: tuple[Path, Run]) -> None:

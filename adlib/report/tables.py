@@ -47,7 +47,7 @@ def decision_sentences(record: Mapping[str, Any]) -> str:
     for name, row in rows.items():
         kinds = [f"{k} {n['missed']} of {n['of']}" for k, n in row["kinds"].items() if n["missed"]]
         miss = row.get("miss_promised")  # where labelled defects set the threshold
-        promise = f"{row['promised']:.1%}" if miss is None else f"{miss:.1%} of the defects missed"
+        promise = f"{row['promised']:.1%}" if miss is None else f"{miss:.1%} misses"
         lines.append(
             f"At the shipped threshold{f', {name}' if len(rows) > 1 else ''} "
             f"({promise} promised): {row['false_alarms']} of {row['good']} good images "
