@@ -115,7 +115,8 @@ def test_trainings_on_other_images_or_protocols_are_never_compared(
 ) -> None:
     made = runs("dinomaly", 0.7, 0.7) + runs("dinomaly", 0.5, 0.5, **FEW, **other)
     sections = read(tmp_path, *made)
-    for compare, asked in ((differences, METRICS), (trainings_figure, METRICS), (leaders, "aupro")):
+    compared: Any = ((differences, METRICS), (trainings_figure, METRICS), (leaders, "aupro"))
+    for compare, asked in compared:
         with pytest.raises(ValueError, match="no method was trained in two ways on one data set"):
             compare(sections, asked)
 
@@ -147,7 +148,7 @@ def test_the_figure_has_every_seed_and_their_mean(tmp_path: Path) -> None:
     figure = trainings_figure(read(tmp_path, *made), METRICS)
     left, right = figure.axes
     assert [tick.get_text() for tick in left.get_xticklabels()] == ["5", "10", "all"]
-    means = [np.asarray(line.get_xydata()) for line in left.lines if len(line.get_xydata())]
+    means = [np.asarray(line.get_xydata()) for line in left.lines if np.size(line.get_xydata())]
     dinomaly, pro_ad = (x for x in means)
     assert dinomaly[:, 1] == pytest.approx([62, 72])
     assert pro_ad[:, 1] == pytest.approx([90, 82])

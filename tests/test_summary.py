@@ -86,7 +86,7 @@ def test_a_supervised_run_is_a_row_with_its_category_and_number_of_seen() -> Non
 def test_supervised_runs_are_compared_on_the_same_test_images_only() -> None:
     report.runs_table([supervised("PRN"), supervised("PRN", 1)])  # another seed
     other = supervised("base", test={"digest": "x"})
-    with pytest.raises(ValueError, match="has another test of parts nut 0 than the first"):
+    with pytest.raises(ValueError, match="has another test of parts nut, seed 0 than the first"):
         report.runs_table([supervised("PRN"), other])
 
 
@@ -96,7 +96,7 @@ def test_one_seed_may_be_tested_on_a_category_of_each_of_two_data_sets() -> None
         [supervised("PRN", category=""), supervised("PRN", category="", **other)]
     )
     assert frame["data"].tolist() == ["parts", "glass"]
-    with pytest.raises(ValueError, match="has another test of parts  0 than the first"):
+    with pytest.raises(ValueError, match="has another test of parts , seed 0 than the first"):
         report.runs_table(
             [supervised("PRN", category=""), supervised("b", category="", test={"digest": "x"})]
         )

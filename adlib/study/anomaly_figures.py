@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -37,11 +38,11 @@ def pictures(
     side, rows = min(1.6, WIDTH / columns), -(-len(images) // columns)
     figure = figure or Figure(figsize=(side * columns, (side + 0.3) * rows), layout="constrained")
     shown = [np.stack([255 * np.uint8(x)] * 3, axis=2) if x.ndim == 2 else x for x in images]
-    figure = token_maps(shown, titles, columns=columns, figure=figure)
-    for axes, mask in zip_longest(figure.axes, outlines):
+    drawn: Any = token_maps(shown, titles, columns=columns, figure=figure)
+    for axes, mask in zip_longest(drawn.axes, outlines):
         axes.title.set_fontsize(9)
         outline(axes, mask)
-    return figure
+    return drawn
 
 
 def foreground_check(images: ImageDataset, frame: ImageTransform, number: int = 4) -> Figure:

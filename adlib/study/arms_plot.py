@@ -54,5 +54,4 @@ def _long(runs: DataFrame, panels: Mapping[str, str]) -> DataFrame:
     """A row a run and panel: the columns of the run, `panel` and `value`."""
     scaled = runs.assign(**{c: 100 * runs[c].astype(float) for c in panels if c in TITLES})
     rest = [column for column in runs if column not in panels]
-    long = scaled.melt(rest, list(panels), "panel", "value")
-    return long.assign(panel=long["panel"].map(panels))
+    return scaled.rename(columns=dict(panels)).melt(rest, list(panels.values()), "panel", "value")

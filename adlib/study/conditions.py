@@ -69,7 +69,8 @@ def orders(sections: Sequence[Section], metric: str) -> DataFrame:
     still, trained = runs[runs["steps"] == 0], runs[runs["steps"] != 0]
     known = trained[CONDITION].drop_duplicates()
     still = still.drop(columns="steps").merge(known, how="left").fillna({"steps": 0})
-    joined, rows = concat([trained, still]), []
+    joined: Any = concat([trained, still])
+    rows = []
     for (data, *_, encoder, steps), mine in joined.groupby(CONDITION, sort=False):
         means = mine.groupby("name")[metric].mean().sort_values(ascending=False)
         order = " > ".join(f"{name} {100 * mean:.1f}" for name, mean in means.items())

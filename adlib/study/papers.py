@@ -123,7 +123,7 @@ def claims_figure(metrics: Sequence[str], sections: Sequence[Section] = ()) -> F
     methods = list(auroc.sort_values(ascending=False).index)
     own: Any = reproduction(sections, everywhere=True)
     own = own[(own["setting"] == "multi-class") & own["ours"].notna()]
-    points = concat([
+    points: Any = concat([
         claims.assign(kind="claim, " + claims["mark"]),
         DataFrame(drift.rerun for drift in drifts(**asked)).assign(kind=RERUN),
         DataFrame(published(category=MEAN, run="retrained", protocol="ader")).assign(kind=ADER),

@@ -44,22 +44,22 @@ def runs_table(rows: Iterable[Row]) -> DataFrame:
             be averaged, or a run without record.
     """
     runs, more = [], []
-    first: dict[tuple[Any, ...], Any] = {}
+    first: dict[str, Any] = {}
     for row in rows:
         if (record := row["files"].get("record.json")) is None:
             raise ValueError(f"the run {row['id']} left no record.json")
         data, tested = record["data"], record.get("test")
-        alike = {("protocol",): record["protocol"], ("precision",): record.get("precision")}
+        alike = {key: record.get(key) for key in ("protocol", "precision")}
         if tested:
-            place = data["name"], record["category"], record["seed"]
-            alike["test of", *place] = tested["digest"]
+            place = f"{data['name']} {record['category']}, seed {record['seed']}"
+            alike[f"test of {place}"] = tested["digest"]
         else:
-            alike["data",] = data["hash"]
+            alike["data"] = data["hash"]
         for key, value in alike.items():
             if first.setdefault(key, value) != value:
                 raise ValueError(
-                    f"the run {row['id']} has another {' '.join(map(str, key))} than the first; "
-                    "their numbers cannot be compared"
+                    f"the run {row['id']} has another {key} than the first; their numbers "
+                    "cannot be compared"
                 )
         parts = record, record.get("config"), record.get("cost"), record.get("mechanism")
         own, config, cost, mechanism = (part or {} for part in parts)
