@@ -1,7 +1,7 @@
 """Sections as a forest plot of metrics."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def forests(
         for axes, metric in zip(panels, metrics, strict=True):
             for row, arm in enumerate(arms):
                 _arm(axes, row, section, arm, metric, drawn)
-            plain_axes(axes, "x", "top", "right", "left")
+            plain_axes(axes)
             axes.set_xlabel(f"{TITLES[metric]}, %")
             if not axes.lines:
                 axes.set(xlabel=f"no {TITLES[metric]}: no masks", xticks=[])
@@ -49,26 +49,23 @@ def forests(
     return figure
 
 
-def legend_below(
-    figure: Figure, panels: Iterable[Axes], order: Sequence[str] = (), **options: Any
-) -> None:
-    """One legend for all panels, each label once: as found, or in an order."""
+def legend_below(figure: Figure, panels: Iterable[Axes], **options: Any) -> None:
+    """One legend for all panels, each label once, as found."""
     found: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found[label] = handle
-    names = [name for name in order or found if name in found]
-    handles = [found[name] for name in names]
-    figure.legend(handles, names, loc="outside lower center", frameon=False, **options)
+    figure.legend(
+        list(found.values()), list(found), loc="outside lower center", frameon=False, **options
+    )
 
 
-def plain_axes(axes: Axes, along: Literal["x", "y"], *hidden: str) -> None:
-    """A light grid behind what is drawn; no ticks at a side without a line."""
-    axes.grid(axis=along, color="0.9")
+def plain_axes(axes: Axes) -> None:
+    """A light grid of x behind what is drawn, and no line but the one below."""
+    axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
-    axes.spines[list(hidden)].set_visible(False)
-    if "left" in hidden:
-        axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
 
 
 def _arm(

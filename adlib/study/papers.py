@@ -153,7 +153,7 @@ def claims_figure(metrics: Sequence[str], sections: Sequence[Section] = ()) -> F
             axes.set_xticks(MISSES, [f"{100 - miss:g}" for miss in MISSES])
             axes.minorticks_off()
             axes.set_xlim(1.2 * here["at"].max(), 0.8 * here["at"].min())
-        plain_axes(axes, "x", "top", "right", "left")
+        plain_axes(axes)
         axes.tick_params(axis="x", labelsize=10)
         axes.set_title(DATA[data] if row == 0 else "", fontsize=12)
     legend_below(figure, panels.flat, ncols=2, fontsize=10)
