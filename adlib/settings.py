@@ -74,7 +74,8 @@ def help_texts(config: type) -> dict[str, str]:
 
 SHARED: Mapping[str, str] = {
     "encoder": "Pretrained network that describes an image in numbers. It is not trained here. "
-    "`adlib info` lists the names; a larger one is slower and often more accurate.",
+    "`adlib info` lists the names, and timm:NAME takes any model of timm with features. A larger "
+    "one is slower and often more accurate.",
     "weights": "File with the encoder's weights. Defaults to the encoder's own, from an installed "
     'package or a download; "random" is for tests.',
     "offline": "Never download weights; stop if they are not on this machine.",

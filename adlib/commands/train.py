@@ -121,7 +121,8 @@ def train(command: Train[Any]) -> None:
     if learns and data.seen is not None:
         source = "the data set's own" if count is None else f"out of the test set ({count} each)"
         log(f"{len(data.seen)} defects to learn from, {source}")
-    log(f"encoder {method.encoder.name} from {method.encoder.source}")
+    layers = " ".join(map(str, method.encoder.layers))
+    log(f"encoder {method.encoder.name} from {method.encoder.source}, layers {layers}")
     before = cache_mib()
     run = fit(
         method,

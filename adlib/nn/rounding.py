@@ -67,10 +67,28 @@ class BiasLast(nn.Module):
         return F.linear(x, self.weight) + self.bias
 
 
-def guard_rounding(vit: Any) -> None:
-    """Put the three into a timm ViT; the names of its weights stay."""
-    vit.patch_embed.proj = PatchProjection(vit.patch_embed.proj)
-    for block in vit.blocks:
+def guard_rounding(model: Any) -> None:
+    """Put the three into a plain timm ViT; the names of its weights stay.
+
+    Other models stay as they are. Where keys are normalised, or rotated as in DINOv3, their bias
+    does not cancel.
+    """
+    from timm.layers import Attention, Mlp, PatchEmbed
+    from timm.models.vision_transformer import Block
+
+    def plain(block: Any) -> bool:
+        if (type(block), type(block.attn), type(block.mlp)) != (Block, Attention, Mlp):
+            return False
+        qkv, biased = block.attn.qkv, (block.attn.qkv, block.attn.proj, block.mlp.fc2)
+        square = qkv.out_features == 3 * qkv.in_features
+        normal = not isinstance(block.attn.k_norm, nn.Identity)
+        return square and not normal and all(layer.bias is not None for layer in biased)
+
+    blocks = getattr(model, "blocks", ())
+    if type(getattr(model, "patch_embed", None)) is not PatchEmbed or not all(map(plain, blocks)):
+        return
+    model.patch_embed.proj = PatchProjection(model.patch_embed.proj)
+    for block in blocks:
         block.attn.qkv = QueryKeyValue(block.attn.qkv)
         block.attn.proj = BiasLast(block.attn.proj)
         block.mlp.fc2 = BiasLast(block.mlp.fc2)

@@ -111,6 +111,8 @@ def read_onnx_dinov2(path: Path, like: Mapping[str, Tensor]) -> State:
 
 _MIDDLE = tuple(range(2, 10))  # Pro-AD taps layers "second to ninth": second-hand, indices inferred
 
+# Layers of DINOv3: github.com/guojiajeremy/Dinomaly, issue 21 ("Has anyone tried the effect on
+# Dinov3?"), and the published code of Dinomaly2 (arXiv 2510.17611), dinomaly_2D.py.
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "dinov2-b": Preset(
@@ -140,6 +142,21 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             ),
             note="a DINOv2 ViT-S/14 taken from a saliency package; its last blocks may have been "
             "trained further, so blocks 2 to 9 are used; works offline",
+        ),
+        "dinov3-b": Preset(
+            model="vit_base_patch16_dinov3.lvd1689m",
+            layers=_MIDDLE,  # Dinomaly2's code; as good as dinov2-b, says its author (issue 21)
+            note="DINOv3 ViT-B/16; hub, not run here with weights",
+        ),
+        "dinov3-l": Preset(
+            model="vit_large_patch16_dinov3.lvd1689m",
+            layers=(20, 21, 22, 23),  # one report, at 512 pixels (issue 21); 4, 6 .. 18 in the code
+            note="DINOv3 ViT-L/16, reported to want 512 pixels; hub, not run here with weights",
+        ),
+        "dinov3-s": Preset(
+            model="vit_small_patch16_dinov3.lvd1689m",
+            layers=_MIDDLE,  # Dinomaly2's code
+            note="DINOv3 ViT-S/16; hub, not run here with weights",
         ),
         "vit-tiny": Preset(
             model="vit_tiny_patch16_224.augreg_in21k",
@@ -248,6 +265,8 @@ def find_weights(
         if (state := _from_cache(repo)) is not None:
             return state, f"local cache of {repo}"
         tried.append(f"local Hugging Face cache: no {repo}")
+    else:
+        tried.append("timm names no pretrained weights")
     if packaged := preset.packaged:
         if file := packaged_path(packaged):
             found = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -34,7 +34,7 @@ ARMS: dict[str, tuple[dict[str, Any], ...]] = {
         {"prototype_lr": 0.5, "shortcut": False},
         *({"dictionary": 9, "nearest": 3, "entry": e} for e in ("span", "mean", "leading", "gate")),
     ),
-    "dinomaly": ({}, {"attention": "softmax"}),
+    "dinomaly": ({}, {"attention": "softmax"}, {"encoder": "timm:test_vit", "layers": None}),
     "inp-former": ({},),
     "patchcore": ({},),
     "prn": (
@@ -46,6 +46,7 @@ ARMS: dict[str, tuple[dict[str, Any], ...]] = {
         {"residuals": "square"},
         {"residuals": "absolute"},
         {"enlarge": 4},
+        {"encoder": "timm:test_convnext"},
         VIT,
     ),
 }
@@ -258,6 +259,8 @@ def test_a_config_refuses_nonsense_by_field_and_value(name: str, field: str, val
         ("inp-former", {"heads": 5}, "192 .* 5 heads"),
         *((name, {"encoder": "resnet18", "layers": (1, 2), "size": (32, 64)},
            r"one grid.* \(64, 128\)") for name in ("pro-ad", "patchcore")),
+        ("patchcore", {"encoder": "timm:test_convnext", "layers": None, "size": (64, 96)},
+           r"timm:test_convnext.r160_in1k' has widths \(24, 32, 48, 64\) .* layers=\(0, 0\)"),
         ("prn", {"encoder": "wide_resnet50"}, r"4 levels.* layers=\(2, 3\) .*wide_res"),
         ("prn", {"layers": (1, 2, 3)}, r"4 levels.* layers=\(1, 2, 3\)"),
         ("prn", {"layers": (3, 2, 1, 0)}, r"finest .* layers=\(3, 2, 1, 0\)"),
