@@ -66,7 +66,7 @@ def _timm_preset(name: str) -> Preset:
         near = get_close_matches(name, sorted(known), n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"timm {timm.__version__} knows no model {name!r}{hint}")
-    config = timm.models.get_pretrained_cfg(name)
+    config: Any = timm.models.get_pretrained_cfg(name)
     full = f"{config.architecture}.{config.tag}"
     for preset in PRESETS.values():
         if preset.model == full:
@@ -247,7 +247,7 @@ def _build(
 ) -> tuple[Any, list[dict[str, Any]]]:
     """Return timm's model with drawn weights, and what timm knows of each layer asked for."""
     timm = _import_timm()
-    config = timm.models.get_pretrained_cfg(preset.model)
+    config: Any = timm.models.get_pretrained_cfg(preset.model)
     fixed = config.fixed_input_size and size != tuple(config.input_size[1:])
     options: dict[str, Any] = {"img_size": size} if fixed else {}
     try:

@@ -73,7 +73,7 @@ def guard_rounding(model: Any) -> None:
     Other models stay as they are. Where keys are normalised, or rotated as in DINOv3, their bias
     does not cancel.
     """
-    from timm.layers import Attention, Mlp, PatchEmbed
+    from timm.layers import Attention, Mlp, PatchEmbed  # pyright: ignore[reportPrivateImportUsage]
     from timm.models.vision_transformer import Block
 
     def plain(block: Any) -> bool:

@@ -50,7 +50,7 @@ def test_layers_follow_from_the_model_and_features_are_timms(
     assert encoder.widths == widths
 
     once = sorted({*layers})
-    options = {"img_size": SIZE} if "vit" in name else {}
+    options: dict[str, Any] = {"img_size": SIZE} if "vit" in name else {}
     theirs = timm.create_model(name, features_only=True, out_indices=once, **options).eval()
     state = dict(zip(theirs.state_dict(), encoder.model.state_dict().values(), strict=False))
     theirs.load_state_dict(state)  # the same weights in the same order, under other names
@@ -151,7 +151,7 @@ def test_rotated_or_normalised_keys_keep_their_bias_in_half_precision() -> None:
     assert guarded(Encoder("timm:test_vit", SIZE, weights="random").model)
     encoder = moved(DINOV3, layers=(11,))
     assert not guarded(encoder.model)
-    theirs = timm.create_model(DINOV3, num_classes=0, img_size=SIZE).eval()
+    theirs: Any = timm.create_model(DINOV3, num_classes=0, img_size=SIZE).eval()
     theirs.load_state_dict(encoder.model.state_dict())
     images = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     normalised = (images - encoder.mean[:, None, None]) / encoder.std[:, None, None]
