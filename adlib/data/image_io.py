@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 # Pillow decodes these by itself. The content decides, not the ending: a file of another kind may
 # start another program (PostScript starts Ghostscript).
@@ -142,8 +142,8 @@ def read_header(path: str | os.PathLike[str], *, mask: bool = False) -> tuple[in
         transparent = picture.mode in ("LA", "RGBA", "PA") or "transparency" in picture.info
         turn = _orientation(picture)
         width, height = picture.size[::-1] if turn >= 5 else picture.size
-        form = picture.format or ""
-    if transparent or not _ends_well(path, form):
+        whole = _ends_well(picture)
+    if transparent or not whole:
         width, height = _decode(path, modes)[0].size
     return height, width, turn
 
@@ -168,7 +168,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str], modes: frozenset[str]) -> Iterator[Image.Image]:
+def _opened(path: str | os.PathLike[str], modes: frozenset[str]) -> Iterator[ImageFile.ImageFile]:
     """Open a file of known format and mode; an error, also one inside, names the file."""
     try:
         with Image.open(path, formats=FORMATS) as picture:
@@ -267,14 +267,15 @@ def _objection(picture: Image.Image, modes: frozenset[str]) -> str | None:
     return None
 
 
-def _ends_well(path: str | os.PathLike[str], form: str) -> bool:
+def _ends_well(picture: ImageFile.ImageFile) -> bool:
     """Whether the file ends as a whole one of its format does; False where that says nothing."""
-    with Path(path).open("rb") as file:
-        head, length = file.read(8), file.seek(0, os.SEEK_END)
-        file.seek(max(0, length - 12))
-        tail = file.read()
+    file, form = picture.fp, picture.format
+    if file is None or form not in ("PNG", "JPEG", "WEBP"):
+        return False
+    length = file.seek(0, os.SEEK_END)
     if form == "WEBP":
-        return length >= 8 + int.from_bytes(head[4:8], "little")  # RIFF: the size of what follows
-    return (form == "JPEG" and tail.endswith(b"\xff\xd9")) or (
-        form == "PNG" and tail[4:8] == b"IEND"
-    )
+        file.seek(4)  # RIFF: the size of what follows
+        return length >= 8 + int.from_bytes(file.read(4), "little")
+    file.seek(max(0, length - 12))
+    tail = file.read()
+    return tail.endswith(b"\xff\xd9") if form == "JPEG" else tail[4:8] == b"IEND"
