@@ -89,6 +89,8 @@ def _run(words: list[str]) -> None:
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
         raise ValueError(f"unknown command {name!r}{closest(name, COMMANDS)}; known are {known}")
+    if "" in rest:
+        raise ValueError("one of the words is empty; is a variable of your shell not set?")
     COMMANDS[name][1](rest)
 
 

@@ -205,15 +205,25 @@ def test_false_alarms_move_the_threshold(trained: tuple[Path, Path], tmp_path: P
         ("train pro-ad --data builtin --steps 0", 2, "steps must be at least 1, got 0"),
         ("train pro-ad --data builtin --size 30 30 --weights random", 2, "nearest that work are"),
         ("train pro-ad --data builtin --constraint ankor", 2, "ankor"),
+        ("evaluate run --data ", 2, "one of the words is empty; is a variable of your shell not"),
         ("evaluate /nowhere/run --data builtin", 2, "no run at /nowhere/run"),
         ("predict /nowhere/run /nowhere/photos --out x", 2, "no file or folder /nowhere/photos"),
+        ("data", 2, "Expected one of {list, check, get, cache}; see adlib data --help"),
+        ("data check", 2, "Missing from adlib data check: "),
+        ("data chek parts", 2, "Unrecognized options: chek, parts"),
+        ("data get mvtec-ad --max-gib x", 2, "'x'; did you mean --max-gib?"),
+        (
+            "evaluate pyproject.toml --data builtin",
+            2,
+            "no run at pyproject.toml; expected its",
+        ),
         ("predikt", 2, "unknown command 'predikt'; did you mean 'predict'?"),
     ],
 )
 def test_a_wrong_request_ends_with_2_and_says_why(
     words: str, status: int, error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words.split()) == status
+    assert main(words.split(" ")) == status
     captured = capsys.readouterr()
     assert error in captured.err
     assert captured.err.startswith("adlib: error: ")

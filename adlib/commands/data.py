@@ -1,13 +1,18 @@
 """The commands about data: `adlib data list | check | suspects | get | cache`."""
 
+import io
 import os
 from collections import Counter
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from functools import partial, wraps
 from pathlib import Path
+from typing import Any
 
 import tyro
 from tyro.conf import Positional
 
-from adlib.commands.options import load
+from adlib.commands.options import load, sentence
 from adlib.data.readers.benchmarks import HOME, locate
 from adlib.data.readers.files import expanded
 from adlib.data.rendered.builtin import SCENES
@@ -22,10 +27,30 @@ FIRST = 10  # suspects of a category that are printed; the table has all
 
 
 def about_data(words: list[str]) -> None:
-    """Run one of the commands about data; SystemExit with 2 for wrong words, 1 for a problem."""
+    """Run one of the commands about data; errors as in `parse`, and SystemExit(1) for a problem."""
     commands = {"list": show, "check": check, "suspects": suspects, "get": get, "cache": cache}
-    about = "Data: what there is and what is here."
-    tyro.extras.subcommand_cli_from_dict(commands, prog="adlib data", description=about, args=words)
+    later = {name: _bound(command) for name, command in commands.items()}
+    about, told = "Data: what there is and what is here.", io.StringIO()
+    try:
+        with redirect_stderr(told):
+            run = tyro.extras.subcommand_cli_from_dict(
+                later, prog="adlib data", description=about, args=words
+            )
+    except SystemExit as stop:
+        if not stop.code:  # help
+            raise
+        raise ValueError(f"{sentence(told.getvalue())}; see adlib data --help") from stop
+    run()
+
+
+def _bound(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """What tyro calls in the place of a command, which begins when all words are understood."""
+
+    @wraps(command)
+    def bind(*values: Any, **named: Any) -> Callable[[], None]:
+        return partial(command, *values, **named)
+
+    return bind
 
 
 def show(name: Positional[str | None] = None) -> None:

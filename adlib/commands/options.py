@@ -89,14 +89,14 @@ def parse(
         with redirect_stderr(told):
             parsed = tyro.cli(command, prog=f"adlib {name}", args=words, **given)
     except SystemExit as stop:
-        raise ValueError(f"{_sentence(told.getvalue())}; see adlib {name} --help") from stop
+        raise ValueError(f"{sentence(told.getvalue())}; see adlib {name} --help") from stop
     sys.stderr.write(told.getvalue())
     if isinstance(parsed, Machine):
         parsed.check()
     return parsed
 
 
-def _sentence(box: str) -> str:
+def sentence(box: str) -> str:
     """Return the sentence in the box, or between the rules, that tyro draws around an error."""
     lines = [line[2:].rstrip("│ ") for line in box.splitlines()[1:]]
     lines = [line.strip() for line in lines if not line.startswith(" " * 8)]  # no option's text

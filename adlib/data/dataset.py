@@ -182,12 +182,19 @@ def read_files(reference: ImageRef, *, soft: bool = False) -> Sample:
     if reference.mask is not None:
         mask = read_mask(reference.mask, soft=soft)
         if mask.shape != (h, w):
-            turn = read_header(reference.path)[2]
-            exif = f"; EXIF turns the image (orientation {turn}) and not the mask: turn it alike"
+            turns = {
+                "image": read_header(reference.path)[2],
+                "mask": read_header(reference.mask, mask=True)[2],
+            }
+            one, other = sorted(turns, key=turns.__getitem__)
+            exif = (
+                f"; EXIF turns the {other} (orientation {turns[other]}) and not the {one}: turn "
+                "both alike"
+            )
             raise ValueError(
                 f"{reference.mask}: expected a mask of the size of its image {reference.path}, "
                 f"{w} x {h} (width x height), got {mask.shape[1]} x {mask.shape[0]}"
-                + (exif if turn > 4 and mask.shape == (w, h) else "")
+                + (exif if turns[other] > 4 and mask.shape == (w, h) else "")
             )
     elif not reference.label:
         mask = np.zeros((h, w), dtype=bool)

@@ -384,12 +384,13 @@ def read_run(path: Path) -> tuple[Record, dict[str, torch.Tensor]]:
                 f"the run {path} is unfinished, its last checkpoint is {steps[-1].name}; "
                 "the command that began it goes on from there"
             )
-        raise RunError(f"no run at {path}; expected {file}, as `adlib train` writes it")
+        expected = "its folder" if path.is_file() else file
+        raise RunError(f"no run at {path}; expected {expected}, as `adlib train` writes it")
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
         found = saved["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{file} is not a run's description: {error!r}") from error
+        raise RunError(f"{file} is not a run's description: expected JSON, but {error}") from error
     if found != FORMAT:
         raise RunError(
             f"{path} is a run of format {found!r:.20}, this adlib reads format {FORMAT}; "

@@ -125,7 +125,8 @@ def replacing(path: Path) -> Iterator[Path]:
         free = free_mib(path.parent)
         if work is not None:
             work.unlink(missing_ok=True)
-        missing = isinstance(error, FileNotFoundError)  # an image that went, not what is written
+        # an image that went, not what is written
+        missing = isinstance(error, FileNotFoundError) and work is not None
         if isinstance(error, OSError | SafetensorError) and not missing:
             raise OSError(
                 f"{path} could not be written: {error} ({free:,.1f} MiB free there); what stood "
@@ -269,7 +270,10 @@ def new_folder(out: Path) -> Iterator[Path]:
     made = [above for above in out.parents if not above.exists()]  # nearest first
     out.parent.mkdir(parents=True, exist_ok=True)
     with interruptible():
-        work = Path(tempfile.mkdtemp(dir=out.parent, prefix=_begin(out)))
+        try:
+            work = Path(tempfile.mkdtemp(dir=out.parent, prefix=_begin(out)))
+        except OSError as error:
+            raise OSError(f"{out} could not be made: {error.strerror}") from error
         try:
             yield work
             work.chmod(0o755)

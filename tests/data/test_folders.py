@@ -78,7 +78,7 @@ WRONG = [  # files to remove (-), masks (m) or images to add, folders (/), and w
     ("nut/test/dent/001.jpg", r"have one name, so a mask fits both; rename one"),
     ("nut/groundtruth/dent/000.png",
      r"a folder 'groundtruth'; expected only train, test, ground_truth; did you mean 'ground_tr"),
-    ("nut/test/masks/000.png", r"test holds a folder 'masks'; put masks into .*ground_truth/DEF"),
+    ("nut/test/masks/000.png", r"test holds a folder 'masks' of masks; put them into .*truth/DEF"),
     *((f"nut/test/{name}/0.png", rf"test holds a folder '{name}'; did you mean 'good'\?")
       for name in ("Good", "OK", "normal", "no_defect")),
     ("nut/train/bad/0.png", r"train holds a folder 'bad'; expected only good"),

@@ -97,7 +97,8 @@ def test_what_spreadsheets_write(root: Path) -> None:
         ("path,label", ",good", r"line 3: expected the path of an image, got nothing"),
         ("path,label", "./shots/1.png,good", r"3: \./shots/1\.png is named already, in .*line 2"),
         ("path,label,split", "shots/0.png,good,val", r"'val'; there are no validation images: say"),
-        ("path,label", "shots/0.png,-1", r"line 3: expected a label good or bad .*got '-1'"),
+        *(("path,label", f"shots/0.png,{word}", rf"line 3: .*pass and fail, .*got '{word}'")
+          for word in ("-1", "yes", "no", "2", "255", "positive")),
         ("path,label", "shots/0.png,nan", r"line 3: expected a label good or bad .*got 'nan'"),
         ("path,label,mask", "shots/5.png,bad,shots/1.png", r"1\.png is an image here, and a mas"),
         ("path,label,mask", "shots/0.png,good,marks/5.png", r"0\.png is called good, but .*marks"),
@@ -112,13 +113,14 @@ def test_a_wrong_line_is_named(root: Path, head: str, line: str, words: str) -> 
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ((), r"expected a column 'path'; the head holds: -"),
-        (("fil,label",), r"expected a column 'path'; the head holds: fil, label"),
+        ((), r"expected a column 'path'; the first line holds: -"),
+        (("fil,label",), r"expected a column 'path'; the first line holds: fil, label"),
         (("image,filename,label",), r"columns image and filename; call the one to be read 'path'"),
         ((",".join(["path,label", *map(str, range(20_000))]),), r"got 20,002 columns"),
         (("path,labels", "shots/0.png,good"), r"a column 'label'; .*is 'labels' a slip of it\?"),
         (("path,label,catgory", "shots/0.png,good,a"), r"'catgory'; did you mean 'category'"),
         (("path,label,label", "shots/0.png,good,bad"), r"the column 'label' twice"),
+        (("path label", "shots/0.png good"), r"holds: path label; columns are separated by commas"),
         (("path,label",), r"names no image; expected a line for each below the head"),
         (
             ("path,label", "shots/0.png,bad"),
@@ -152,8 +154,17 @@ def test_paths_that_no_system_has_are_not_there(root: Path, path: str) -> None:
         load_data(table(root, "path,label", "shots/0.png,good", f"{path},bad"))
 
 
+def test_more_bad_labels_than_good_ones_are_told(root: Path) -> None:
+    lines = [f"shots/{k}.png,{int(k > 5)}" for k in range(10)]
+    assert load_data(table(root, "path,label", *lines)).notes == ()
+    exchanged = [f"shots/{k}.png,{int(k < 6)}" for k in range(10)]
+    (note,) = load_data(table(root, "path,label", *exchanged)).notes
+    assert "names more defective than good images, 6 and 4: 0 and false mean good" in note
+
+
 def test_a_mask_of_several_images_is_told(root: Path) -> None:
-    lines = ["shots/0.png,good,", "shots/5.png,bad,marks/5.png", "shots/6.png,bad,marks/5.png"]
+    lines = ["shots/0.png,good,", "shots/5.png,bad,marks/5.png", "shots/6.png,bad,marks/5.png",
+             "shots/1.png,good,"]  # fmt: skip
     (note,) = load_data(table(root, "path,label,mask", *lines)).notes
     assert note.startswith("1 of the masks in ")
     assert f"{root / 'marks/5.png'}: make sure" in note

@@ -107,7 +107,9 @@ def test_a_mask_beside_its_photograph_is_no_photograph(parts: Path, layout: str,
     assert any(name.split("/")[0] in note for note in notes_on(root))
 
 
-@pytest.mark.parametrize("folder", ["masks", "Ground Truth", "bad_masks", "gt_bad"])
+@pytest.mark.parametrize(
+    "folder", ["masks", "Ground Truth", "bad_masks", "gt_bad", "labels", "json", "masks_png", "seg"]
+)
 def test_predict_judges_no_mask_in_a_folder_beside_the_photographs(
     parts: Path, folder: str
 ) -> None:
@@ -115,12 +117,23 @@ def test_predict_judges_no_mask_in_a_folder_beside_the_photographs(
     mask(parts / folder / "010_mask.png")
     assert judged(parts) == expected
     assert any(folder in note for note in notes_on(parts))
+    shutil.move(parts / folder, mvtec(parts) / "test" / folder)
+    with pytest.raises(ValueError, match=f"test holds a folder '{folder}' of masks; put them into"):
+        load_data(parts)
 
 
 def test_black_masks_of_good_photographs_are_left_out_and_others_are_refused(parts: Path) -> None:
     mask(parts / "good/000_mask.png", None)
     mask(parts / "good/001.png", None)
     assert names(load_data(parts)) == [f"{k:03}.jpg" for k in (0, 1, 2, 3, 4, 10, 11)]
+    with_truth = mvtec(shutil.copytree(parts, parts.parent / "mvtec") and parts.parent / "mvtec")
+    mask(with_truth / "ground_truth/bad/010.png")
+    mask(with_truth / "ground_truth/bad/011.png")
+    mask(with_truth / "ground_truth/good/900.png", None)
+    assert areas(load_data(with_truth)) == {"010.jpg": 100, "011.jpg": 100}
+    mask(with_truth / "ground_truth/good/900.png")
+    with pytest.raises(ValueError, match=r"good/900\.jpg is called good, but .*900\.png marks"):
+        load_data(with_truth)
     mask(parts / "good/000_mask.png")
     with pytest.raises(ValueError, match=r"good/000\.jpg is called good, but .*000_mask\.png"):
         load_data(parts)
@@ -151,8 +164,10 @@ def test_photographs_of_like_names_stay_photographs(parts: Path) -> None:
     mask(parts / "bad/011_2.png")  # a number makes no mask
     for name in ("dark.png", "dark_left.png"):
         mask(parts / "bad" / name)  # black for the most part, both of them
+    photograph(parts / "bad/labels/torn.jpg", 15)  # a kind of defect
+    mask(parts / "bad/labels/dark.png")
     assert set(areas(load_data(parts)).values()) == {None}
-    assert len(names(load_data(parts))) == 13
+    assert len(names(load_data(parts))) == len(judged(parts)) == 15
 
 
 FORMATS = {"a.jfif": "JPEG", "b.JPE": "JPEG", "c.pgm": "PPM", "d.PPM": "PPM", "e.pnm": "PPM",
@@ -217,6 +232,26 @@ def test_what_systems_leave_behind_is_not_read(parts: Path, layout: str) -> None
     assert (names(data), judged(root)) == expected
     assert data.notes == ()
     assert "PROBLEM" not in said(root)
+
+
+@pytest.mark.parametrize("layout", ["plain", "mvtec"])
+@pytest.mark.parametrize("name", ["Thumbs", "thumbnails", "Trash", "Recycle Bin", "A.lrdata"])
+def test_folders_that_may_hold_photographs_are_passed_over_with_a_note(
+    parts: Path, layout: str, name: str
+) -> None:
+    root = mvtec(parts) if layout == "mvtec" else parts
+    expected = names(load_data(root)), judged(root)
+    for count, inner in enumerate((".", "good", "bad"), start=1):
+        place = root / ("test" if layout == "mvtec" else "") / inner / name
+        photograph(place / "000.jpg", 77)
+        if layout == "plain":
+            photograph(place / "bad/001.jpg", 78)
+        (note,) = load_data(root).notes
+        assert f"{count} folder{' is' if count == 1 else 's are'} passed over" in note
+        assert name in note
+        assert note in said(root)
+        assert notes_on(root) == [note]
+        assert (names(load_data(root)), judged(root)) == expected
 
 
 def test_links_to_folders_are_followed_and_circles_end(parts: Path, tmp_path: Path) -> None:
@@ -420,6 +455,9 @@ def test_exif_is_named_where_it_turns_the_photograph_and_not_the_mask(parts: Pat
     turned(parts / "bad/010.jpg", 1)
     mask(parts / "masks/010.png")
     assert load_data(parts).notes == ()
+    turned(parts / "masks/010.png", 8)
+    with pytest.raises(ValueError, match=r"EXIF turns the mask \(orientation 8\) and not "):
+        load_data(parts)
 
 
 @pytest.mark.parametrize("value", ["6", b"\x06\x00", 6.0, (6, 6), 0, 99])
@@ -530,6 +568,27 @@ def test_a_broken_folder_of_one_s_own_is_no_incomplete_benchmark(parts: Path) ->
         load_data(root)
     for text in (str(error.value), said(root)):
         assert "MVTec" not in text.replace("MVTec AD layout", "")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("train/ok/0.jpg", "test/ng/0.jpg"), r"train holds a folder 'ok'; .*mean 'good'\?"),
+        (("train/0.jpg", "test/0.jpg"), r"train holds 1 loose image; put the images into .*/good$"),
+        (("train/0.jpg", "bad/0.jpg"), r"train holds 1 loose image; put the images into .*/good$"),
+        (("good/0.jpg", "bad/1.jpg", "masks/bad/1.png"),
+         r"1 of 1 masks have no image, .*/bad/1\.png; the mask of .*/1\.jpg is .*/1_mask\.png or"),
+        (("good/0.jpg", "bad/1.jpg", "bad/1_mask_1.png", "bad/1_mask_2.png"), "; merge them$"),
+    ],
+)  # fmt: skip
+def test_a_layout_nearly_right_is_told_what_to_change(
+    tmp_path: Path, names: tuple[str, ...], words: str
+) -> None:
+    for k, name in enumerate(names):
+        _ = mask(tmp_path / name) if "mask" in name else photograph(tmp_path / name, k)
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        load_data(tmp_path)
+    assert "PROBLEM" in said(tmp_path)
 
 
 def test_advice_holds_in_a_shell(parts: Path) -> None:

@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from adlib.data.image_io import ENDINGS, is_image, leads_nowhere
@@ -16,6 +16,11 @@ SYSTEM = re.compile(
     r"|#(recycle|snapshot)|\$(recycle\.bin|extend)|recycle(r|d|\.bin)|found\.\d+|lost(\+found|\.dir)"
     r"|system volume information|__macosx|_gsdata_|network trash folder|temporary items|icon\r"
     r"|(eh)?thumbs\.db|desktop\.ini",
+    re.IGNORECASE,
+)
+# folders that hold no photographs by their name, which is not certain: they are always named
+LEFT = re.compile(
+    r"thumb(nail)?s?|previews?|trash|deleted|recycle[ _]bin|.*\.(lrdata|photoslibrary)",
     re.IGNORECASE,
 )
 # folders that hold masks, and no photographs
@@ -37,12 +42,12 @@ def nfc(name: str | os.PathLike[str]) -> str:
 
 
 def _entries(folder: Path) -> Iterable[tuple[str, bool, bool]]:
-    """Name, whether it is a folder, and whether a link, of all that counts in a folder."""
+    """Name, whether it is a folder to look into, and whether a link, of all that counts there."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if not SYSTEM.fullmatch(entry.name):
                 try:
-                    is_folder = entry.is_dir()
+                    is_folder = entry.is_dir() and not LEFT.fullmatch(entry.name)
                 except OSError:  # links in a circle: the reader of the file reports them
                     is_folder = False
                 yield entry.name, is_folder, entry.is_symlink()
@@ -58,6 +63,7 @@ def walk(
 ) -> list[Path]:
     """The files below a folder that count, those of a folder before those of the folders in it.
 
+    So do folders of thumbnails and of deleted files, which are not looked into.
     Links to folders are followed. Without a depth each folder is read once, by its own place before
     that of a link, so that links in a circle come to an end.
 
@@ -101,16 +107,24 @@ def images_in(files: Iterable[Path], others: list[Path] | None = None) -> list[P
     return images
 
 
-def passed_over(others: Iterable[Path]) -> list[str]:
-    """A sentence that counts files that are no images by their ending; none without files."""
-    counts = Counter(path.suffix.lower() or "without an ending" for path in others)
+def passed_over(others: Sequence[Path]) -> list[str]:
+    """Sentences that count files that are no images by their ending, and folders left out."""
+    left = sorted(path for path in others if LEFT.fullmatch(path.name))
+    folders = f"{len(left)} folders are" if len(left) > 1 else "1 folder is"
+    told = [
+        f"{folders} passed over, since the name says thumbnails or deleted files, such as {first}; "
+        "rename it if it holds photographs to be used"
+        for first in left[:1]
+    ]
+    files = [path for path in others if path not in left]
+    counts = Counter(path.suffix.lower() or "without an ending" for path in files)
     if not counts:
-        return []
+        return told
     pictures = sorted(ending for ending in counts if PICTURES.fullmatch(ending))
     counted = sorted(counts.items(), key=lambda item: (item[0] not in pictures, item[0]))
     listed = ", ".join(f"{count:,} {ending}" for ending, count in counted)
     cure = f"; convert {' and '.join(pictures)} to JPEG or PNG" if pictures else ""
-    return [f"passed over, since they are no images that adlib reads: {listed}{cure}"]
+    return [*told, f"passed over, since they are no images that adlib reads: {listed}{cure}"]
 
 
 def check_links(images: list[Path], others: list[Path], folder: Path) -> None:

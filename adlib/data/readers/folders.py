@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from adlib.data.dataset import GOOD, DataSplits, ImageDataset, ImageRef, hash_files, read_files
-from adlib.data.image_io import read_header, read_mask
+from adlib.data.image_io import read_header
 from adlib.data.readers.files import (
     MASK_FOLDERS,
     check_links,
@@ -22,14 +22,14 @@ from adlib.data.readers.files import (
     subfolders,
     walk,
 )
-from adlib.data.readers.masks import Gathered, beside, gather, pair
+from adlib.data.readers.masks import Gathered, beside, check_black, gather, holds_masks, pair
 from adlib.system.printable import closest
 
 BAD, MASKS = "bad", "masks"
 TRAIN, TEST, TRUTH = "train", "test", "ground_truth"
 # words for folders and labels, as `word` spells them
 NORMAL = re.compile(
-    "good(parts?|images?)?|ok|io|normal|fine|pass(ed)?|sound|intact|healthy|clean|flawless"
+    "good(parts?|images?)?|ok|io|normal|fine|pass(ed)?|accept(ed)?|sound|intact|healthy|clean|flawless"
     "|(non?|un|without)(defects?|defective|anomal(y|ies|ous)|faulty?|damaged)"
     "|(defect|anomaly|fault)free"
 )
@@ -98,7 +98,8 @@ def list_folder(
         train += normal
         test += tested
     others = [path for each in found for path in each.others]
-    loose = images_in((p for f in {root, *folders.values()} for p in walk(f, depth=0)), others)
+    places = {root, *(f / part for f in folders.values() for part in ("", TRAIN, TEST))}
+    loose = images_in((p for f in places if f.is_dir() for p in walk(f, depth=0)), others)
     if loose:
         are = "images lie" if len(loose) > 1 else "image lies"
         notes.append(f"{len(loose)} {are} in no folder of the layout, such as {min(loose)}")
@@ -182,6 +183,8 @@ def _category_folders(root: Path, wanted: Sequence[str] | None) -> dict[str, Pat
     known = {name: known[name] for name in choose(wanted, list(known), str(root))}
     for name in known.keys() - able:
         folder = known[name]
+        if alone and (folder / TRAIN).is_dir():
+            _check_train(folder / TRAIN)
         others = f"; if it is no category, ask for the others only: {', '.join(able)}" * bool(able)
         raise FileNotFoundError(
             f"no folder {GOOD!r} in {folder}; expected {folder / GOOD}/*.png or "
@@ -226,12 +229,6 @@ def _references(folder: Path, found: list[Gathered], category: str, defect: str)
     return made
 
 
-def check_black(mask: Path, image: str) -> None:
-    """Raise ValueError where the mask of a good image marks a defect."""
-    if read_mask(mask, soft=True).any():
-        raise ValueError(f"{image} is called good, but {mask} marks a defect; one is wrong")
-
-
 def _check_names(folder: Path, expected: Sequence[str], *, strict: bool) -> list[str]:
     """Refuses a folder that is not one of those expected; if not strict, only a likely slip."""
     others = [name for name in subfolders(folder) if name not in expected]
@@ -244,6 +241,12 @@ def _check_names(folder: Path, expected: Sequence[str], *, strict: bool) -> list
     return others
 
 
+def _check_train(train: Path) -> None:
+    """Refuses what does not belong into the folder for training of the MVTec AD layout."""
+    _check_names(train, (GOOD,), strict=True)
+    _refuse_loose(train, f"images into {train / GOOD}")
+
+
 def _mvtec(
     folder: Path, category: str, found: list[Gathered], notes: list[str]
 ) -> tuple[list[ImageRef], list[ImageRef]]:
@@ -252,16 +255,17 @@ def _mvtec(
     for name in _check_names(folder, (TRAIN, TEST, TRUTH), strict=False):
         why = _meant(name, ()) or ", which the layout does not have"
         notes.append(f"the folder {folder / name} is passed over{why}")
-    _check_names(train, (GOOD,), strict=True)
-    _refuse_loose(train, f"images into {train / GOOD}")
+    _check_train(train)
     normal = _references(train / GOOD, found, category, GOOD)
     if not tests.is_dir():
         raise FileNotFoundError(f"no folder {tests}; expected {tests}/DEFECT/*.png")
     _refuse_loose(tests, f"images into {tests / GOOD} and {tests}/DEFECT")
     tested: list[ImageRef] = []
     for defect in subfolders(tests):
-        if MASK_FOLDERS.fullmatch(defect):
-            raise ValueError(f"{tests} holds a folder {defect!r}; put masks into {truth}/DEFECT")
+        if holds_masks(tests / defect):
+            raise ValueError(
+                f"{tests} holds a folder {defect!r} of masks; put them into {truth}/DEFECT"
+            )
         if defect != GOOD and NORMAL.fullmatch(word(defect)):
             raise ValueError(f"{tests} holds a folder {defect!r}; did you mean {GOOD!r}?")
         tested += _references(tests / defect, found, category, nfc(defect))

@@ -15,14 +15,13 @@ from adlib.data.readers.folders import (
     DEFECTIVE,
     NORMAL,
     VALIDATION,
-    check_black,
     checked,
     choose,
     held_names,
     read_own,
     word,
 )
-from adlib.data.readers.masks import gather
+from adlib.data.readers.masks import check_black, gather
 from adlib.system.disk import is_file
 from adlib.system.printable import closest
 
@@ -62,7 +61,7 @@ def load_manifest(
     others are passed over:
 
     - path: of the image, from the folder of the table or from the root of the file system.
-    - label: good, ok, normal, false or 0; bad, ng, defective, anomalous, anomaly, true or 1.
+    - label: good, ok, normal, pass, false or 0; bad, ng, defective, anomalous, fail, true or 1.
     - split: train or test. Without it, or where it is empty, defective images test, and of the
       normal ones the fraction `holdout` whose paths, as written, have the smallest SHA-256.
     - mask: of a defective image; may be empty. Of soft edges values above the middle count.
@@ -125,6 +124,12 @@ def list_manifest(
         "make sure that their defects are the same"
         for mask in shared[:1]
     ]
+    bad = sum(row.reference.label for row in rows)
+    if (good := len(rows) - bad) < bad:
+        notes.append(
+            f"{table} names more defective than good images, {bad:,} and {good:,}: 0 and false "
+            "mean good, so make sure that the labels are not exchanged"
+        )
     images = {k: ImageDataset(v, read_own, hash_files) for k, v in splits.items()}
     seen = images["seen"] if splits["seen"] else None
     return DataSplits(table.stem, images["train"], images["test"], seen=seen, notes=tuple(notes))
@@ -249,9 +254,12 @@ def _check_columns(table: Path, names: list[str], needed: Sequence[str]) -> list
     for name in needed:
         if name not in plain:
             slip = difflib.get_close_matches(name, strange, n=1)
+            hint = f"; is {slip[0]!r} a slip of it?" if slip else ""
+            if len(names) == 1:
+                hint = "; columns are separated by commas, semicolons, tabs or bars"
             raise ValueError(
-                f"{table}: expected a column {name!r}; the head holds: {', '.join(names) or '-'}"
-                + (f"; is {slip[0]!r} a slip of it?" if slip else "")
+                f"{table}: expected a column {name!r}; the first line holds: "
+                f"{', '.join(names) or '-'}{hint}"
             )
     for name in strange:
         if hint := closest(name, [c for c in COLUMNS if c not in plain]):
@@ -269,8 +277,9 @@ def _row(
     bad = number == 1 or label == "true" or DEFECTIVE.fullmatch(word(label)) is not None
     if not (bad or number == 0 or label == "false" or NORMAL.fullmatch(word(label))):
         raise ValueError(
-            f"{where}: expected a label good or bad (or ok and ng, normal and anomalous, 0 and 1), "
-            f"got {values['label']!r}; the kind of defect has a column of its own, 'defect'"
+            f"{where}: expected a label good or bad (or ok and ng, normal and anomalous, pass and "
+            f"fail, false and true, 0 and 1), got {values['label']!r}; the kind of defect has a "
+            "column of its own, 'defect'"
         )
     split = {"training": "train", "testing": "test"}.get(split, split)
     if split not in ("train", "test", ""):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from adlib.data.dataset import ImageRef
-from adlib.data.image_io import check_header, mask_values
+from adlib.data.image_io import check_header, mask_values, read_mask
 from adlib.data.readers.files import MASK_FOLDERS, check_links, images_in, nfc, walk
 
 _WORD = (
@@ -19,6 +19,8 @@ _WORD = (
 MARK = re.compile(
     rf"(.*[^ _.(-])[ _.(-]*{_WORD}(?:[ _-]?\d+|[_)])?|{_WORD}(?:[ _.-]|(?=\d))(.+)", re.IGNORECASE
 )
+# folders that may hold masks: "labels", "masks_png", "bad_gt", "000_json"
+MASK_WORDS = re.compile(rf"(?:.*[ _.-])?(?:{_WORD}|json)(?:[ _.-].*)?", re.IGNORECASE)
 ONLY_EXTREMES = 0.9  # of a mask's pixels are black or white at least, soft edges included; ours
 
 
@@ -48,7 +50,8 @@ def gather(root: Path, files: Sequence[Path] | None = None) -> Gathered:
     found = Gathered(root)
     files = walk(root) if files is None else files
     named = [(path, nfc(path.stem), path.parent) for path in images_in(files, found.others)]
-    apart = {f: f != root and MASK_FOLDERS.fullmatch(f.name) is not None for _, _, f in named}
+    folders = dict.fromkeys(folder for _, _, folder in named)
+    apart = {folder: folder != root and holds_masks(folder) for folder in folders}
     near = {f: [f.parent, *map(f.with_name, _owners(f.name))] if f != root else [] for f in apart}
     photographs: dict[tuple[Path, str], list[Path]] = {}
     for path, stem, folder in named:
@@ -63,7 +66,7 @@ def gather(root: Path, files: Sequence[Path] | None = None) -> Gathered:
         owners = _owners(stem)
         marked = bool(owners) and MARK.fullmatch(stem) is not None
         if apart[folder]:
-            owned = first([folder.parent], [stem, *owners])
+            owned = first(near[folder], [stem, *owners])
         else:
             same = [p for p in photographs[folder, stem] if p != path]
             owned = first([folder], owners)
@@ -83,7 +86,7 @@ def gather(root: Path, files: Sequence[Path] | None = None) -> Gathered:
                     continue
         photograph = _photograph_of(path, owned, marked=marked, apart=apart[folder])
         if twice := found.masks.get(photograph):
-            raise ValueError(f"{photograph} has two masks, {twice} and {path}; remove one")
+            raise ValueError(f"{photograph} has two masks, {twice} and {path}; merge them")
         found.masks[photograph] = path
     return found
 
@@ -118,6 +121,20 @@ def looks_like_mask(path: Path) -> bool:
     margin = white // 32  # what lossy formats make of black and white
     extreme = float(((values <= margin) | (values >= white - margin)).mean())
     return extreme >= ONLY_EXTREMES or (gray and float((values == 0).mean()) >= 0.5)
+
+
+def check_black(mask: Path, image: str) -> None:
+    """Raise ValueError where the mask of a good image marks a defect."""
+    if read_mask(mask, soft=True).any():
+        raise ValueError(f"{image} is called good, but {mask} marks a defect; one is wrong")
+
+
+def holds_masks(folder: Path) -> bool:
+    """Whether a folder holds masks by its name; where that is not certain, its images decide."""
+    if MASK_FOLDERS.fullmatch(folder.name):
+        return True
+    images = images_in(walk(folder)) if MASK_WORDS.fullmatch(folder.name) else []
+    return bool(images) and all(map(looks_like_mask, images))
 
 
 def _photograph_of(mask: Path, owned: list[Path], *, marked: bool, apart: bool) -> Path:
@@ -180,10 +197,11 @@ def pair(
         mine = [unused.pop(k) for k in owned.get(key, []) if k in unused]
         mine += [near[Path(image.path)]] if Path(image.path) in near else []
         if len(mine) > 1:
-            raise ValueError(f"{image.path} has two masks, {mine[0]} and {mine[1]}; remove one")
+            raise ValueError(f"{image.path} has two masks, {mine[0]} and {mine[1]}; merge them")
         if image.label and not mine:
             missing.append(truth / f"{key}_mask.png")
-        # a normal image's mask, which some sets have, says nothing: all False is known already
+        if mine and not image.label:
+            check_black(mine[0], image.path)
         paired.append(replace(image, mask=str(mine[0])) if mine and image.label else image)
     if missing and every:
         defective = sum(image.label for image in images)
@@ -192,9 +210,11 @@ def pair(
             f"is {missing[0]}; remove {truth} to go without masks"
         )
     if unused:
+        own = next((Path(r.path) for r in images if r.label), base / "STEM")
         raise FileNotFoundError(
             f"{len(unused)} of {len(masks)} masks have no image, the first is "
-            f"{min(unused.values())}; a mask is named STEM_mask or STEM after its image"
+            f"{min(unused.values())}; the mask of {own} is {truth / _key(own, base)}_mask.png or "
+            f"{own.stem}.png"
         )
     return paired
 

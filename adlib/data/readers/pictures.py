@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from adlib.data.dataset import ImageDataset, ImageRef, Sample
 from adlib.data.image_io import check_header, leads_nowhere, read_image
-from adlib.data.readers.files import MASK_FOLDERS, nfc, passed_over, walk
+from adlib.data.readers.files import nfc, passed_over, walk
 from adlib.data.readers.manifest import is_manifest, list_paths
-from adlib.data.readers.masks import Gathered, beside, gather
+from adlib.data.readers.masks import Gathered, beside, gather, holds_masks
 
 Picture = Path | str | UInt8[np.ndarray, "_ _ 3"]
 
@@ -104,7 +104,7 @@ def _photographs(folder: Path) -> tuple[Gathered, list[Path]]:
     masks: list[Path] = []
 
     def may_hold_photographs(inner: Path) -> bool:
-        if MASK_FOLDERS.fullmatch(inner.name):
+        if holds_masks(inner):
             masks.append(inner)
             return False
         return not ((inner / "predictions.csv").is_file() and (inner / "overlays").is_dir())
