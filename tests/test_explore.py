@@ -204,3 +204,30 @@ def test_without_script_there_is_the_first_picture_and_a_word(page: Page) -> Non
     told = plain.get_by_text("the picture shows number of prototypes 64, colour red")
     assert told.is_visible()
     assert not page.get_by_text("JavaScript").first.is_visible()
+
+
+def test_widgets_draw_a_picture_when_it_is_first_asked_for_and_once() -> None:
+    drawn = []
+
+    def noted(number: int, colour: str) -> Figure:
+        drawn.append((number, colour))
+        return draw(number, colour)
+
+    box = explore.slide(noted, SETTINGS, alt=alt, start={"number of prototypes": 64}, live=True)
+    number, colour, _ = box.children
+    assert [name for name, _ in number.options] == ["6", "64", "256"]
+    assert drawn == [(64, "red")]
+    for slider, value in ((number, 6), (colour, "lime"), (number, 64), (colour, "red")):
+        slider.value = value
+    assert drawn == [(64, "red"), (6, "red"), (6, "lime"), (64, "lime")]
+
+
+@pytest.mark.parametrize(("session", "live"), [(None, False), ("a.ipynb", True)])
+def test_a_kernel_that_somebody_watches_gets_widgets(
+    monkeypatch: pytest.MonkeyPatch, session: str | None, live: bool
+) -> None:
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    if session:
+        monkeypatch.setenv("JPY_SESSION_NAME", session)
+    shown = explore.slide(draw, SETTINGS, alt=alt)
+    assert isinstance(shown, explore.Slides) != live

@@ -1,7 +1,7 @@
 """A picture that follows one slider or two.
 
-All pictures are drawn beforehand and lie in one piece of HTML with its own script, so that the
-sliders move in a notebook and on a page without a kernel alike.
+On a page without a kernel all pictures are drawn beforehand, and lie in one piece of HTML with its
+own script. Widgets that ask a live kernel draw a picture when it is first asked for.
 """
 
 import base64
@@ -13,6 +13,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
@@ -21,6 +22,8 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image
+
+from adlib.system.progress import live_kernel
 
 MOST = 64  # pictures on a page; 45 to 80 kB each if they hold photographs; ours
 INCH = 100  # CSS pixels for an inch of a figure, as in matplotlib's inline pictures
@@ -53,7 +56,8 @@ def slide(
     *,
     alt: Callable[..., str],
     start: Mapping[str, Any] | None = None,
-) -> Slides:
+    live: bool | None = None,
+) -> Any:
     """Show a figure that follows a slider, as the last line of a cell.
 
     With the settings `{"prototypes": [6, 64], "constraint": ["none", "anchor"]}`, for instance,
@@ -64,6 +68,9 @@ def slide(
         settings: Label of one slider or two, and the values on it from left to right.
         alt: Describes that figure for those who do not see it; called as `draw` is.
         start: Values to begin with, by label; the first ones where nothing is said.
+        live: Whether to show widgets; by default as `progress.live_kernel` says.
+    Returns:
+        `Slides`, or a box of ipywidgets.
     Raises:
         ValueError: There is no value, one value twice, no such start, or too much for a page; `alt`
             says nothing, or `draw` makes no figure or one of another size.
@@ -76,6 +83,8 @@ def slide(
         raise ValueError(f"start {start} must name sliders, which are {list(chosen)}")
     first = tuple((start or {}).get(label, values[0]) for label, values in chosen.items())
     begin = [values.index(value) for values, value in zip(chosen.values(), first, strict=True)]
+    if live_kernel() if live is None else live:
+        return _widgets(draw, alt, chosen, first)
     if (count := math.prod(map(len, chosen.values()))) > MOST:
         raise ValueError(f"a page takes at most {MOST} pictures; {count} are asked for")
     images, sizes = [], {}
@@ -113,6 +122,38 @@ def slide(
         pictures="\n".join(images),
     )  # fmt: skip
     return Slides(html, alt(*first))
+
+
+def _widgets(
+    draw: Callable[..., Figure],
+    alt: Callable[..., str],
+    chosen: Mapping[str, Sequence[Any]],
+    first: Sequence[Any],
+) -> Any:
+    import ipywidgets
+
+    sliders = {
+        label: ipywidgets.SelectionSlider(
+            options=[(str(value), value) for value in values],
+            value=value,
+            description=label,
+            continuous_update=False,  # drawing may be slower than a finger
+            style={"description_width": "initial"},
+            layout={"width": "100%", "max_width": "40rem"},
+        )
+        for (label, values), value in zip(chosen.items(), first, strict=True)
+    }
+    drawn = cache(lambda *values: base64.b64encode(encode(draw(*values))[0]).decode())
+
+    def show(**named: Any) -> None:
+        from IPython.display import HTML, display
+
+        values = named.values()
+        source = f'src="data:image/webp;base64,{drawn(*values)}"'
+        display(HTML(f'<img style="max-width: 100%" alt="{escape(alt(*values))}" {source}>'))
+
+    picture = ipywidgets.interactive_output(show, sliders)  # shows errors of `draw`, too
+    return ipywidgets.VBox([*sliders.values(), picture])
 
 
 def encode(figure: Figure) -> tuple[bytes, tuple[int, int]]:
