@@ -208,7 +208,7 @@ def test_false_alarms_move_the_threshold(trained: tuple[Path, Path], tmp_path: P
         ("evaluate run --data ", 2, "one of the words is empty; is a variable of your shell not"),
         ("evaluate /nowhere/run --data builtin", 2, "no run at /nowhere/run"),
         ("predict /nowhere/run /nowhere/photos --out x", 2, "no file or folder /nowhere/photos"),
-        ("data", 2, "Expected one of {list, check, get, cache}; see adlib data --help"),
+        ("data", 2, "Expected one of {list, check, suspects, get, cache}; see adlib data --help"),
         ("data check", 2, "Missing from adlib data check: "),
         ("data chek parts", 2, "Unrecognized options: chek, parts"),
         ("data get mvtec-ad --max-gib x", 2, "'x'; did you mean --max-gib?"),

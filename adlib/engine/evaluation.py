@@ -69,7 +69,8 @@ def evaluate(
         replace: Replace any record at `out`.
     Returns:
         The record: seven metrics per category and their mean over categories, fractions in
-        [0, 1]; and `decisions` at the threshold that `predict` takes, whatever the protocol. Pixel
+        [0, 1]; and `decisions` at the threshold that `predict` takes, whatever the protocol, with
+        `pixel_f1` of its masks by category, where the protocol scores the same maps. Pixel
         metrics are None where a defective image has no mask, or where no mask of a category shows
         a defective pixel. Categories too large for memory are scored by streaming, whose error
         bounds stand in the record.
@@ -110,11 +111,16 @@ def evaluate(
     place = {"device": device, "dtype": dtype, "label": "encode test"}
     features = cached_features(method, tiles or data.test, **place)
     found: dict[str, Scored] = {}
+    same = all(getattr(protocol, rule) == getattr(OURS, rule) for rule in RULES)  # as `predict`
     for category in track(data.test.categories, "score", unit="category"):
         mine = np.flatnonzero(names == category)
         part, photographs = select(features, tiles, mine.tolist())
+        images, limit = data.test.select(mine), None
+        if same and method.calibration:
+            own = category if category in method.calibration.peaks else None
+            limit = method.calibration.pixel_threshold(category=own)
         found[category] = score_category(
-            method, data.test.select(mine), part, dtype, protocol, intervals, photographs
+            method, images, part, dtype, protocol, intervals, photographs, limit
         )
     if lost := [path for each in found.values() for path in each.lost]:
         bare = [repr(c) for c, each in found.items() if each.lost and each.metrics["aupro"] is None]
@@ -127,13 +133,16 @@ def evaluate(
         )
     decided = None
     if method.calibration is not None:
-        if all(getattr(protocol, rule) == getattr(OURS, rule) for rule in RULES):
+        if same:
             scores = np.zeros(len(names))
             for category, each in found.items():
                 scores[names == category] = each.scores
         else:  # the threshold is one for other scores
             scores = scores_of(method, data.test, precision=precision).astype(float)
         decided = decisions(scores, data.test.references, method.calibration)
+        shipped = {c: f1 for c, each in found.items() if (f1 := each.mask_f1) is not None}
+        if decided and shipped:
+            decided["pixel_f1"] = shipped
     categories = {category: each.metrics for category, each in found.items()}
     trained = method.provenance
     record = Record.from_json(

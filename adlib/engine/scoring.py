@@ -48,6 +48,7 @@ class Scored:
     scores: Float[np.ndarray, " n"]  #: of its images, in their order
     images: dict[str, list]  #: labels, and the same scores as a record has them
     intervals: dict[str, list[float]]  #: two ends of each metric that can have some
+    mask_f1: float | None  #: of all pixels above `limit`; None without one, or without masks
     lost: list[str]  #: files whose masks show a defect that the protocol takes away
 
 
@@ -158,17 +159,20 @@ def score_category(
     protocol: EvaluationProtocol,
     intervals: bool = False,
     photographs: Sequence[Tiled] | None = None,
+    limit: float | None = None,
 ) -> Scored:
     """Score one category, with intervals over its images if they are asked for.
 
     The features are of the n images, or of the tiles in which `photographs` finds each image's.
-    Maps and masks are held span by span; all together only where the exact metrics need them.
+    `predict` calls a pixel defective whose value in a map is above `limit`. Maps and masks are held
+    span by span; all together only where the exact metrics need them.
     """
     rule, stream, roi = protocol, None, None
     scored: list[np.ndarray] = []
     kept: list[tuple[np.ndarray, np.ndarray]] = []
     sizes: dict[tuple[int, ...], None] = {}
     blank, lost = list[str](), list[str]()
+    overlap, areas = 0, 0  # of masks above the limit: what they hit, and the sum of both areas
     masked, marked = True, 0  # all have a mask; how many show a defect once that is prepared
     paths = [r.path for r in images.references]
     for start in range(0, len(images), SPAN):
@@ -194,6 +198,10 @@ def score_category(
         roi = region_of_interest(method, rule)
         truth = truth if roi is None else truth & roi
         marked += int(truth.any(axis=(1, 2)).sum())
+        if limit is not None:
+            called = maps > limit
+            overlap += int((called & truth).sum())
+            areas += int(called.sum() + truth.sum())
         prepared = zip(span.references, masks, truth, strict=True)
         lost += [r.path for r, mask, after in prepared if mask.any() and not after.any()]
         if maps[0].size * len(images) <= EXACT_PIXELS or protocol.thresholds != "all":
@@ -228,6 +236,7 @@ def score_category(
         scores=together,
         images={"labels": labels.astype(int).tolist(), "scores": rounded},
         intervals={m: [around[m].low, around[m].high] for m in METRICS if m in around},
+        mask_f1=2 * overlap / areas if masked and marked and limit is not None else None,
         lost=lost if masked else [],
     )
 

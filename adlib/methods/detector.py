@@ -39,13 +39,13 @@ class Detector(nn.Module, ABC):
     name: ClassVar[str]
     feature_key: ClassVar[str]
     learns_from_defects: ClassVar[bool] = False
+    roi: Bool[np.ndarray, "h w"] | None = None
 
     def __init__(self, config: Any, encoder: Encoder) -> None:
         super().__init__()
         self.config, self.encoder = config, encoder
         self.calibration: Calibration | None = None
         self.provenance: dict[str, Any] = {}
-        self.roi: Bool[np.ndarray, "h w"] | None = None
 
     @abstractmethod
     def reset_parameters(self, generator: torch.Generator) -> None:

@@ -72,7 +72,8 @@ SHAPE: Row = {  # what tables rely on; ?: or null; *: every name that is there; 
     **dict.fromkeys(("holdout?", "seconds?", "test_seconds?", "inference_ms?"), "number"),
     "peak_memory_mib?": "number", "device?": "text", "precision?": "text", "commit?": "text",
     "setting?": "text", "intervals?": {"*": {f"{metric}?": "ends" for metric in METRICS}},
-    "images?": {"*": "scored"}, "decisions?": {"categories": {"@": RATES}, "pooled": RATES},
+    "images?": {"*": "scored"},
+    "decisions?": {"categories": {"@": RATES}, "pooled": RATES, "pixel_f1?": {"*": "share"}},
 }  # fmt: skip
 
 

@@ -75,6 +75,8 @@ def decisions_table(section: Section) -> DataFrame | None:
                 row[title] = with_deviation([one.get(key) for one in each])
                 if len(each) == 1 and (ends := each[0].get(f"{key}_interval")):
                     row[title] += f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
+            masks = [one.get("pixel_f1", {}).get(name) for one in held]
+            row["pixel F1 of the masks"] = with_deviation(masks)
             rows.append(row)
     return DataFrame(rows).set_index(["arm", "category"]) if rows else None
 
