@@ -141,11 +141,11 @@ def test_the_operating_curve_joins_the_shares_at_every_threshold_and_marks_the_s
     decided = decision_row(scores, kinds, 0.5)
     axes = Figure().subplots()
     figures.operating_curve(axes, scores, labels, decided)
-    false, found = axes.lines[0].get_data()
+    false, found = np.asarray(axes.lines[0].get_xydata()).T
     expected = {(0.0, 0.0)} | {
         (100 * (scores[~labels] >= t).mean(), 100 * (scores[labels] >= t).mean()) for t in scores
     }
     assert set(zip(false, found, strict=True)) == expected
     (mark,) = (c[0] for c in axes.containers)
     assert mark.get_xydata().tolist() == [[25.0, 50.0]]
-    assert axes.lines[-1].get_xydata().tolist() == [[75.0, 95.0]]
+    assert np.asarray(axes.lines[-1].get_xydata()).tolist() == [[75.0, 95.0]]
