@@ -128,9 +128,17 @@ def test_a_mask_is_cut_as_the_photograph_is() -> None:
         np.testing.assert_array_equal(part[::2, ::2], small)
 
 
-def test_a_region_that_holds_nothing_is_refused_by_the_file_s_name(tmp_path: Path) -> None:
+def test_a_region_that_cannot_be_is_refused_by_the_file_s_name(
+    folder: Folder, tmp_path: Path
+) -> None:
+    images = adlib.load_data(folder(("bolt",))).train  # of 50 x 40
     Image.new("L", (50, 40)).save(tmp_path / "black.png")
+    Image.new("L", (40, 50), "white").save(tmp_path / "turned.png")
+    Image.new("L", (25, 20), "white").save(tmp_path / "half.png")
     with pytest.raises(ValueError, match=r"black\.png.*white"):
-        read_roi(tmp_path / "black.png")
+        read_roi(tmp_path / "black.png", images)
+    with pytest.raises(ValueError, match=r"turned\.png.*50 x 40.*40 x 50"):
+        read_roi(tmp_path / "turned.png", images)
     with pytest.raises(FileNotFoundError, match=r"none\.png"):
-        read_roi(tmp_path / "none.png")
+        read_roi(tmp_path / "none.png", images)
+    assert read_roi(tmp_path / "half.png", images).all()

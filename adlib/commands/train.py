@@ -111,8 +111,9 @@ def train(command: Train[Any]) -> None:
     data = data if count is None else supervise(data, count, command.seed)
     out = command.out or Path("runs") / f"{name}-{data.name}-{command.seed}"
     asked: dict[str, Any] = {"seed": command.seed, "holdout": command.holdout}
-    asked |= {"folds": command.folds, "roi": command.roi and read_roi(command.roi)}
-    if is_finished(out, method=name, config=command.config, data=data.hash, **asked):
+    asked |= {"folds": command.folds}
+    roi = command.roi and read_roi(command.roi, data.train)
+    if is_finished(out, method=name, config=command.config, data=data.hash, roi=roi, **asked):
         log(f"{out} is already complete; nothing to do\n{_next(command, data, out)}")
         return
     check_free(out)
@@ -128,6 +129,7 @@ def train(command: Train[Any]) -> None:
         method,
         data,
         **asked,
+        roi=command.roi,
         out=out,
         device=command.device,
         precision=command.precision,

@@ -390,7 +390,10 @@ def read_run(path: Path) -> tuple[Record, dict[str, torch.Tensor]]:
         saved = json.loads(file.read_text(encoding="utf-8"))
         found = saved["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{file} is not a run's description: expected JSON, but {error}") from error
+        raise RunError(
+            f"{file} is not a run's description: expected JSON with a format, but "
+            f"{type(error).__name__}: {error}"
+        ) from error
     if found != FORMAT:
         raise RunError(
             f"{path} is a run of format {found!r:.20}, this adlib reads format {FORMAT}; "

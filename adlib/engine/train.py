@@ -17,7 +17,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from adlib.data.dataset import DataSplits
+from adlib.data.dataset import DataSplits, ImageDataset
 from adlib.data.image_io import read_mask
 from adlib.data.order import batch_order, folds_of, hold_out, noise_seed
 from adlib.data.tools.duplicates import duplicates
@@ -86,18 +86,26 @@ def made_batches(
         yield tuple(made), whole
 
 
-def read_roi(roi: Path | str | Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h2 w2"]:
+def read_roi(
+    roi: Path | str | Bool[np.ndarray, "h w"], images: ImageDataset
+) -> Bool[np.ndarray, "h2 w2"]:
     """Squeeze a region of interest to the size of scored maps.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no mask, or holds nothing.
+        ValueError: It is no mask, holds nothing, or is of another shape than the first image.
     """
-    mask = roi if isinstance(roi, np.ndarray) else read_mask(roi, soft=True)
+    known = isinstance(roi, np.ndarray)
+    where, mask = ("", roi) if known else (f"{roi}: ", read_mask(roi, soft=True))
     small = prepare_mask(mask, EvaluationProtocol(size=runs.ROI))
     if not small.any():
-        where = "" if isinstance(roi, np.ndarray) else f"{roi}: "
         raise ValueError(f"{where}expected a region of interest, white where the part is; got none")
+    (h, w), (height, width) = mask.shape, images[0].image.shape[:2]
+    if abs(w * height - h * width) > max(height, width):  # more than a rounded side
+        raise ValueError(
+            f"{where}expected a region of interest of the photographs' shape, {width} x {height} "
+            f"(width x height) in {images.references[0].path}, got {w} x {h}"
+        )
     return small
 
 
@@ -178,7 +186,7 @@ def fit(
     for sentence in duplicates(data):
         warnings.warn(sentence, RuntimeWarning, stacklevel=2)
     parts = folds_of(data.train, folds, seed) if folds else []
-    region = None if roi is None else read_roi(roi)
+    region = None if roi is None else read_roi(roi, data.train)
     chosen = choose_device(device)
     dtype = choose_dtype(precision, chosen)
     accelerator = make_accelerator(chosen, dtype, options.tracker, out)
@@ -220,10 +228,12 @@ def fit(
             )  # fmt: skip
             if held:
                 part, photographs = select(features, tiles, held)
-                if photographs is None:
-                    scored.append(([*(made := score_features(method, part, dtype))[0]], made[1]))
-                else:
-                    scored.append(score_tiles(method, part, dtype, photographs))
+                maps, scores = (
+                    score_features(method, part, dtype)
+                    if photographs is None
+                    else score_tiles(method, part, dtype, photographs)
+                )
+                scored.append(([*maps], scores))
             return found
 
         for part in parts:
