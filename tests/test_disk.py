@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -12,10 +14,12 @@ import pytest
 import torch
 
 from adlib.engine.gallery import write_gallery
+from adlib.metrics.threshold import Levels
 from adlib.system import disk
 from adlib.system.printable import printable
 
 ONE = (np.zeros((16, 18, 3), np.uint8), np.zeros((16, 18), np.float32), 0.8)
+LEVELS = Levels(threshold=0.5, scale=(0.0, 1.0))
 
 
 def test_a_file_is_synced_by_a_handle_that_may_write_as_windows_asks(
@@ -72,7 +76,10 @@ def test_sigterm_leaves_nothing_and_sigkill_only_until_the_next_run(tmp_path: Pa
     assert run(signal.SIGKILL) == -signal.SIGKILL
     (left,) = (tmp_path / "new").iterdir()
     write_gallery(
-        tmp_path / "new" / "found", [("a.png", *ONE)], threshold=0.5, scale=(0.0, 1.0), promise=""
+        tmp_path / "new" / "found",
+        [("a.png", *ONE)],
+        levels=LEVELS,
+        promise="",
     )
     assert not left.exists()
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["found"]
@@ -91,13 +98,13 @@ def test_sigterm_is_left_to_who_handles_it(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told_with_the_folder(tmp_path: Path) -> None:
-    def images() -> object:
+    def images() -> Iterator[tuple[str, Any, Any, float]]:
         yield "a.png", *ONE
         raise OSError(28, "No space left on device")  # as Pillow says it, without a path
 
     words = r"found could not be written: the disk is full \([\d.,]+ MiB free there\)"
     with pytest.raises(OSError, match=words):
-        write_gallery(tmp_path / "found", images(), threshold=0.5, scale=(0.0, 1.0), promise="")  # pyright: ignore
+        write_gallery(tmp_path / "found", images(), levels=LEVELS, promise="")  # pyright: ignore
     assert list(tmp_path.iterdir()) == []
 
 

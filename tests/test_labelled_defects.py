@@ -90,7 +90,7 @@ def test_an_image_of_a_known_category_gets_its_own_verdict_and_colours(tmp_path:
     own = {"a.png": Levels(threshold=1.0, scale=(0.0, 2.0), pixel_threshold=1.5, category="a")}
     write_gallery(
         tmp_path / "out", [("b.png", photo, heat, 3.0), ("a.png", photo, heat, 2.0)],
-        threshold=5.0, scale=(0.0, 200.0), promise="", pixel_threshold=9.0, own=own,
+        levels=Levels(threshold=5.0, scale=(0.0, 200.0), pixel_threshold=9.0), promise="", own=own,
     )  # fmt: skip
     table = list(csv.DictReader((tmp_path / "out/predictions.csv").read_text().splitlines()))
     assert list(table[0]) == ["path", "score", "threshold", "verdict", "name", "category"]

@@ -11,7 +11,7 @@ from PIL import Image
 import adlib
 from adlib.engine.gallery import find_regions, write_gallery
 from adlib.methods import ProAD
-from adlib.metrics.threshold import Calibration, calibrate
+from adlib.metrics.threshold import Calibration, Levels, calibrate
 from tests.conftest import tiny_config
 
 
@@ -85,10 +85,8 @@ def test_predict_and_the_gallery_show_what_is_above_it(tmp_path: Path) -> None:
     limit = float(np.median(found.maps[0]))  # so that there is something to show
     shown = found.paths, found.maps
     rows = [(p, np.zeros((*m.shape, 3), np.uint8), m, 0.5) for p, m in zip(*shown, strict=True)]
-    write_gallery(
-        tmp_path / "out", rows, threshold=0.4, scale=(0.0, 1.0), promise="",
-        pixel_threshold=limit, keep_masks=True,
-    )  # fmt: skip
+    levels = Levels(threshold=0.4, scale=(0.0, 1.0), pixel_threshold=limit)
+    write_gallery(tmp_path / "out", rows, levels=levels, promise="", keep_masks=True)
     text = (tmp_path / "out/regions.csv").read_text("utf-8")
     table = list(csv.DictReader(text.splitlines()))
     first = [row for row in table if row["path"] == found.paths[0]]

@@ -194,11 +194,9 @@ def predict(command: Predict) -> None:
             enlarge=command.maps,
             unreadable=refused,
         ),
-        threshold=others.threshold,
-        scale=others.scale,
+        levels=others,
         promise=promise,
         keep_maps=command.maps,
-        pixel_threshold=others.pixel_threshold,
         keep_masks=command.masks,
         own={path: own[name] for path, name in named.items()},
     )

@@ -142,11 +142,9 @@ def write_gallery(
     out: Path,
     predictions: Iterable[tuple[str, UInt8[np.ndarray, "_ _ 3"], Float[np.ndarray, "_ _"], float]],
     *,
-    threshold: float,
-    scale: tuple[float, float],
+    levels: Levels,
     promise: str,
     keep_maps: bool = False,
-    pixel_threshold: float | None = None,
     keep_masks: bool = False,
     own: Mapping[str, Levels] | None = None,
 ) -> list[Verdict]:
@@ -159,30 +157,28 @@ def write_gallery(
     Args:
         out: The folder; must not exist, or be empty.
         predictions: Path, image, map of any size, score; read one by one.
-        threshold: Above it an image is called defective.
-        scale: Cold and hot end of the heat map.
+        levels: Thresholds and heat-map scale; without a pixel threshold there are no masks and no
+            regions.
         promise: A sentence about the threshold, shown on the page.
         keep_maps: Also write each map, as it comes, as a 32-bit TIFF into `maps/`.
-        pixel_threshold: Above it a pixel is called defective; None leaves masks and regions out.
         keep_masks: Also write each mask, at its image's size, 0 and 255, as a PNG into `masks/`.
-        own: Levels of the images whose category is known, by path, in place of those above. With
-            any, `predictions.csv` has a column `category`.
+        own: Levels of the images whose category is known, by path, in place of `levels`. With any,
+            `predictions.csv` has a column `category`.
     Returns:
         A verdict an image, those farthest above their threshold first.
     """
     from PIL import Image
 
     verdicts: list[Verdict] = []
-    pooled = Levels(threshold=threshold, scale=scale, pixel_threshold=pixel_threshold)
     with new_folder(out) as work:
         for kept, folder in ((True, "overlays"), (keep_maps, "maps"), (keep_masks, "masks")):
             if kept:
                 (work / folder).mkdir()
         for i, (path, image, heat, score) in enumerate(predictions):
             stem = f"{i:05d}-{_slug(Path(path).stem)}"
-            levels = (own or {}).get(path, pooled)
-            limit, level, found = levels.pixel_threshold, Image.fromarray(np.float32(heat)), []
-            _save_overlay(work / "overlays", stem, image, heat, levels.scale, limit)
+            mine = (own or {}).get(path, levels)
+            limit, level, found = mine.pixel_threshold, Image.fromarray(np.float32(heat)), []
+            _save_overlay(work / "overlays", stem, image, heat, mine.scale, limit)
             if limit is not None:
                 found = find_regions(heat, limit, image.shape[:2])
             if keep_maps:
@@ -191,9 +187,7 @@ def write_gallery(
                 size = image.shape[1], image.shape[0]
                 full = np.asarray(level.resize(size, Image.Resampling.BILINEAR)) > limit
                 Image.fromarray(full.astype(np.uint8) * 255).save(work / "masks" / f"{stem}.png")
-            verdicts.append(
-                Verdict(path=path, stem=stem, score=score, levels=levels, regions=found)
-            )
+            verdicts.append(Verdict(path=path, stem=stem, score=score, levels=mine, regions=found))
         verdicts.sort(key=lambda v: (v.levels.threshold - v.score, -v.score))
         columns = ["path", "score", "threshold", "verdict", "name", *["category"] * bool(own)]
         rows = [
@@ -202,11 +196,11 @@ def write_gallery(
             for v in verdicts
         ]
         _table(work / "predictions.csv", columns, rows)
-        if pixel_threshold is not None:
+        if levels.pixel_threshold is not None:
             rows = [[v.path, v.stem, *astuple(part)] for v in verdicts for part in v.regions]
             columns = ["path", "name", *(f.name for f in fields(Region))]
             _table(work / "regions.csv", columns, rows)
-        write_text(work / "index.html", _page(verdicts, threshold, promise))
+        write_text(work / "index.html", _page(verdicts, levels.threshold, promise))
     return verdicts
 
 

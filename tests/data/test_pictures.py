@@ -14,6 +14,7 @@ from adlib.data.readers.pictures import check_pictures, list_pictures
 from adlib.engine.gallery import write_gallery
 from adlib.engine.predict import predict_each
 from adlib.methods import ProAD
+from adlib.metrics.threshold import Levels
 
 GOOD = np.full((20, 30, 3), 90, dtype=np.uint8)
 
@@ -58,7 +59,9 @@ def test_a_folder_s_photographs_are_those_outside_of_hidden_masks_and_earlier_re
     save(root / "day/masks/b_mask.png")
     heat = np.zeros(GOOD.shape[:2], dtype=np.float32)
     row = ("a.png", GOOD, heat, 0.1)
-    write_gallery(root / "day/found", [row], threshold=0.5, scale=(0.0, 1.0), promise="")
+    write_gallery(
+        root / "day/found", [row], levels=Levels(threshold=0.5, scale=(0.0, 1.0)), promise=""
+    )
     assert list_pictures(root) == mine
     mask = root / "day/masks/b_mask.png"
     assert list_pictures(root / "day/masks") == [mask]  # as asked for
