@@ -188,11 +188,10 @@ def operating_curve(
         decided: What the shipped threshold does, as `adlib.engine.decisions.decision_row` says it;
             it is marked with its intervals.
     """
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.diff(scores[order]) != 0, True)  # of each group of equal scores
-    hits, alarms = labels[order].cumsum()[last], (~labels[order]).cumsum()[last]
-    found, false = (np.append(0, 100 * n / n[-1]) for n in (hits, alarms))
-    axes.plot(false, found, color="0.4", label="every threshold")
+    from sklearn.metrics import roc_curve
+
+    false, found, _ = roc_curve(labels, scores, drop_intermediate=False)
+    axes.plot(100 * false, 100 * found, color="0.4", label="every threshold")
     x, y = (100 * decided[name] for name in ("false_alarm_rate", "detection_rate"))
     sides = [np.abs(100 * np.array(decided[f"{name}_interval"])[:, None] - at) for name, at in
              (("false_alarm_rate", x), ("detection_rate", y))]  # fmt: skip

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from adlib.data.dataset import ImageDataset, ImageRef, Sample
 from adlib.data.image_io import read_header
 
-CELLS = 64  # pixels of a joined map along a tile; an encoder has 14 to 28 tokens there
+CELLS = 64  # pixels of a joined map along a tile, where an encoder has 14 to 28 tokens; ours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Tiling:
         """Join the tiles' maps into one of the photograph, 64 pixels to the side of a tile.
 
         Where tiles overlap it is their mean, weighted by the distance to the tile's border: what
-        a tile sees cut off counts least.
+        a tile sees cut off counts least; ours.
         """
         scale = CELLS / self.side
         total = np.zeros((2, math.ceil(height * scale), math.ceil(width * scale)), np.float32)

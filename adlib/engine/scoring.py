@@ -117,8 +117,8 @@ def score_tiles(
 ) -> tuple[list[Float[np.ndarray, "_ _"]], Float[np.ndarray, " k"]]:
     """Turn the features of n tiles into a joined map and a score for each of k photographs.
 
-    The score is the highest of its tiles. A tile is prepared as a whole image is, but for a crop;
-    one that lies outside the region of interest counts for nothing.
+    The score is the highest of its tiles, which is ours. A tile is prepared as a whole image is,
+    but for a crop; one that lies outside the region of interest counts for nothing.
     """
     tiling, rule = tiling_of(method), replace(protocol, crop=None, size=OURS.size)
     assert tiling is not None, "only of a method with tiles"
